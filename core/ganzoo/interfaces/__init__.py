@@ -1,0 +1,31 @@
+"""The slots: one abstract class each. A plugin subclasses one of these and names it."""
+
+from ganzoo.interfaces.discriminator import Discriminator
+from ganzoo.interfaces.generator import Generator, NoiseMode
+from ganzoo.interfaces.layers import (
+    Block,
+    Down,
+    Draw,
+    FromRGB,
+    Head,
+    Layer,
+    Mapping,
+    Noise,
+    Norm,
+    Shape,
+    Stage,
+    Statistic,
+    Stem,
+    Synthesis,
+    ToRGB,
+    Trunk,
+)
+from ganzoo.interfaces.objective import Loss, Regularizer, Turn
+from ganzoo.interfaces.running import Augment, Dataset, Finding, Growth
+from ganzoo.interfaces.tools import Features, Metric, Which
+
+__all__ = [
+    "Augment", "Block", "Dataset", "Discriminator", "Down", "Draw", "Features", "Finding", "FromRGB", "Generator", "Growth", "Head",
+    "Layer", "Loss", "Mapping", "Metric", "Noise", "NoiseMode", "Norm", "Regularizer", "Shape", "Stage", "Statistic", "Stem", "Synthesis",
+    "ToRGB", "Trunk", "Turn", "Which",
+]

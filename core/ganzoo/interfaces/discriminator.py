@@ -1,0 +1,24 @@
+"""A discriminator: images to logits."""
+
+import torch
+from torch import nn
+
+from ganzoo.component import Component
+from ganzoo.interfaces.layers import Shape, Stage
+from ganzoo.types import Label, Logits, Pyramid
+
+
+class Discriminator(nn.Module, Component, kind="discriminator"):
+    """(shape, labels, /)  Pyramid, Label, Stage -> Logits, higher for images that look real."""
+
+    shape: Shape
+    labels: int
+    accepts: str = "image"  # "image": the finest image alone; "pyramid": every size
+
+    def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
+        """Judge images; at the finest stage where none is given."""
+        raise NotImplementedError
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Choose the precision of the feature maps: float32, bfloat16 or float16."""
+        raise NotImplementedError

@@ -1,0 +1,231 @@
+"""The slots inside the networks. Each class says what it is built with (`sizes, /`) and what it maps to what.
+
+`Shape` is the family of image sizes a GAN works at; `Stage` is where growth stands in it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.component import Component, Make
+from ganzoo.nn.stack import Stack
+from ganzoo.types import Image, Label, Latent, Logits, Maps, Plan, Pyramid, Size, Style, Styles
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Image sizes coarse to fine, each twice the one before, and the number of image channels."""
+
+    sizes: tuple[Size, ...]
+    channels: int
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the finest images."""
+        return self.sizes[-1]
+
+    def plan(self, channel_base: int, channel_max: int) -> Plan:
+        """[(size, channels)]: level l has min(channel_base / r, channel_max) channels, r = 4 * 2^l (arXiv:1710.10196, Table 2)."""
+        return [(size, max(1, min(channel_base // (4 * 2**level), channel_max))) for level, size in enumerate(self.sizes)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where growth stands: the finest level in use, and the weight of its layers, in [0, 1]."""
+
+    level: int
+    alpha: float = 1.0
+
+
+class Norm(nn.Module, Component, kind="norm"):
+    """(channels, /)  Maps -> Maps."""
+
+    def forward(self, x: Maps) -> Maps:
+        """Normalise."""
+        raise NotImplementedError
+
+
+Draw = Callable[["Noise", Maps], Tensor | None]
+
+
+def fresh(noise: "Noise", x: Maps) -> Tensor | None:
+    """Noise that is new at every call."""
+    return torch.randn(x.shape[0], 1, *noise.size, dtype=torch.float32, device=x.device)
+
+
+class Noise(nn.Module, Component, kind="noise"):
+    """(channels, size, /)  Maps -> Maps. `draw` says where its noise comes from; `Generator.noise()` sets it for a while."""
+
+    size: Size
+    const: Tensor  # [1, 1, H, W], drawn once; what noise mode "const" uses
+    draw: Draw = staticmethod(fresh)
+
+    def forward(self, x: Maps) -> Maps:
+        """Add noise."""
+        raise NotImplementedError
+
+
+class Statistic(nn.Module, Component, kind="statistic"):
+    """(channels, /)  Maps -> Maps with `out_channels` channels: what a discriminator learns about the whole batch."""
+
+    out_channels: int
+
+    def forward(self, x: Maps) -> Maps:
+        """Append the statistic as further channels."""
+        raise NotImplementedError
+
+
+class Mapping(nn.Module, Component, kind="mapping"):
+    """(z_dim, w_dim, labels, /)  Latent, Label -> Style."""
+
+    def forward(self, z: Latent, label: Label = None) -> Style:
+        """Map a latent to a style code."""
+        raise NotImplementedError
+
+
+class Stem(nn.Module, Component, kind="stem"):
+    """(w_dim, channels, size, /)  Style -> Maps at the coarsest size. A styled stem takes the first style code."""
+
+    styled: ClassVar[bool]
+
+    def forward(self, w: Style) -> Maps:
+        """Start the feature maps."""
+        raise NotImplementedError
+
+
+class Layer(nn.Module, Component, kind="layer"):
+    """(in_channels, out_channels, w_dim, size, up, /)  Maps, Style -> Maps at `size`.
+
+    One convolution with everything around it: where a style enters (after it, inside it, nowhere) is its own business.
+    """
+
+    styled: ClassVar[bool]
+
+    def forward(self, x: Maps, w: Style) -> Maps:
+        """Convolve; double the size first where `up`."""
+        raise NotImplementedError
+
+
+class Block(nn.Module, Component, kind="block"):
+    """(in_channels, out_channels, w_dim, size, first, /, *, layer)  Maps, Styles -> Maps at `size`. Uses `num_ws` style codes."""
+
+    num_ws: int
+
+    def forward(self, x: Maps, ws: Styles) -> Maps:
+        """Run the layers of one resolution; all but the first block double the size."""
+        raise NotImplementedError
+
+
+class ToRGB(nn.Module, Component, kind="to_rgb"):
+    """(channels, w_dim, image_channels, /)  Maps, Style -> Image."""
+
+    styled: ClassVar[bool]
+
+    def forward(self, x: Maps, w: Style) -> Image:
+        """Turn features into an image."""
+        raise NotImplementedError
+
+
+class Synthesis(nn.Module, Component, kind="synthesis"):
+    """(plan, w_dim, image_channels, /, *, stem, block, to_rgb)  Styles, Stage -> Pyramid.
+
+    Builds stem, blocks and RGB heads; a topology only says, in `forward`, which images come out. A styled `to_rgb` uses the
+    style code that follows its block's, which is also that of the next block's first layer.
+
+    Args:
+        stem: what the feature maps begin with
+        block: the layers of one resolution
+        to_rgb: features to image
+    """
+
+    emits: ClassVar[Literal["image", "pyramid"]] = "image"
+    grows: ClassVar[bool] = False
+    rgb_at_every_level: ClassVar[bool] = True
+    dtype: torch.dtype = torch.float32  # of the feature maps; images and styles stay float32
+
+    def __init__(self, plan: Plan, w_dim: int, image_channels: int, /, *, stem: Make[Stem], block: Make[Block], to_rgb: Make[ToRGB]) -> None:
+        super().__init__()
+        (base, first), *_ = plan
+        self.stem = stem(w_dim, first, base)
+        inputs = [first, *(c for _, c in plan)]
+        self.blocks = Stack(block(cin, c, w_dim, size, level == 0) for level, (cin, (size, c)) in enumerate(zip(inputs, plan)))
+        self.to_rgb = nn.ModuleDict({str(level): to_rgb(c, w_dim, image_channels) for level, (_, c) in enumerate(plan)
+                                     if self.rgb_at_every_level or level == len(plan) - 1})
+        styled_rgb = any(m.styled for m in self.to_rgb.values())  # type: ignore[union-attr]
+        self.num_ws = self.stem.styled + sum(b.num_ws for b in self.blocks) + styled_rgb
+
+    def walk(self, ws: Styles, stage: Stage) -> Iterator[Image]:
+        """Each resolution's own RGB image, coarse to fine, up to the stage's level."""
+        x = self.stem(ws[:, 0]).to(self.dtype, memory_format=torch.channels_last)
+        i = int(self.stem.styled)
+        for level, block in enumerate(self.blocks[: stage.level + 1]):
+            x = block(x, ws[:, i : i + block.num_ws])
+            i += block.num_ws
+            if str(level) in self.to_rgb:
+                yield self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]).float()
+
+    def active_ws(self, stage: Stage) -> int:
+        """How many style codes are in use at a stage: the range in which styles are mixed."""
+        unused = sum(b.num_ws for b in self.blocks[stage.level + 1 :])
+        return self.num_ws - unused
+
+    def forward(self, ws: Styles, stage: Stage) -> Pyramid:
+        """Images in about [-1, 1], float32."""
+        raise NotImplementedError
+
+
+class Down(nn.Module, Component, kind="down"):
+    """(in_channels, out_channels, size, /)  Maps at `size` -> Maps at half of it. One discriminator block."""
+
+    def forward(self, x: Maps) -> Maps:
+        """Convolve and halve the size."""
+        raise NotImplementedError
+
+
+class FromRGB(nn.Module, Component, kind="from_rgb"):
+    """(image_channels, channels, /)  Image -> Maps."""
+
+    def forward(self, x: Image) -> Maps:
+        """Turn an image into features."""
+        raise NotImplementedError
+
+
+class Trunk(nn.Module, Component, kind="trunk"):
+    """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
+
+    Builds the blocks and the image inputs; a topology says in `forward` where images come in.
+
+    Args:
+        down: one discriminator block
+        from_rgb: image to features
+    """
+
+    accepts: ClassVar[Literal["image", "pyramid"]] = "image"
+    grows: ClassVar[bool] = False
+    rgb_at_every_level: ClassVar[bool] = True
+    dtype: torch.dtype = torch.float32
+
+    def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
+        super().__init__()
+        levels = range(len(plan)) if self.rgb_at_every_level else [len(plan) - 1]
+        self.from_rgb = nn.ModuleDict({str(level): from_rgb(image_channels, plan[level][1]) for level in levels})
+        self.blocks = Stack(down(cin, cout, size) for (_, cout), (size, cin) in zip(plan, plan[1:]))  # blocks[l] maps level l + 1 to l
+
+    def features(self, image: Image, level: int) -> Maps:
+        """An image's features at a level, in the working precision."""
+        return self.from_rgb[str(level)](image.to(self.dtype, memory_format=torch.channels_last))
+
+    def forward(self, images: Pyramid, stage: Stage) -> Maps:
+        """Features at the coarsest size."""
+        raise NotImplementedError
+
+
+class Head(nn.Module, Component, kind="head"):
+    """(channels, size, labels, /)  Maps, Label -> Logits. Works in float32."""
+
+    def forward(self, x: Maps, label: Label = None) -> Logits:
+        """Judge the features."""
+        raise NotImplementedError

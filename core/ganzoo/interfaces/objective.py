@@ -1,0 +1,70 @@
+"""What the networks are trained for: adversarial losses and regularizers."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from ganzoo.component import Component
+from ganzoo.interfaces.discriminator import Discriminator
+from ganzoo.interfaces.generator import Generator
+from ganzoo.interfaces.layers import Stage
+from ganzoo.types import Label, Latent, Logits, PerSample, Pyramid
+
+
+class Loss(nn.Module, Component, ABC, kind="loss"):
+    """Adversarial loss per sample, from logits [N, 1] alone. `unbounded`: D's optimum needs a Lipschitz bound, not a sigmoid."""
+
+    unbounded: ClassVar[bool] = False
+
+    @abstractmethod
+    def d(self, real: Logits, fake: Logits) -> PerSample:
+        """What the discriminator minimises."""
+
+    @abstractmethod
+    def g(self, fake: Logits, real: Logits) -> PerSample:
+        """What the generator minimises."""
+
+
+@dataclass
+class Turn:
+    """What a regularizer may look at: the networks, one batch of reals, one batch of latents, where growth stands."""
+
+    G: Generator
+    D: Discriminator
+    stage: Stage
+    z: Latent
+    label: Label
+    real: Pyramid
+    real_label: Label
+    made: Pyramid | None = None
+
+    @property
+    def fake(self) -> Pyramid:
+        """Generated images without a graph; those of D's own step where there are any."""
+        if self.made is None:
+            with torch.no_grad():
+                self.made = self.G(self.z, self.label, self.stage)
+        return self.made
+
+
+class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
+    """A penalty on one network. It knows its formula and the paper's number; the trainer multiplies by `every`.
+
+    Args:
+        every: apply it at each k-th iteration only, k times as strong (lazy regularization, arXiv:1912.04958, appendix B)
+    """
+
+    on: ClassVar[Literal["g", "d"]]
+    needs_styles: ClassVar[bool] = False
+    needs_unbounded: ClassVar[bool] = False  # only meaningful with a loss whose D is no sigmoid classifier
+
+    def __init__(self, *, every: int = 1) -> None:
+        super().__init__()
+        self.every = every
+
+    @abstractmethod
+    def penalty(self, turn: Turn) -> PerSample:
+        """The penalty, [N], not yet multiplied by `every`."""

@@ -1,0 +1,25 @@
+"""nn.ModuleList that remembers what it holds, so that type checkers (and readers) do too."""
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar, overload
+
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Stack(nn.ModuleList, Generic[M]):
+    """A typed list of modules."""
+
+    def __init__(self, modules: Iterable[M]) -> None:
+        super().__init__(modules)
+
+    def __iter__(self) -> Iterator[M]:
+        return iter(self._modules.values())  # type: ignore[arg-type]
+
+    @overload
+    def __getitem__(self, i: int) -> M: ...
+    @overload
+    def __getitem__(self, i: slice) -> "list[M]": ...
+    def __getitem__(self, i: int | slice) -> "M | list[M]":  # type: ignore[override]
+        return list(self)[i]

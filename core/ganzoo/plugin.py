@@ -1,0 +1,103 @@
+"""How plugins are found and what they answer. Finding imports nothing; asking imports the plugin.
+
+A plugin is a package with one entry point and one hook:
+
+    [project.entry-points.ganzoo]
+    mine = "ganzoo_mine"
+
+    from ganzoo import hookimpl
+
+    @hookimpl
+    def ganzoo_components() -> list[type]:
+        from ganzoo_mine.layers import Gate      # torch is imported here, not at module level
+        return [Gate]
+
+It may set `GANZOO_API = 1`, the version of this interface that it was written for, and hold recipes in a folder `recipes/`.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import pluggy
+
+from ganzoo.errors import PluginError
+
+API = 1
+GROUP = "ganzoo"
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Hooks:
+    """The whole extension interface."""
+
+    @hookspec
+    def ganzoo_components(self) -> list[type]:  # type: ignore[empty-body]
+        """Return this plugin's component classes. Import torch inside the hook, not at module level."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed plugin, known from package metadata alone."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its package lies, found without importing it."""
+        try:
+            spec = find_spec(self.module)
+        except (ImportError, ValueError):
+            return None
+        return Path(spec.origin).parent if spec and spec.origin else None
+
+    def recipes(self) -> Iterator[Path]:
+        """The recipes it ships."""
+        if self.folder:
+            yield from sorted((self.folder / "recipes").glob("*.yaml"))
+
+
+def installed() -> list[Plugin]:
+    """All installed plugins in loading order: the distribution of ganzoo, on which all others depend, first; then by name."""
+    found: dict[tuple[str, str], Plugin] = {}
+    for point in entry_points(group=GROUP):
+        plugin = _describe(point)
+        found.setdefault((plugin.name, plugin.distribution), plugin)
+    return sorted(found.values(), key=lambda p: (p.distribution != "ganzoo", p.name, p.distribution))
+
+
+def _describe(point: EntryPoint) -> Plugin:
+    dist = point.dist
+    return Plugin(point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
+
+
+def components(plugin: Plugin) -> list[type]:
+    """Import a plugin and ask its hook. Whatever goes wrong inside is a PluginError of one sentence."""
+    try:
+        module = import_module(plugin.module)
+        wanted = getattr(module, "GANZOO_API", API)
+        if wanted != API:
+            cure = "upgrade ganzoo" if wanted > API else "upgrade the plugin"
+            raise PluginError(f"plugin '{plugin.name}' asks for ganzoo's plugin API {wanted}, this ganzoo has API {API}: {cure}.")
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(Hooks)
+        manager.register(module, name=plugin.name)
+        answers = manager.hook.ganzoo_components()
+    except PluginError:
+        raise
+    except (Exception, SystemExit) as err:
+        sys.modules.pop(plugin.module, None)
+        raise PluginError(f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) is broken: "
+                          f"{type(err).__name__}: {err}") from err
+    if not answers:
+        raise PluginError(f"plugin '{plugin.name}' ({plugin.module}) has no hook ganzoo_components marked with @hookimpl.")
+    return [cls for answer in answers for cls in answer]

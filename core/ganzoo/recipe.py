@@ -1,0 +1,334 @@
+"""YAML -> tree -> checked Nodes -> bound factories. A name never changes on the way, and nothing in a recipe is executed.
+
+    read()     YAML text, its parents (`extends:`) and the overrides, as one plain tree that remembers file and line
+    parse()    the tree as Nodes: classes found by name, options checked against their signatures, defaults filled in
+    Node.bind  functools.partial from the leaves up; Node.dump is the filled recipe
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from ganzoo import plugin as plugins
+from ganzoo.component import Component, Slot, default_of, options, slots
+from ganzoo.errors import RecipeError, UnknownComponent, nearest
+from ganzoo.registry import Registry
+
+Where = tuple[str | int, ...]
+ROOT_KIND = "experiment"
+MAX_VALUES = 20_000  # a recipe is small: more is an alias bomb
+
+
+@dataclass
+class Source:
+    """A recipe's plain tree, and where each value was written."""
+
+    tree: dict[str, Any]
+    origins: dict[Where, str] = field(default_factory=dict)
+    name: str = "recipe"
+
+    def origin(self, where: Where) -> str:
+        """'file:line' of the nearest enclosing value."""
+        for end in range(len(where), -1, -1):
+            if where[:end] in self.origins:
+                return self.origins[where[:end]]
+        return self.name
+
+    def fail(self, where: Where, sentence: str) -> RecipeError:
+        """An error that begins with file, line and path."""
+        path = ".".join(map(str, where))
+        return RecipeError(f"{self.origin(where)}: {path + ': ' if path else ''}{sentence}")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One chosen component: its class, its checked options, the components in its slots."""
+
+    cls: type[Component]
+    model: BaseModel
+    children: dict[str, "Node | list[Node] | None"]
+    where: Where = ()
+
+    def value(self, name: str) -> Any:
+        """A plain option's checked value."""
+        return getattr(self.model, name)
+
+    def bind(self) -> "partial[Any]":
+        """A factory that waits only for sizes."""
+        values = {name: getattr(self.model, name) for name in type(self.model).model_fields if name not in self.children}
+        return partial(self.cls, **values, **{k: _each(c, Node.bind) for k, c in self.children.items()})
+
+    def dump(self) -> dict[str, Any]:
+        """The filled recipe: every option written out, as plain YAML values."""
+        values = self.model.model_dump(mode="json", exclude=set(self.children))
+        return {"use": self.cls.name, **values, **{k: _each(c, Node.dump) for k, c in self.children.items()}}
+
+    def walk(self) -> "Iterator[Node]":
+        """This node and all below it."""
+        yield self
+        for child in self.children.values():
+            for node in child if isinstance(child, list) else [child] if child else []:
+                yield from node.walk()
+
+    def __getitem__(self, path: str) -> "Node":
+        node: Any = self
+        for step in path.split("."):
+            node = node.children[step]
+        return node
+
+    def has(self, path: str) -> bool:
+        """Whether the slots named by a dotted path exist and are filled."""
+        try:
+            return isinstance(self[path], Node)
+        except (KeyError, AttributeError):
+            return False
+
+
+def _each(child: "Node | list[Node] | None", do: Any) -> Any:
+    return [do(c) for c in child] if isinstance(child, list) else child and do(child)
+
+
+# --- YAML ------------------------------------------------------------------------------------------------------------
+
+
+def load_yaml(path: Path) -> Source:
+    """Read a YAML 1.2 file into plain values. Two equal keys, tabs, tags and other faults raise RecipeError with the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        reason = "is not UTF-8 text" if isinstance(err, UnicodeDecodeError) else f"cannot be read: {err.strerror or err}"
+        raise RecipeError(f"{path} {reason}.") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Source:
+    """Like `load_yaml`, from text."""
+    yaml = YAML(typ="rt", pure=True)
+    try:
+        raw = yaml.load(text)
+    except MarkedYAMLError as err:
+        line = f":{err.problem_mark.line + 1}" if err.problem_mark else ""
+        raise RecipeError(f"{name}{line}: {' '.join(str(err.problem or err.context).split())}.") from None
+    except (YAMLError, ValueError, RecursionError) as err:
+        raise RecipeError(f"{name}: not YAML: {' '.join(str(err).split())[:200]}") from None
+    source = Source({}, {(): name}, name)
+    tree = _plain(raw, (), source)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, this is {type(tree).__name__}.")
+    source.tree = tree
+    return source
+
+
+def _plain(value: Any, where: Where, source: Source) -> Any:
+    if len(source.origins) > MAX_VALUES or len(where) > 50:
+        raise RecipeError(f"{source.name}: more than {MAX_VALUES} values or 50 levels: this is no recipe.")
+    if isinstance(value, CommentedMap):
+        out = {}
+        for key, item in value.items():
+            source.origins[*where, str(key)] = f"{source.name}:{value.lc.key(key)[0] + 1}" if key in (value.lc.data or {}) else source.name
+            out[str(key)] = _plain(item, (*where, str(key)), source)
+        return out
+    if isinstance(value, CommentedSeq):
+        for i in range(len(value)):
+            source.origins[*where, i] = f"{source.name}:{value.lc.item(i)[0] + 1}"
+        return [_plain(item, (*where, i), source) for i, item in enumerate(value)]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else str(value)
+
+
+# --- extends and overrides -------------------------------------------------------------------------------------------
+
+
+def find(reference: str) -> Path:
+    """A recipe by path, or by the name of an architecture that a plugin ships."""
+    path = Path(reference)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"no recipe file {reference}.")
+        return path
+    shipped = {p.stem: p for plugin in reversed(plugins.installed()) for p in plugin.recipes()}
+    shipped |= {f"{plugin.name}:{p.stem}": p for plugin in plugins.installed() for p in plugin.recipes()}
+    if reference not in shipped:
+        names = sorted(n for n in shipped if ":" not in n)
+        raise RecipeError(f"no recipe file or architecture '{reference}'.{nearest(reference, names)} See 'gz recipe list'.")
+    return shipped[reference]
+
+
+def read(reference: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """A recipe with its parents merged in and the overrides (`a.b.0.c=value`) applied."""
+    source = _read(find(str(reference)), ())
+    for item in overrides:
+        _override(source, item)
+    return source
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> Source:
+    if path.resolve() in seen:
+        raise RecipeError(f"{path}: the recipe extends itself.")
+    source = load_yaml(path)
+    parent = source.tree.pop("extends", None)
+    if parent is None:
+        return source
+    if not isinstance(parent, str):
+        raise source.fail(("extends",), f"one architecture or one path is extended, got {parent!r}.")
+    beside = path.parent / parent
+    try:
+        target = beside if beside.is_file() else find(parent)
+    except RecipeError as err:
+        raise source.fail(("extends",), str(err)) from None
+    base = _read(target, (*seen, path.resolve()))
+    return Source(_merge(base, source, ()), base.origins | source.origins, source.name)
+
+
+def _merge(base: Source, over: Source, where: Where) -> Any:
+    """Maps merge key by key, unless another component is chosen; everything else is replaced."""
+    a, b = _at(base.tree, where), _at(over.tree, where)
+    if isinstance(a, str) and isinstance(b, dict) and b.get("use", a) == a:
+        a = {"use": a}
+    if not (isinstance(a, dict) and isinstance(b, dict)) or b.get("use", a.get("use")) != a.get("use"):
+        for old in [w for w in base.origins if w[: len(where)] == where and w != where]:
+            del base.origins[old]
+        return b
+    keys = [*a, *(k for k in b if k not in a)]
+    return {k: a[k] if k not in b else b[k] if k not in a else _merge(base, over, (*where, k)) for k in keys}
+
+
+def _at(tree: Any, where: Where) -> Any:
+    for step in where:
+        tree = tree[step] if not isinstance(tree, str) else {"use": tree}.get(str(step))
+    return tree
+
+
+def _override(source: Source, item: str) -> None:
+    key, equals, text = item.partition("=")
+    flag = f"--set {item}"
+    if not equals or not key:
+        raise RecipeError(f"{flag}: write it as path.to.option=value.")
+    value = parse_yaml(f"v: {text}", flag).tree["v"]
+    *parents, last = [int(p) if p.isdigit() else p for p in key.split(".")]
+    place: Any = source.tree
+    for depth, step in enumerate(parents):
+        place = _enter(place, step, flag, parents[:depth])
+        if isinstance(place, list):
+            continue
+    if isinstance(place, list):
+        if not (isinstance(last, int) and last < len(place)):
+            raise RecipeError(f"{flag}: no such place in the recipe: the list has {len(place)} entries.")
+    elif last == "use" and isinstance(place, dict):
+        place.clear()  # another component: the options of the former do not apply
+    place[last] = value
+    where = (*parents, last)
+    for old in [w for w in source.origins if w[: len(where)] == where]:
+        del source.origins[old]
+    source.origins[where] = flag
+
+
+def _enter(place: Any, step: str | int, flag: str, sofar: Sequence[str | int]) -> Any:
+    """Step into a map or list; a component written as a bare name becomes a map, an unwritten one begins empty."""
+    if isinstance(place, list):
+        if not (isinstance(step, int) and step < len(place)):
+            raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, sofar))} has {len(place)} entries.")
+    elif isinstance(place, dict):
+        place.setdefault(step, {})
+        if place[step] is None:
+            place[step] = {}
+    if isinstance(place[step], str):
+        place[step] = {"use": place[step]}
+    if not isinstance(place[step], dict | list):
+        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, [*sofar, step]))} is {place[step]!r}.")
+    return place[step]
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
+def parse(source: Source, registry: Registry) -> Node:
+    """Check the whole tree against the registered signatures. Raises RecipeError with file, line, path, value and cure."""
+    root = {"use": "gan", **source.tree}
+    return _node(ROOT_KIND, root, None, (), source, registry)
+
+
+def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node:
+    raw = {"use": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, dict):
+        raise source.fail(where, f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: {', '.join(registry.names(kind))}.")
+    raw = dict(raw)
+    preset = default_of(default)
+    if "use" in raw:
+        name = raw.pop("use")
+        try:
+            cls = registry.get(kind, str(name))
+        except UnknownComponent as err:
+            raise UnknownComponent(str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))) from None
+        if preset and cls is preset[0]:
+            raw = {**preset[1], **raw}
+    elif preset:
+        cls, raw = preset[0], {**preset[1], **raw}
+    else:
+        raise source.fail(where, f"say which {kind} with 'use: <name>'. Known: {', '.join(registry.names(kind))}.")
+    return _check(cls, raw, where, source, registry)
+
+
+def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Source, registry: Registry) -> Node:
+    try:
+        model = options(cls).model_validate_json(json.dumps(raw))
+    except ValidationError as err:
+        raise RecipeError("\n".join(_sentence(e, cls, where, source) for e in err.errors())) from None
+    children: dict[str, Node | list[Node] | None] = {}
+    for name, slot in slots(cls).items():
+        children[name] = _slot(slot, raw.get(name, ...), options(cls).model_fields[name].default, (*where, name), source, registry)
+    return Node(cls, model, children, where)
+
+
+def _slot(slot: Slot, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node | list[Node] | None:
+    if raw is ...:
+        if slot.many:
+            return [_check(*made, where, source, registry) for d in default if (made := default_of(d))]
+        made = default_of(default)
+        return _check(*made, where, source, registry) if made else None
+    if slot.many:
+        if not isinstance(raw, list):
+            raise source.fail(where, f"a list of components is expected, got {raw!r}.")
+        return [_node(slot.kind, item, None, (*where, i), source, registry) for i, item in enumerate(raw)]
+    if raw is None:
+        if slot.optional:
+            return None
+        raise source.fail(where, f"a {slot.kind} is needed here, it cannot be null. Known: {', '.join(registry.names(slot.kind))}.")
+    return _node(slot.kind, raw, default, where, source, registry)
+
+
+def _sentence(error: Any, cls: type[Component], where: Where, source: Source) -> str:
+    loc: Where = tuple(error["loc"])
+    known = [n for n in options(cls).model_fields]
+    if error["type"] == "extra_forbidden" and len(loc) == 1:
+        names = f" Options: {', '.join(known)}." if known else " It has none."
+        return str(source.fail((*where, *loc), f"{cls.name} has no option '{loc[0]}'.{nearest(str(loc[0]), known)}{names}"))
+    if error["type"] == "extra_forbidden":
+        group = options(cls).model_fields[str(loc[0])].annotation
+        inner = list(getattr(group, "model_fields", {}))
+        return str(source.fail((*where, *loc), f"{loc[0]} has no option '{loc[-1]}'.{nearest(str(loc[-1]), inner)} Options: {', '.join(inner)}."))
+    if error["type"] == "missing":
+        return str(source.fail(where, f"{cls.name} needs the option '{'.'.join(map(str, loc))}'."))
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    return str(source.fail((*where, *loc), f"{message}, got {error['input']!r}."))
+
+
+def load(reference: str | Path, overrides: Sequence[str] = ()) -> Node:
+    """Read, check and apply the rules across slots: the one way from a recipe to a tree that can be built."""
+    from ganzoo.registry import registry
+    from ganzoo.rules import check
+
+    source = read(reference, overrides)
+    node = parse(source, registry())
+    check(node, source)
+    return node

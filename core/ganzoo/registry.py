@@ -1,0 +1,123 @@
+"""(kind, name) -> class, filled from plugins; and registry.yaml, the same as a table of contents that needs no torch."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ganzoo import plugin as plugins
+from ganzoo.component import Component, summary
+from ganzoo.errors import DuplicateComponent, PluginError, UnknownComponent, nearest
+from ganzoo.plugin import Plugin
+
+CORE = "core"
+
+
+class Registry:
+    """Every component that is installed. A bare name belongs to the first plugin that claims it; `plugin:name` always works."""
+
+    def __init__(self) -> None:
+        self._classes: dict[tuple[str, str], type[Component]] = {}
+        self._owners: dict[type[Component], str] = {}
+        self._qualified: dict[tuple[str, str], type[Component]] = {}
+        self.problems: dict[str, PluginError] = {}  # broken plugins, clashes: one sentence each
+        self.versions: dict[str, tuple[str, str]] = {}  # plugin -> (distribution, version)
+
+    def add(self, cls: type[Component], owner: str) -> None:
+        """Register a class for a plugin. A clash raises DuplicateComponent that names both owners."""
+        if not (isinstance(cls, type) and issubclass(cls, Component) and cls.kind and cls.name):
+            raise PluginError(f"plugin '{owner}' returns {cls!r}, which is no component: give its class header a kind's base and a name=.")
+        self._qualified[cls.kind, f"{owner}:{cls.name}"] = cls
+        self._owners[cls] = owner
+        taken = self._classes.setdefault((cls.kind, cls.name), cls)
+        if taken is not cls:
+            first = self._owners[taken]
+            raise DuplicateComponent(
+                f"plugin '{owner}' registers {cls.kind} '{cls.name}' ({cls.__module__}.{cls.__qualname__}), but plugin '{first}' already has "
+                f"it ({taken.__module__}.{taken.__qualname__}): '{cls.name}' stays with '{first}'; write '{owner}:{cls.name}' for the other."
+            )
+
+    def get(self, kind: str, name: str) -> type[Component]:
+        """Look a class up by name or by `plugin:name`. Raises UnknownComponent with the nearest and all known names."""
+        found = self._classes.get((kind, name)) or self._qualified.get((kind, name))
+        if found:
+            return found
+        known = self.names(kind)
+        broken = f" Broken plugins: {', '.join(sorted(self.problems))} (see 'gz plugins doctor')." if self.problems else ""
+        raise UnknownComponent(f"no {kind} named '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.{broken}")
+
+    def names(self, kind: str) -> list[str]:
+        """All bare names of a kind."""
+        return sorted(n for k, n in self._classes if k == kind)
+
+    def kinds(self) -> list[str]:
+        """All kinds that have a member."""
+        return sorted({k for k, _ in self._classes})
+
+    def owner(self, cls: type[Component]) -> str:
+        """The plugin that registered a class; 'core' for ganzoo's own."""
+        return self._owners.get(cls, CORE)
+
+    def __iter__(self) -> Iterator[type[Component]]:
+        return iter(sorted(self._owners, key=lambda c: (c.kind, c.name, self._owners[c])))
+
+
+def build(installed: Iterable[Plugin]) -> Registry:
+    """Ask each plugin for its classes. A broken plugin becomes a sentence in `problems` and takes nobody down."""
+    from ganzoo.build import CORE_COMPONENTS
+
+    registry = Registry()
+    for cls in CORE_COMPONENTS:
+        registry.add(cls, CORE)
+    for plugin in installed:
+        if plugin.name in registry.versions:
+            first, _ = registry.versions[plugin.name]
+            registry.problems[f"{plugin.name} ({plugin.distribution})"] = DuplicateComponent(
+                f"plugin '{plugin.name}' of {plugin.distribution} is left out: {first} already provides a plugin of that name.")
+            continue
+        registry.versions[plugin.name] = (plugin.distribution, plugin.version)
+        try:
+            classes = plugins.components(plugin)
+        except PluginError as err:
+            registry.problems[plugin.name] = err
+            continue
+        for cls in classes:
+            try:
+                registry.add(cls, plugin.name)
+            except PluginError as err:
+                registry.problems[plugin.name] = err
+    return registry
+
+
+@cache
+def registry() -> Registry:
+    """The registry of everything installed. Imports torch and every plugin, once."""
+    return build(plugins.installed())
+
+
+def index_path() -> Path:
+    """registry.yaml: beside the package in a wheel, two levels up in an editable install."""
+    here = Path(__file__).parent
+    inside = here / "registry.yaml"
+    return inside if inside.exists() else here.parents[1] / "registry.yaml"
+
+
+def entry(cls: type[Component], owner: str) -> dict[str, str]:
+    """A component's line in registry.yaml and in `gz components list`."""
+    return {"kind": cls.kind, "name": cls.name, "plugin": owner, "paper": cls.paper, "summary": summary(cls)}
+
+
+@cache
+def index() -> dict[str, list[dict[str, Any]]]:
+    """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they answer."""
+    from ganzoo.recipe import load_yaml
+
+    table: dict[str, list[dict[str, Any]]] = load_yaml(index_path()).tree
+    listed = {row["plugin"] for row in table["components"]} | {CORE}
+    strangers = [p for p in plugins.installed() if p.name not in listed]
+    if strangers:
+        full = registry()
+        names = {p.name for p in strangers}
+        table["components"] += [entry(cls, full.owner(cls)) for cls in full if full.owner(cls) in names]
+        table["recipes"] += [{"name": path.stem, "plugin": p.name} for p in strangers for path in p.recipes()]
+    return table

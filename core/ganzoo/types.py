@@ -1,0 +1,17 @@
+"""Names for tensor shapes. N batch, C channels, H W pixels, Z latent, W style, L layers, K labels."""
+
+from typing import TypeAlias
+
+from torch import Tensor
+
+Latent: TypeAlias = Tensor  # [N, Z] standard normal
+Label: TypeAlias = Tensor | None  # [N, K] one-hot or real-valued; None where a GAN is unconditional
+Style: TypeAlias = Tensor  # [N, W] one style code
+Styles: TypeAlias = Tensor  # [N, L, W] one style code per layer
+Maps: TypeAlias = Tensor  # [N, C, H, W] feature maps
+Image: TypeAlias = Tensor  # [N, C, H, W] in [-1, 1]
+Pyramid: TypeAlias = tuple[Tensor, ...]  # images, coarse to fine; an ordinary GAN's holds one
+Logits: TypeAlias = Tensor  # [N, 1]
+PerSample: TypeAlias = Tensor  # [N]
+Size: TypeAlias = tuple[int, int]  # (height, width)
+Plan: TypeAlias = list[tuple[Size, int]]  # [(size, channels), ...] coarse to fine
