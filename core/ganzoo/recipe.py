@@ -218,9 +218,9 @@ def _override(source: Source, item: str) -> None:
     *parents, last = [int(p) if p.isdigit() else p for p in key.split(".")]
     place: Any = source.tree
     for depth, step in enumerate(parents):
+        if isinstance(place, dict) and step not in place:
+            source.origins[*parents[: depth + 1]] = flag
         place = _enter(place, step, flag, parents[:depth])
-        if isinstance(place, list):
-            continue
     if isinstance(place, list):
         if not (isinstance(last, int) and last < len(place)):
             raise RecipeError(f"{flag}: no such place in the recipe: the list has {len(place)} entries.")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.component import Component, Make
+from ganzoo.nn.norm import wide
 from ganzoo.nn.stack import Stack
 from ganzoo.types import Image, Label, Latent, Logits, Maps, Plan, Pyramid, Size, Style, Styles
 
@@ -38,6 +39,11 @@ class Stage:
 
     level: int
     alpha: float = 1.0
+
+
+def working(x: Maps, dtype: torch.dtype | None) -> Maps:
+    """Feature maps as the convolutions like them: channels last, in the working precision."""
+    return x.to(dtype or x.dtype, memory_format=torch.channels_last)
 
 
 class Norm(nn.Module, Component, kind="norm"):
@@ -80,6 +86,8 @@ class Statistic(nn.Module, Component, kind="statistic"):
 
 class Mapping(nn.Module, Component, kind="mapping"):
     """(z_dim, w_dim, labels, /)  Latent, Label -> Style."""
+
+    keeps_size: ClassVar[bool] = False  # whether the style is as long as the latent with its label
 
     def forward(self, z: Latent, label: Label = None) -> Style:
         """Map a latent to a style code."""
@@ -144,7 +152,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     emits: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype = torch.float32  # of the feature maps; images and styles stay float32
+    dtype: torch.dtype | None = None  # of the feature maps, None for that of the parameters; images and styles stay float32
 
     def __init__(self, plan: Plan, w_dim: int, image_channels: int, /, *, stem: Make[Stem], block: Make[Block], to_rgb: Make[ToRGB]) -> None:
         super().__init__()
@@ -159,13 +167,13 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
 
     def walk(self, ws: Styles, stage: Stage) -> Iterator[Image]:
         """Each resolution's own RGB image, coarse to fine, up to the stage's level."""
-        x = self.stem(ws[:, 0]).to(self.dtype, memory_format=torch.channels_last)
+        x = working(self.stem(ws[:, 0]), self.dtype)
         i = int(self.stem.styled)
         for level, block in enumerate(self.blocks[: stage.level + 1]):
             x = block(x, ws[:, i : i + block.num_ws])
             i += block.num_ws
             if str(level) in self.to_rgb:
-                yield self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]).float()
+                yield wide(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
 
     def active_ws(self, stage: Stage) -> int:
         """How many style codes are in use at a stage: the range in which styles are mixed."""
@@ -206,7 +214,7 @@ class Trunk(nn.Module, Component, kind="trunk"):
     accepts: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = None
 
     def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
         super().__init__()
@@ -216,7 +224,7 @@ class Trunk(nn.Module, Component, kind="trunk"):
 
     def features(self, image: Image, level: int) -> Maps:
         """An image's features at a level, in the working precision."""
-        return self.from_rgb[str(level)](image.to(self.dtype, memory_format=torch.channels_last))
+        return self.from_rgb[str(level)](working(image, self.dtype))
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""

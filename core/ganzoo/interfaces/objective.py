@@ -1,6 +1,7 @@
 """What the networks are trained for: adversarial losses and regularizers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -8,16 +9,16 @@ import torch
 from torch import nn
 
 from ganzoo.component import Component
-from ganzoo.interfaces.discriminator import Discriminator
 from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.layers import Stage
 from ganzoo.types import Label, Latent, Logits, PerSample, Pyramid
 
 
 class Loss(nn.Module, Component, ABC, kind="loss"):
-    """Adversarial loss per sample, from logits [N, 1] alone. `unbounded`: D's optimum needs a Lipschitz bound, not a sigmoid."""
+    """Adversarial loss per sample, from logits [N, 1] alone."""
 
-    unbounded: ClassVar[bool] = False
+    unbounded: ClassVar[bool] = False  # D is no sigmoid classifier: its gradient may be held to a norm other than 0
+    relativistic: ClassVar[bool] = False  # G's loss looks at the logits of reals too
 
     @abstractmethod
     def d(self, real: Logits, fake: Logits) -> PerSample:
@@ -25,7 +26,10 @@ class Loss(nn.Module, Component, ABC, kind="loss"):
 
     @abstractmethod
     def g(self, fake: Logits, real: Logits) -> PerSample:
-        """What the generator minimises."""
+        """What the generator minimises. Unless the loss is relativistic, `real` is not computed and holds zeros."""
+
+
+Judge = Callable[[Pyramid, Label, Stage], Logits]
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Turn:
     """What a regularizer may look at: the networks, one batch of reals, one batch of latents, where growth stands."""
 
     G: Generator
-    D: Discriminator
+    D: Judge  # with the augmentation in front
     stage: Stage
     z: Latent
     label: Label

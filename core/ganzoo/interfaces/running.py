@@ -1,6 +1,7 @@
 """What a run needs beside the networks: growth and data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,8 +81,11 @@ class Dataset(Component, ABC, kind="dataset"):
         """The image's label as [K] floats; one-hot for classes."""
         return np.zeros(self.labels, np.float32)
 
-    def check(self) -> list[Finding]:
-        """Read everything once and report what is unreadable or odd. Called before training."""
+    def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+        """Read everything once and report what is unreadable or odd. Called before training.
+
+        `progress(done, total)` is called now and then, from the calling thread.
+        """
         return []
 
     @abstractmethod

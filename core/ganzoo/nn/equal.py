@@ -1,0 +1,98 @@
+"""Equalized learning rate: weights are stored with unit variance and scaled at run time (arXiv:1710.10196, 4.1).
+
+Adam's step does not depend on a parameter's scale, so layers learn equally fast only if all weights have the same scale.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganzoo.nn.act import bias_act
+from ganzoo.nn.resample import Taps, conv2d_resample, fir
+from ganzoo.types import Maps
+
+Gain = Literal["weight", "activation"]  # where the √2 of a leaky ReLU layer sits: ProGAN and StyleGAN, or StyleGAN2
+
+
+class Linear(nn.Module):
+    """[N, fan_in] -> [N, fan_out], in float32.
+
+    Args:
+        fan_in: input features
+        fan_out: output features
+        bias: initial value of the bias; None for no bias
+        gain: factor of the weight beside 1/√fan_in
+        lr_mul: learning rate multiplier of weight and bias
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, *, bias: float | None = 0.0, gain: float = 1.0, lr_mul: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / lr_mul)
+        self.bias = None if bias is None else nn.Parameter(torch.full([fan_out], float(bias)))
+        self.scale, self.lr_mul = gain * lr_mul / math.sqrt(fan_in), lr_mul
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x W^T scale + b lr_mul."""
+        return F.linear(x, self.weight * self.scale, None if self.bias is None else self.bias * self.lr_mul)
+
+
+class Conv2d(nn.Module):
+    """[N, fan_in, H, W] -> [N, fan_out, H, W] in x's precision; at half the size where `down` names a filter, at twice where `up` does.
+
+    Args:
+        fan_in: input channels
+        fan_out: output channels
+        kernel: side of the kernel; odd
+        bias: whether there is one (initially 0)
+        gain: factor of the weight beside 1/√(fan_in kernel²)
+        up: taps of the filter when upsampling
+        down: taps of the filter when downsampling
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, kernel: int, *, bias: bool = True, gain: float = 1.0, up: Taps | None = None,
+                 down: Taps | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+        self.scale, self.up, self.down = gain / math.sqrt(fan_in * kernel**2), up, down
+
+    def convolve(self, x: Maps) -> Maps:
+        """The convolution without the bias."""
+        weight, padding = (self.weight * self.scale).to(x.dtype), self.weight.shape[-1] // 2
+        if self.up:
+            return conv2d_resample(x, weight, fir(self.up, x), up=2, padding=padding, flip_weight=False)
+        if self.down:
+            return conv2d_resample(x, weight, fir(self.down, x), down=2, padding=padding)
+        return F.conv2d(x, weight, padding=padding)
+
+    def forward(self, x: Maps) -> Maps:
+        """Convolution and bias."""
+        return bias_act(self.convolve(x), self.bias)
+
+
+class ActConv2d(Conv2d):
+    """Convolution, bias, leaky ReLU(0.2). `gain` says whether √2 multiplies the weight or the activation; `clamp` limits the output."""
+
+    def __init__(self, fan_in: int, fan_out: int, kernel: int, *, gain: Gain = "weight", clamp: float | None = None, down: Taps | None = None) -> None:
+        super().__init__(fan_in, fan_out, kernel, gain=math.sqrt(2) if gain == "weight" else 1.0, down=down)
+        self.act_gain = 1.0 if gain == "weight" else math.sqrt(2)
+        self.clamp = clamp
+
+    def forward(self, x: Maps) -> Maps:
+        """Convolve, add the bias, activate."""
+        return bias_act(self.convolve(x), self.bias, "lrelu", gain=self.act_gain, clamp=self.clamp)
+
+
+class ActLinear(Linear):
+    """Linear layer, bias, leaky ReLU(0.2), with the same choice of `gain`."""
+
+    def __init__(self, fan_in: int, fan_out: int, *, gain: Gain = "weight", lr_mul: float = 1.0) -> None:
+        super().__init__(fan_in, fan_out, gain=math.sqrt(2) if gain == "weight" else 1.0, lr_mul=lr_mul)
+        self.act_gain = 1.0 if gain == "weight" else math.sqrt(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply, add the bias, activate."""
+        return bias_act(super().forward(x), None, "lrelu", gain=self.act_gain)

@@ -1,0 +1,15 @@
+"""Where images come from: a folder, a zip, or drawn on the fly."""
+
+from ganzoo import hookimpl
+
+GANZOO_API = 1
+
+
+@hookimpl
+def ganzoo_components() -> list[type]:
+    """The datasets of this plugin."""
+    from ganzoo_data.archive import Zip
+    from ganzoo_data.folder import Folder
+    from ganzoo_data.shapes import Shapes
+
+    return [Folder, Shapes, Zip]

@@ -1,0 +1,206 @@
+"""What a folder and a zip of images share: names in order, bytes by name, labels, checks, fingerprint."""
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from ganzoo.errors import DataError
+from ganzoo.interfaces import Dataset, Finding
+from ganzoo.types import Size
+from ganzoo_data.decode import SUFFIXES, BadImage, Decoded, Filter, Fit, Target, decode
+from ganzoo_data.labels import FILE, read_labels
+
+T = TypeVar("T")
+Progress: TypeAlias = Callable[[int, int], None]
+
+MAX_BYTES = 512 << 20  # of one file, unpacked; more is a bomb or no image
+CHUNK = 32  # images that a thread takes at a time when all are read
+
+
+def visible(name: str) -> bool:
+    """Whether a relative path is the user's own: no dot files, none of what macOS adds to a zip."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def is_image(name: str) -> bool:
+    """Whether a name ends in one of the suffixes that are read."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def in_threads(work: Callable[[int], T], indices: Sequence[int], progress: Progress | None = None) -> list[T]:
+    """`work` of each index, in order. The first exception ends it, and no work that waits is begun."""
+    chunks = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
+    done: list[T] = []
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        for results in pool.map(lambda chunk: [work(i) for i in chunk], chunks):
+            done += results
+            if progress:
+                progress(len(done), len(indices))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return done
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a check remembers of an image that can be read."""
+
+    gray: bool
+    odd: list[str]
+
+
+class ImageSet(Dataset):
+    """Images by name.
+
+    Args:
+        path: Where the images are; `~` is your home.
+        fit: What other proportions become: `crop` cuts the middle out, `fit` adds bars, `error` wants no other size.
+        filter: How images are scaled down: `lanczos` or `box`.
+        background: Colour behind transparent pixels and of the bars, as `white` or `#ffffff`. Four channels keep their
+            alpha, and `#ffffff00` gives them transparent bars. Bars are 0 where channels are neither 1, 3 nor 4.
+        upscale: Accept images that are smaller than the recipe's size.
+    """
+
+    needs_path: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        size: Size,
+        channels: int,
+        labels: int,
+        /,
+        *,
+        path: Path,
+        fit: Fit = "crop",
+        filter: Filter = "lanczos",
+        background: str = "white",
+        upscale: bool = False,
+    ) -> None:
+        self.size, self.channels, self.labels = (size[0], size[1]), channels, labels
+        try:
+            ImageColor.getrgb(background)
+        except ValueError:
+            raise DataError(f"dataset.background: '{background}' is no colour: write white or #rrggbb.") from None
+        self.path = Path(path).expanduser()
+        self.target = Target(self.size, channels, fit, filter, background, upscale)
+        self._digests: dict[int, bytes] = {}
+        self.names = self._choose(self._list())
+        self._labels = read_labels(self._read_labels(), self.names, labels, str(self.path)) if labels else None
+
+    @abstractmethod
+    def _list(self) -> Iterable[str]:
+        """Relative paths of all files, with slashes. Raises DataError where there is nothing to list."""
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes:
+        """A file's bytes, at most MAX_BYTES. Raises BadImage. Safe from several threads."""
+
+    @abstractmethod
+    def _has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+
+    def _choose(self, files: Iterable[str]) -> list[str]:
+        seen = [name for name in files if visible(name) and name != FILE]
+        names = sorted(filter(is_image, seen))
+        if not names:
+            others = f" ({len(seen)} other files)" if seen else ""
+            raise DataError(f"{self.path} holds no images{others}: put files there that end in {', '.join(SUFFIXES)}.")
+        return names
+
+    def _read_labels(self) -> bytes | None:
+        try:
+            return self._read(FILE) if self._has(FILE) else None
+        except BadImage as err:
+            raise DataError(f"{self.path}/{FILE} {err}.") from err
+
+    @property
+    def title(self) -> str:
+        """Stem of the path."""
+        return self.path.resolve().stem
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Read, decode and fit one image: uint8 [C, H, W]. Raises DataError that names the file."""
+        try:
+            return self._decode(index).pixels
+        except BadImage as err:
+            raise DataError(f"{self.path}/{self.names[index]} {err}.") from err
+
+    def label(self, index: int) -> NDArray[np.float32]:
+        """The label that dataset.json gives the image: [K]."""
+        return super().label(index) if self._labels is None else self._labels[index]
+
+    def _decode(self, index: int, *, keep_digest: bool = False) -> Decoded:
+        name = self.names[index]
+        data = self._read(name)
+        if keep_digest:
+            self._digests[index] = hashlib.sha256(data).digest()
+        return decode(data, self.target, is_npy=name.lower().endswith(".npy"))
+
+    def fingerprint(self) -> str:
+        """sha256 of how images are fitted, their names, contents and labels. The same for a folder and its zip."""
+        t = self.target
+        how = [self.size, t.channels, self.labels, t.fit, t.filter, t.background]
+        whole = hashlib.sha256(json.dumps(how).encode())
+        missing = [i for i in range(len(self)) if i not in self._digests]
+        in_threads(self._digest, missing)
+        for index, name in enumerate(self.names):
+            whole.update(json.dumps([name, self._digests[index].hex()]).encode())
+        if self._labels is not None:
+            whole.update(self._labels.tobytes())
+        return whole.hexdigest()
+
+    def _digest(self, index: int) -> None:
+        try:
+            self._digests[index] = hashlib.sha256(self._read(self.names[index])).digest()
+        except BadImage as err:
+            raise DataError(f"{self.path}/{self.names[index]} {err}.") from err
+
+    # --- checks ------------------------------------------------------------------------------------------------------
+
+    def check(self, progress: Progress | None = None) -> list[Finding]:
+        """Decode every image once, in threads.
+
+        Fatal: unreadable. Odd: mostly cropped away, scaled up, the same bytes twice, gray among colour.
+        """
+        results = in_threads(self._inspect, range(len(self)), progress)
+        grays = [i for i, r in enumerate(results) if isinstance(r, Facts) and r.gray]
+        colours = sum(isinstance(r, Facts) and not r.gray for r in results)
+        gray_is_odd = set(grays) if self.channels in (3, 4) and len(grays) < colours else set()
+        findings: list[Finding] = []
+        first: dict[bytes, str] = {}
+        for index, (name, result) in enumerate(zip(self.names, results)):
+            if not isinstance(result, Facts):
+                findings.append(Finding(name, result, fatal=True))
+                continue
+            odd = result.odd + (["is gray among colour images"] if index in gray_is_odd else [])
+            twin = first.setdefault(self._digests[index], name)
+            odd += [f"has exactly the bytes of {twin}"] if twin != name else []
+            findings += [Finding(name, problem, fatal=False) for problem in odd]
+        return findings
+
+    def _inspect(self, index: int) -> Facts | str:
+        try:
+            found = self._decode(index, keep_digest=True)
+        except BadImage as err:
+            return str(err)
+        (height, width), (rows, columns) = found.source, self.size
+        odd = []
+        if found.kept < 0.5:
+            odd.append(f"is {width}x{height}, of which the crop to {columns}x{rows} keeps {found.kept:.0%}")
+        if found.upscaled:
+            odd.append(f"is {width}x{height} and is scaled up to {columns}x{rows}")
+        return Facts(found.gray, odd)

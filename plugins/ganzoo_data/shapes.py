@@ -1,0 +1,135 @@
+"""Shapes drawn on the fly: a data set without files, for first runs and tests."""
+
+import hashlib
+import json
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from numpy.typing import NDArray
+
+from ganzoo.errors import DataError
+from ganzoo.interfaces import Dataset
+from ganzoo.types import Size
+
+Floats = NDArray[np.float64]
+
+CLASSES = ("circle", "square", "triangle", "star")
+COLOURS = np.array([[214, 40, 57], [29, 98, 214], [24, 145, 72]])  # red, blue, green
+BACKGROUND = np.array([244, 241, 232])
+VERSION = 1  # raised whenever the same options draw other pixels: it is part of the fingerprint
+
+
+def regular(corners: int, inner: float = 1.0) -> Floats:
+    """Corners [N, 2] as (x, y) on the unit circle, the first on top; with `inner` < 1 a star with that many points."""
+    radii = np.array([1.0]) if inner == 1.0 else np.array([1.0, inner])
+    n = corners * len(radii)
+    angles = 2 * np.pi * np.arange(n) / n
+    return np.tile(radii, corners)[:, None] * np.stack([np.sin(angles), -np.cos(angles)], axis=1)
+
+
+# Scaled so that all cover about the same area.
+POLYGONS = {
+    "square": regular(4) @ np.array([[1.0, 1.0], [-1.0, 1.0]]) * 2**-0.5 * 1.1,
+    "triangle": regular(3) * 1.3,
+    "star": regular(5, inner=0.45) * 1.3,
+}
+RADIUS = 0.85  # of the circle, beside the polygons above
+
+
+def distance(x: Floats, y: Floats, corners: Floats) -> Floats:
+    """Signed distance [H, W] of points to a polygon's outline, negative inside.
+
+    From each edge the nearest point, so min over edges; inside or outside by counting the edges a ray to +x crosses.
+    """
+    nearest = np.full(x.shape, np.inf)
+    inside = np.zeros(x.shape, bool)
+    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0)):
+        ex, ey = bx - ax, by - ay
+        along = np.clip(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0, 1)
+        nearest = np.minimum(nearest, (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2)
+        if ey:
+            inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * ex / ey)
+    result: Floats = np.where(inside, -1, 1) * np.sqrt(nearest)
+    return result
+
+
+class Shapes(Dataset, name="shapes"):
+    """Circles, squares, triangles and stars in three colours, drawn on the fly: needs no files.
+
+    Any size. One channel is gray, four are RGB and coverage as alpha, other counts repeat red, green and blue. With
+    labels: the four classes circle, square, triangle, star.
+
+    Args:
+        count: Number of images.
+        seed: Another seed draws other images.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        channels: int,
+        labels: int,
+        /,
+        *,
+        count: Annotated[int, Ge(1)] = 10_000,
+        seed: Annotated[int, Ge(0)] = 0,
+    ) -> None:
+        if labels not in (0, len(CLASSES)):
+            raise DataError(f"image.labels is {labels}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)}): "
+                            f"set it to {len(CLASSES)} or 0.")
+        self.size, self.channels, self.labels = (size[0], size[1]), channels, labels
+        self.count, self.seed = count, seed
+
+    @property
+    def title(self) -> str:
+        """'shapes'."""
+        return "shapes"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _draws(self, index: int) -> Floats:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return np.random.default_rng((self.seed, index)).random(6)
+
+    def shape(self, index: int) -> int:
+        """Class of an image, an index into CLASSES."""
+        return int(self._draws(index)[0] * len(CLASSES))
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Draw one image: uint8 [C, H, W]."""
+        draws = self._draws(index)
+        colour = COLOURS[int(draws[1] * len(COLOURS))]
+        coverage = self._coverage(CLASSES[self.shape(index)], draws[2:])
+        rgb = BACKGROUND[:, None, None] * (1 - coverage) + colour[:, None, None] * coverage
+        if self.channels == 1:
+            planes = np.tensordot([0.299, 0.587, 0.114], rgb, 1)[None]
+        elif self.channels == 4:
+            planes = np.concatenate([rgb, 255 * coverage[None]])
+        else:
+            planes = rgb[np.arange(self.channels) % 3]
+        return np.rint(planes).astype(np.uint8)
+
+    def _coverage(self, name: str, jitter: Floats) -> Floats:
+        """Fraction of each pixel [H, W] that the shape covers, for four draws in [0, 1): x, y, radius, rotation."""
+        height, width = self.size
+        shift = (jitter[:2] - 0.5) * 0.16  # +-8 %
+        radius = min(height, width) * (0.27 + 0.06 * jitter[2])
+        angle = np.deg2rad(30 * (jitter[3] - 0.5))
+        y, x = np.mgrid[:height, :width] + 0.5
+        x, y = (x - width * (0.5 + shift[0])) / radius, (y - height * (0.5 + shift[1])) / radius
+        x, y = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        away = np.hypot(x, y) - RADIUS if name == "circle" else distance(x, y, POLYGONS[name])
+        result: Floats = np.clip(0.5 - away * radius, 0, 1)
+        return result
+
+    def label(self, index: int) -> NDArray[np.float32]:
+        """One-hot class [4], or [0] without labels."""
+        return np.eye(1, self.labels, self.shape(index), dtype=np.float32)[0]
+
+    def fingerprint(self) -> str:
+        """sha256 of what decides the pixels."""
+        what = ["shapes", VERSION, self.size, self.channels, self.labels, self.count, self.seed]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()

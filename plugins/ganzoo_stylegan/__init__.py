@@ -1,0 +1,11 @@
+"""StyleGAN: A Style-Based Generator Architecture for Generative Adversarial Networks (Karras et al. 2019, arXiv:1812.04948)."""
+
+from ganzoo import hookimpl
+
+
+@hookimpl
+def ganzoo_components() -> list[type]:
+    """The paper's components."""
+    from ganzoo_stylegan import layers
+
+    return [layers.MLP, layers.PixelNoise, layers.AdaIN]

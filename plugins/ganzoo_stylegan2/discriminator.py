@@ -1,0 +1,73 @@
+"""StyleGAN2's discriminators, part by part (arXiv:1912.04958, figure 7)."""
+
+import math
+from typing import Annotated
+
+from annotated_types import Gt
+
+from ganzoo import interfaces as zoo
+from ganzoo.component import Make
+from ganzoo.interfaces import Stage
+from ganzoo.nn.equal import ActConv2d, Conv2d
+from ganzoo.nn.resample import Taps, downsample
+from ganzoo.types import Maps, Plan, Pyramid, Size
+
+PAPER = "arXiv:1912.04958"
+FILTER: Taps = (1, 3, 3, 1)
+Clamp = Annotated[float, Gt(0)] | None
+
+
+class FilteredDown(zoo.Down, name="filtered", paper=PAPER):
+    """3x3 convolution, then a low-pass filter and a strided 3x3 convolution; leaky ReLU times √2 after each.
+
+    Args:
+        resample_filter: taps of the low-pass filter
+        clamp: limit of the absolute outputs; null for none
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None) -> None:
+        super().__init__()
+        self.conv0 = ActConv2d(in_channels, in_channels, 3, gain="activation", clamp=clamp)
+        self.conv1 = ActConv2d(in_channels, out_channels, 3, gain="activation", clamp=clamp, down=resample_filter)
+
+    def forward(self, x: Maps) -> Maps:
+        """Maps -> Maps at half the size."""
+        return self.conv1(self.conv0(x))
+
+
+class ResidualDown(FilteredDown, name="residual", paper=PAPER):
+    """The filtered block beside a downsampled 1x1 shortcut, their sum divided by √2 (figure 7c).
+
+    Args:
+        resample_filter: taps of the low-pass filters
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None) -> None:
+        super().__init__(in_channels, out_channels, size, resample_filter=resample_filter, clamp=clamp)
+        self.shortcut = Conv2d(in_channels, out_channels, 1, bias=False, down=resample_filter)
+
+    def forward(self, x: Maps) -> Maps:
+        """(block(x) + shortcut(x)) / √2."""
+        return (super().forward(x) + self.shortcut(x)) * math.sqrt(0.5)
+
+
+class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
+    """The image, halved again and again, comes in at every resolution and is added to the features (figure 7b).
+
+    Args:
+        resample_filter: taps of the images' low-pass filter
+    """
+
+    def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down] = FilteredDown, from_rgb: Make[zoo.FromRGB],
+                 resample_filter: Taps = FILTER) -> None:
+        super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
+        self.resample_filter = resample_filter
+
+    def forward(self, images: Pyramid, stage: Stage) -> Maps:
+        """Features at the coarsest size."""
+        image = images[-1]
+        x = self.features(image, stage.level)
+        for level in range(stage.level - 1, -1, -1):
+            image = downsample(image, self.resample_filter)
+            x = self.blocks[level](x) + self.features(image, level)
+        return x

@@ -1,0 +1,131 @@
+"""StyleGAN2's generator, part by part (arXiv:1912.04958, figures 2 and 7)."""
+
+import math
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import nn
+
+from ganzoo import interfaces as zoo
+from ganzoo.component import Make
+from ganzoo.interfaces import Stage
+from ganzoo.nn.act import bias_act
+from ganzoo.nn.equal import Conv2d, Linear
+from ganzoo.nn.resample import Taps, upsample
+from ganzoo.nn.stack import Stack
+from ganzoo.types import Image, Maps, Plan, Pyramid, Size, Style, Styles
+from ganzoo_stylegan2.modulation import modulated_conv2d
+
+PAPER = "arXiv:1912.04958"
+FILTER: Taps = (1, 3, 3, 1)
+Clamp = Annotated[float, Gt(0)] | None
+
+
+class Constant(zoo.Stem, name="constant", paper=PAPER):
+    """A learned constant, drawn from N(0, 1); the style does not enter here."""
+
+    styled = False
+
+    def __init__(self, w_dim: int, channels: int, size: Size, /) -> None:
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(1, channels, *size))
+
+    def forward(self, w: Style) -> Maps:
+        """[N, W] -> [N, C, H, W]."""
+        return self.const.expand(w.shape[0], -1, -1, -1)
+
+
+class ModConv(zoo.Layer, name="modconv", paper=PAPER):
+    """Modulated 3x3 convolution, demodulated; noise, bias, leaky ReLU times √2.
+
+    Args:
+        noise: before the bias
+        demodulate: scale each output channel to unit norm (Eq. 3)
+        resample_filter: taps of the filter when doubling the size
+        clamp: limit of the absolute output; null for none
+    """
+
+    styled = True
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *, noise: Make[zoo.Noise] | None = None,
+                 demodulate: bool = True, resample_filter: Taps = FILTER, clamp: Clamp = None) -> None:
+        super().__init__()
+        self.affine = Linear(w_dim, in_channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise = noise(out_channels, size) if noise else None
+        self.demodulate, self.up, self.clamp = demodulate, resample_filter if up else None, clamp
+        self.scale = 1.0 if demodulate else 1 / math.sqrt(in_channels * 9)
+
+    def forward(self, x: Maps, w: Style) -> Maps:
+        """Maps, Style -> Maps at the layer's size."""
+        x = modulated_conv2d(x, self.weight * self.scale, self.affine(w), demodulate=self.demodulate, up=self.up)
+        x = self.noise(x) if self.noise else x
+        return bias_act(x, self.bias, "lrelu", clamp=self.clamp)
+
+
+class ModConvRGB(zoo.ToRGB, name="modconv", paper=PAPER):
+    """Modulated 1x1 convolution without demodulation; bias.
+
+    Args:
+        clamp: limit of the absolute output; null for none
+    """
+
+    styled = True
+
+    def __init__(self, channels: int, w_dim: int, image_channels: int, /, *, clamp: Clamp = None) -> None:
+        super().__init__()
+        self.affine = Linear(w_dim, channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(image_channels, channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(image_channels))
+        self.scale, self.clamp = 1 / math.sqrt(channels), clamp
+
+    def forward(self, x: Maps, w: Style) -> Image:
+        """Maps, Style -> Image."""
+        x = modulated_conv2d(x, self.weight, self.affine(w) * self.scale, demodulate=False)
+        return bias_act(x, self.bias, clamp=self.clamp)
+
+
+class ResidualBlock(zoo.Block, name="residual", paper=PAPER):
+    """Two layers and an upsampled 1x1 shortcut, their sum divided by √2 (figure 7c).
+
+    Args:
+        layer: a convolution with everything around it
+        resample_filter: taps of the shortcut's filter
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool, /, *, layer: Make[zoo.Layer],
+                 resample_filter: Taps = FILTER) -> None:
+        super().__init__()
+        inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
+        self.layers = Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
+        self.shortcut = None if first else Conv2d(in_channels, out_channels, 1, bias=False, up=resample_filter)
+        self.num_ws = len(self.layers)
+
+    def forward(self, x: Maps, ws: Styles) -> Maps:
+        """(layers(x) + shortcut(x)) / √2; the first block has no shortcut."""
+        y = x
+        for layer, w in zip(self.layers, ws.unbind(1)):
+            y = layer(y, w)
+        return y if self.shortcut is None else (y + self.shortcut(x)) * math.sqrt(0.5)
+
+
+class SkipSynthesis(zoo.Synthesis, name="skip", paper=PAPER):
+    """Every resolution adds its RGB image to the upsampled sum of the coarser ones (figure 7b).
+
+    Args:
+        resample_filter: taps of the images' filter
+    """
+
+    def __init__(self, plan: Plan, w_dim: int, image_channels: int, /, *, stem: Make[zoo.Stem], block: Make[zoo.Block], to_rgb: Make[zoo.ToRGB],
+                 resample_filter: Taps = FILTER) -> None:
+        super().__init__(plan, w_dim, image_channels, stem=stem, block=block, to_rgb=to_rgb)
+        self.resample_filter = resample_filter
+
+    def forward(self, ws: Styles, stage: Stage) -> Pyramid:
+        """Sum the images coarse to fine."""
+        image, *finer = self.walk(ws, stage)
+        for rgb in finer:
+            image = upsample(image, self.resample_filter) + rgb
+        return (image,)

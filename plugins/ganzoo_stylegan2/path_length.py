@@ -1,0 +1,47 @@
+"""Path length regularization (arXiv:1912.04958, section 3.2)."""
+
+import math
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Interval
+from torch import Tensor
+
+from ganzoo.interfaces import Regularizer, Turn
+from ganzoo.types import PerSample
+
+
+class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
+    """weight * (|J_w^T y| - a)²: a step in W should change the image by a fixed amount. a is the moving mean of the lengths (Eq. 4).
+
+    Args:
+        weight: factor of the penalty
+        decay: how fast `a` follows the batch's mean length
+        shrink: only batch / shrink samples are used
+    """
+
+    on = "g"
+    needs_styles = True
+
+    def __init__(self, *, weight: Annotated[float, Ge(0)] = 2.0, decay: Annotated[float, Interval(gt=0, le=1)] = 0.01,
+                 shrink: Annotated[int, Ge(1)] = 2, every: Annotated[int, Ge(1)] = 4) -> None:
+        super().__init__(every=every)
+        self.weight, self.decay, self.shrink = weight, decay, shrink
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(()))
+
+    def penalty(self, turn: Turn) -> PerSample:
+        """[N / shrink]. The mean that is subtracted is the updated one, and the gradient flows through it."""
+        n = max(1, len(turn.z) // self.shrink)
+        label = None if turn.label is None else turn.label[:n]
+        ws = turn.G.styles(turn.z[:n], label, turn.stage)
+        image = turn.G.synthesize(ws, turn.stage)[-1]
+        y = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
+        return self.weight * (self._lengths(image, ws, y)).square()
+
+    def _lengths(self, image: Tensor, ws: Tensor, y: Tensor) -> Tensor:
+        (grad,) = torch.autograd.grad((image * y).sum(), ws, create_graph=True)
+        lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()  # [N]
+        mean = self.mean.lerp(lengths.mean(), self.decay)
+        self.mean.copy_(mean.detach())
+        return lengths - mean
