@@ -22,8 +22,8 @@ Fit: TypeAlias = Literal["crop", "fit", "error"]
 Filter: TypeAlias = Literal["lanczos", "box"]
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
 
-# Named, because Pillow would otherwise try every format, and hand an EPS to Ghostscript. Phones write MPO as .jpg.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# Named, because Pillow would otherwise try every format, and hand an EPS to Ghostscript. JPEG includes MPO.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold for a decompression bomb; held also where Pillow's is switched off
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}

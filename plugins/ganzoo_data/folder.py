@@ -16,7 +16,8 @@ class Folder(ImageSet, name="folder"):
     def claims(cls, source: str) -> bool:
         """An existing folder, or whatever looks like a path and ends not in .zip."""
         looks = any(sign in source for sign in {"/", os.sep}) or source.startswith((".", "~"))
-        return Path(source).expanduser().is_dir() or (looks and not source.lower().endswith(".zip"))
+        is_folder = source != "" and Path(source).expanduser().is_dir()
+        return is_folder or (looks and not source.lower().endswith(".zip"))
 
     def _list(self) -> Iterator[str]:
         if not self.path.is_dir():

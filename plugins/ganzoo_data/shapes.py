@@ -115,7 +115,7 @@ class Shapes(Dataset, name="shapes"):
     def _coverage(self, name: str, jitter: Floats) -> Floats:
         """Fraction of each pixel [H, W] that the shape covers, for four draws in [0, 1): x, y, radius, rotation."""
         height, width = self.size
-        shift = (jitter[:2] - 0.5) * 0.16  # +-8 %
+        shift = (jitter[:2] - 0.5) * 0.1  # +-5 %: the largest shape stays inside a square image
         radius = min(height, width) * (0.27 + 0.06 * jitter[2])
         angle = np.deg2rad(30 * (jitter[3] - 0.5))
         y, x = np.mgrid[:height, :width] + 0.5

@@ -3,6 +3,7 @@
 A descriptor is a patch of one pyramid level, flattened as channel, horizontal offset, vertical offset.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -89,6 +90,7 @@ class DescriptorStore:
     def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="ganzoo-swd-")  # noqa: SIM115 - lives as long as the store
+        self._file.seek(0, os.SEEK_END)  # someone may have stopped reading half-way
         self._file.write(self._chunk.data)
         self._file.flush()  # a full disk is to be noticed here
         self._sums += _sums(self._chunk)
@@ -103,7 +105,6 @@ class DescriptorStore:
                 if self._file.readinto(buffer.data) != buffer.nbytes:  # type: ignore[attr-defined]
                     raise OSError("the temporary file ends too early")
                 yield buffer
-            self._file.seek(0, 2)
         if self._held:
             yield self._chunk[: self._held]
 

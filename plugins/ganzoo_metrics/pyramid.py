@@ -14,8 +14,8 @@ MIN_SIDE = 16
 def _taps(x: Tensor, dim: int, step: int) -> Tensor:
     """Filter with [1, 4, 6, 4, 1] / 16 along one axis and keep every step-th sample; x has two border samples a side.
 
-    Each product is rounded before it is added. A fused multiply-add, which torch may use in the body of a tensor but not
-    in its tail, would let an image's last bit depend on its place in the batch.
+    Each product is rounded before it is added. A fused multiply-add, which torch may use in the body of a tensor but
+    not in its tail, would let an image's last bit depend on its place in the batch.
     """
     keep = (slice(None),) * dim + (slice(None, None, step),)
     a, b, c, d, e = (x.narrow(dim, i, x.shape[dim] - 4)[keep] for i in range(5))
@@ -46,7 +46,7 @@ def pyr_up(x: Tensor, size: Size) -> Tensor:
 
 
 def pyramid_sizes(size: Size, min_side: int = MIN_SIDE) -> list[Size]:
-    """(height, width) of each level, fine to coarse: halves, rounded up, while the shorter side is at least min_side."""
+    """(height, width) of each level, fine to coarse: halves, rounded up, whose shorter side is at least min_side."""
     sizes = [size]
     while min(coarser := ((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)) >= min_side:
         sizes.append(coarser)

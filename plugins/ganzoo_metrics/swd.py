@@ -131,8 +131,8 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         self.sizes = pyramid_sizes(shape.size)
         if any(min(size) < patch for size in self.sizes):
             h, w = self.sizes[-1]
-            raise DataError(f"a patch of {patch}x{patch} pixels does not fit into images of {h}x{w}, which SWD compares; "
-                            f"set patch to at most {min(h, w)}.")
+            raise DataError(f"a patch of {patch}x{patch} pixels does not fit into images of {h}x{w}, which SWD "
+                            f"compares; set patch to at most {min(h, w)}.")
         self.seen: dict[Which, int] = dict.fromkeys(WHICH, 0)
         self.stores: dict[tuple[Which, int], DescriptorStore] = {}
 
@@ -173,7 +173,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         May be called again, and images may be added in between.
 
         Raises:
-            DataError: no images, unequally many real and fake ones, a set without contrast, an unreadable temporary file
+            DataError: no images, unequally many real and fake ones, no contrast, an unreadable temporary file
         """
         real, fake = (self.seen[which] for which in WHICH)
         if real != fake or not real:
@@ -190,7 +190,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         return {**values, "swd": sum(values.values()) / len(values)}
 
     def _distance(self, level: int, projections: Floats) -> float:
-        """Sliced Wasserstein distance at one level, for K directions at a time; `projections` [2, K, N] is room for them."""
+        """Sliced Wasserstein distance at a level, K directions at a time; `projections` [2, K, N] is working space."""
         total = 0.0
         directions = draw_directions(self.seed, level, self.width, self.directions)
         for some in torch.split(directions, projections.shape[1], dim=1):

@@ -18,8 +18,8 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 
 def instance_norm(x: Maps, eps: float = 1e-8) -> Maps:
     """(x - mean) / sqrt(variance + eps) over each map; biased variance (arXiv:1812.04948, Eq. 1)."""
-    wide = wide(x)
-    centred = wide - wide.mean(dim=[2, 3], keepdim=True)
+    y = wide(x)
+    centred = y - y.mean(dim=[2, 3], keepdim=True)
     return (centred * (centred.square().mean(dim=[2, 3], keepdim=True) + eps).rsqrt()).to(x.dtype)
 
 

@@ -121,6 +121,8 @@ def conv2d_resample(x: Maps, weight: Tensor, f: Tensor | None = None, *, up: int
         left, right, top, bottom = left + (fw - down + 1) // 2, right + (fw - down) // 2, top + (fh - down + 1) // 2, bottom + (fh - down) // 2
     pad: Pad = (left, right, top, bottom)
 
+    if up == down == 1 and left == right >= 0 and top == bottom >= 0:  # nothing to resample
+        return _conv(x, weight, groups, flip_weight, padding=(top, left))
     if kh == kw == 1 and down > 1 and up == 1:  # filter and decimate first: the convolution sees a quarter of the pixels
         x = upfirdn2d(x, f, down=down, padding=pad, flip=flip_filter)
         return _conv(x, weight, groups, flip_weight)
@@ -137,8 +139,8 @@ def conv2d_resample(x: Maps, weight: Tensor, f: Tensor | None = None, *, up: int
     return x if down == 1 else upfirdn2d(x, f, down=down, flip=flip_filter)
 
 
-def _conv(x: Maps, weight: Tensor, groups: int, flip_weight: bool, stride: int = 1) -> Maps:
-    return F.conv2d(x, weight if flip_weight else weight.flip([2, 3]), stride=stride, groups=groups)
+def _conv(x: Maps, weight: Tensor, groups: int, flip_weight: bool, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> Maps:
+    return F.conv2d(x, weight if flip_weight else weight.flip([2, 3]), stride=stride, padding=padding, groups=groups)
 
 
 def _conv_transpose(x: Maps, weight: Tensor, groups: int, flip_weight: bool, stride: int) -> Maps:

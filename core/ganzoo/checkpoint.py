@@ -1,0 +1,163 @@
+"""Snapshots and states: safetensors files that need nothing beside them, and execute nothing.
+
+A snapshot holds the weights of G, D and G_ema and, as metadata, the filled recipe. A state holds all that training continues
+from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the previous file whole.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ganzoo.errors import CheckpointError, PluginError
+
+FORMAT = 1
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself."""
+
+    kind: str  # "snapshot" or "state"
+    recipe: dict[str, Any]  # filled
+    images: int
+    iteration: int = 0
+    data: dict[str, Any] = field(default_factory=dict)  # title, path and fingerprint of the training images
+    versions: dict[str, str] = field(default_factory=dict)  # of ganzoo and of every plugin the recipe uses: "distribution version"
+    digest: str = ""  # sha256 over the tensors
+    format: int = FORMAT
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images seen."""
+        return self.images / 1000
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes, in order of names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        t = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        total.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def recipe_hash(recipe: Mapping[str, Any]) -> str:
+    """Twelve hex digits that name a filled recipe."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def write(path: Path, tensors: Tensors, header: Header) -> None:
+    """Write atomically. Raises CheckpointError where the disk is full or read-only."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    text = json.dumps(asdict(header) | {"digest": digest(tensors)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={"ganzoo": text})
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    except (OSError, SafetensorError) as err:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} cannot be written: {' '.join(str(err).split())}. Free some space or choose another --outdir; "
+                              f"earlier files are whole.") from None
+
+
+def sync(path: Path) -> None:
+    """Make sure a file, or a directory's entries, have reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def header(path: Path) -> Header:
+    """Read what a file says of itself. Raises CheckpointError for anything that is no whole safetensors file of ganzoo."""
+    return _open(path, tensors=False)[0]
+
+
+def read(path: Path) -> tuple[Header, Tensors]:
+    """Read header and tensors, on the CPU."""
+    return _open(path, tensors=True)
+
+
+def _open(path: Path, *, tensors: bool) -> tuple[Header, Tensors]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no iterator)
+    except (SafetensorError, OSError, ValueError) as err:
+        raise CheckpointError(f"{path} is no whole safetensors file{_guess(path)} ({' '.join(str(err).split())[:120]}).") from None
+    if "ganzoo" not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file, but not one of ganzoo: it holds no recipe.")
+    try:
+        fields = json.loads(metadata["ganzoo"])
+        if fields["format"] > FORMAT:
+            raise CheckpointError(f"{path} was written by a newer ganzoo (format {fields['format']}, this one reads {FORMAT}): upgrade ganzoo.")
+        return Header(**fields), found
+    except (ValueError, TypeError, KeyError) as err:
+        raise CheckpointError(f"{path}: its metadata is damaged ({err}).") from None
+
+
+def _guess(path: Path) -> str:
+    with path.open("rb") as file:
+        start, size = file.read(9), path.stat().st_size
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:2] == b"PK":
+        return ": it looks like a pickle or a torch .pt file, which ganzoo does not load, since loading one can run code"
+    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
+        return f": it is cut off or damaged at {size:,} bytes"
+    return ""
+
+
+def prefixed(prefix: str, net: nn.Module) -> Tensors:
+    """A module's parameters and buffers under a prefix."""
+    return {f"{prefix}.{name}": t for name, t in net.state_dict().items()}
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Copy tensors under a prefix into a module. Raises CheckpointError that names what is missing, left over or misshapen."""
+    wanted = net.state_dict()
+    given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+    faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [f"has an unknown {prefix}.{n}" for n in given.keys() - wanted.keys()]
+    faults += [f"has {prefix}.{n} of shape {list(given[n].shape)} instead of {list(t.shape)}" for n, t in wanted.items()
+               if n in given and given[n].shape != t.shape]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(f"{path} does not fit its recipe: it {', '.join(sorted(faults)[:3])}{more}.")
+    net.load_state_dict(given)
+
+
+def verify(path: Path) -> Header:
+    """Check every tensor against the digest in the file. Raises CheckpointError."""
+    head, tensors = read(path)
+    if digest(tensors) != head.digest:
+        raise CheckpointError(f"{path} is damaged: its tensors do not give the digest it was written with.")
+    return head
+
+
+def require_plugins(head: Header, path: Path) -> None:
+    """Raise PluginError with names and versions where a plugin that the recipe uses is not installed or broken."""
+    from ganzoo.registry import registry
+
+    known = registry()
+    missing = {name: version for name, version in head.versions.items() if name not in ("ganzoo", "core") and name not in known.versions}
+    if missing:
+        wanted = ", ".join(f"'{name}' ({version})" for name, version in sorted(missing.items()))
+        packages = " ".join(version.split()[0] for version in missing.values())
+        raise PluginError(f"{path} needs the plugin {wanted}, which is not installed: pip install {packages}.")
+    for name in head.versions:
+        if name in known.problems:
+            raise PluginError(f"{path} needs the plugin '{name}', but {known.problems[name]}")

@@ -1,0 +1,70 @@
+"""Where to compute and how precisely."""
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+from typing import Literal
+
+import torch
+
+from ganzoo.errors import UsageError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(name: str = "auto") -> torch.device:
+    """A device by name; "auto" is CUDA, else Apple's MPS, else the processor. Raises UsageError where there is no such device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as err:
+        there = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.backends.mps.is_available() else [])]
+        raise UsageError(f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: auto, {', '.join(there)}.") from None
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, rather than emulating it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has("avx512_bf16", "amx_bf16", "bf16")
+    return False
+
+
+def _cpu_has(*flags: str) -> bool:
+    try:
+        with open("/proc/cpuinfo") as info:  # noqa: PTH123 (a device file)
+            line = next((row for row in info if row.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return any(flag in line.split() for flag in flags)
+
+
+def dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type of feature maps; "auto" is bf16 where the device computes in it, else fp32."""
+    if precision == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    return DTYPES[precision]
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory. Else each step returns large tensors to the kernel and faults them in again page by page."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and "LD_PRELOAD" not in os.environ:
+        libc = ctypes.CDLL(None)
+        m_trim_threshold, m_mmap_max = -1, -4
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory used so far, in GiB: of the GPU, or resident in RAM."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30

@@ -1,0 +1,47 @@
+"""Images to files and grids. Pictures carry where they came from in their metadata."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PIL
+from PIL.PngImagePlugin import PngInfo
+
+Pixels = NDArray[np.uint8]
+
+
+def picture(image: Pixels) -> PIL.Image:
+    """uint8 [C, H, W] as a picture: gray, RGB or RGBA; any other number of channels side by side in gray."""
+    channels = image.shape[0]
+    if channels == 1:
+        return PIL.fromarray(image[0], "L")
+    if channels in (3, 4):
+        return PIL.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)), "RGB" if channels == 3 else "RGBA")
+    return PIL.fromarray(np.concatenate(list(image), axis=1), "L")
+
+
+def grid(images: Pixels, columns: int) -> Pixels:
+    """uint8 [N, C, H, W] tiled row by row as [C, rows * H, columns * W]; missing tiles are white."""
+    n, c, h, w = images.shape
+    rows = -(-n // columns)
+    full = np.full((rows * columns, c, h, w), 255, np.uint8)
+    full[:n] = images
+    return full.reshape(rows, columns, c, h, w).transpose(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+
+
+def grid_shape(height: int, width: int) -> tuple[int, int]:
+    """(columns, rows) of a sample grid of about 1024 pixels, between 4 and 16 each."""
+    return max(4, min(16, 1024 // width)), max(4, min(12, 768 // height))
+
+
+def save(image: Pixels, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write uint8 [C, H, W] as PNG, with metadata as text; beside it an .npy where the channels make no picture."""
+    info = PngInfo()
+    for key, value in (metadata or {}).items():
+        info.add_text(key, value if isinstance(value, str) else json.dumps(value))
+    picture(image).save(path, pnginfo=info)
+    if image.shape[0] not in (1, 3, 4):
+        np.save(path.with_suffix(".npy"), image)

@@ -1,0 +1,333 @@
+"""A training run: its directory, and the loop that fills it."""
+
+import json
+import platform
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+
+import ganzoo
+from ganzoo import checkpoint, evaluate, plot, state
+from ganzoo.build import Experiment
+from ganzoo.checkpoint import Header
+from ganzoo.data import Loader, class_labels, to_uint8
+from ganzoo.device import choose, keep_memory, peak_memory
+from ganzoo.errors import CheckpointError, DataError, Interrupted, UsageError
+from ganzoo.images import grid, grid_shape, save
+from ganzoo.interfaces import Dataset
+from ganzoo.log import Log, append_json, duration, read_json_lines
+from ganzoo.model import experiment as build
+from ganzoo.model import fakes, latents
+from ganzoo.recipe import Node
+from ganzoo.registry import registry
+from ganzoo.trainer import Trainer, seed_of
+
+MAY_DIFFER = ("training.kimg", "training.tick_kimg", "training.snapshot_ticks", "training.keep_last", "training.keep_best", "metrics", "title")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told beside its recipe."""
+
+    name: str = "recipe"  # of the recipe, for the run directory
+    outdir: Path = Path("runs")
+    desc: str = ""
+    resume: str | None = None  # auto, latest, a run directory or a state file
+    device: str = "auto"
+    workers: int = 2
+    text: str = ""  # the recipe as given
+    command: list[str] = field(default_factory=lambda: sys.argv)
+
+
+def train(node: Node, options: Options) -> Path:
+    """Train what a checked recipe describes, and return the run directory.
+
+    Raises DataError, CheckpointError, UsageError, Diverged, and Interrupted after a signal.
+    """
+    experiment = build(node)
+    dataset = open_data(experiment)
+    device = choose(options.device)
+    if device.type == "cpu":
+        keep_memory()
+    trainer = Trainer(experiment, device)
+    recipe = node.dump()
+    start = _resume_from(options, recipe, dataset)
+    folder = start.parent if start else _new_folder(options, dataset)
+    head = Header("snapshot", recipe, 0, data={"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()},
+                  versions=versions(node))
+    if start:
+        _same_recipe(state.restore(trainer, start), recipe, start)
+        torch.manual_seed(0)
+    with Log(folder / "log.txt", round(experiment.training.kimg * 1000), trainer.images) as log:
+        run = Run(trainer, dataset, folder, head, log)
+        if start:
+            log.say(f"Continuing {folder} from {trainer.images / 1000:.1f} kimg.")
+        else:
+            run.begin(options)
+        run.loop(options.workers)
+    return folder
+
+
+def open_data(experiment: Experiment) -> Dataset:
+    """The training images, checked file by file. Raises DataError that names what cannot be used."""
+    dataset = experiment.dataset()
+    if dataset is None:
+        raise UsageError("the recipe names no images: add --data PATH (a folder, a .zip, or 'shapes'), or a 'dataset:' section.")
+    fatal = [f for f in dataset.check() if f.fatal]
+    if fatal:
+        some = "; ".join(f"{f.file}: {f.problem}" for f in fatal[:5])
+        more = f"; and {len(fatal) - 5} more" if len(fatal) > 5 else ""
+        raise DataError(f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them ('gz data doctor' lists all).")
+    return dataset
+
+
+def versions(node: Node) -> dict[str, str]:
+    """{'ganzoo': version, plugin: 'distribution version'} of everything a recipe uses."""
+    known = registry()
+    owners = {known.owner(n.cls) for n in node.walk()} - {"core"}
+    return {"ganzoo": ganzoo.__version__} | {o: " ".join(known.versions[o]) for o in sorted(owners)}
+
+
+def drawn_labels(dataset: Dataset, count: int, *seed: int) -> torch.Tensor:
+    """Labels [N, K] of images drawn from the set, the same for the same seed."""
+    return class_labels(dataset, count, torch.Generator().manual_seed(seed_of(*seed)))
+
+
+class Run:
+    """The loop, and what it writes at each tick and snapshot."""
+
+    def __init__(self, trainer: Trainer, dataset: Dataset, folder: Path, head: Header, log: Log) -> None:
+        self.trainer, self.dataset, self.folder, self.head, self.log = trainer, dataset, folder, head, log
+        self.options = trainer.options
+        self.columns, rows = grid_shape(*trainer.experiment.shape.size)
+        self.grid_seeds = range(self.columns * rows)
+        self.started = self.tick_started = time.monotonic()
+        self.tick_images, self.maintenance = trainer.images, 0.0
+
+    def loop(self, workers: int) -> None:
+        """Train until kimg is reached or a signal comes."""
+        trainer, total = self.trainer, round(self.options.kimg * 1000)
+        loader = Loader(self.dataset, seed=self.options.seed, mirror=self.options.mirror, workers=workers)
+        try:
+            with _signals() as stop:
+                while trainer.images < total and not stop:
+                    before, count = trainer.images, trainer.batch()
+                    real, label = loader.batch(before, count)
+                    trainer.step(real, label, drawn_labels(self.dataset, count, self.options.seed, before))
+                    self.log.progress(trainer.images, f"{trainer.images / 1000:.1f} kimg")
+                    done = trainer.images >= total or bool(stop)
+                    if self._tick_of(trainer.images) > self._tick_of(before) or done:
+                        self.tick(self._tick_of(trainer.images), loader, done)
+                if stop:
+                    raise Interrupted(f"stopped by {signal.Signals(stop[0]).name} at {trainer.images / 1000:.1f} kimg; the state is written: "
+                                      f"continue with --resume {self.folder}.")
+        finally:
+            loader.close()
+
+    def _tick_of(self, images: int) -> int:
+        return int(images / 1000 / self.options.tick_kimg)
+
+    def begin(self, options: Options) -> None:
+        """Write what is known before the first step: recipe, environment, reals, first samples, first metrics."""
+        (self.folder / "recipe.yaml").write_text(options.text or to_yaml(self.head.recipe), encoding="utf-8")
+        (self.folder / "recipe.resolved.yaml").write_text(to_yaml(self.head.recipe), encoding="utf-8")
+        (self.folder / "environment.json").write_text(json.dumps(environment(self.trainer.device, options.command), indent=1), encoding="utf-8")
+        indices = range(min(len(self.grid_seeds), len(self.dataset)))
+        reals = next(evaluate.real_images(self.dataset, len(indices), len(indices)))
+        save(grid(reals.numpy(), self.columns), self.folder / "reals.png")
+        self.samples("init")
+        G, D = (sum(p.numel() for p in net.parameters()) for net in (self.trainer.G, self.trainer.D))
+        dtype = str(getattr(getattr(self.trainer.G, "synthesis", None), "dtype", None)).removeprefix("torch.")
+        self.log.say(f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, generator {G:,} and discriminator {D:,} parameters, "
+                     f"{self.trainer.device} {dtype}.")
+        self.measure()
+        self.maintenance += time.monotonic() - self.tick_started
+
+    def tick(self, number: int, loader: Loader, done: bool) -> None:
+        """The status line, and a snapshot where one is due."""
+        now, trainer = time.monotonic(), self.trainer
+        means = trainer.report()
+        spent, images = now - self.tick_started - self.maintenance, trainer.images - self.tick_images
+        record = {"kimg": trainer.images / 1000, "iteration": trainer.iteration, "level": trainer.stage.level, "alpha": trainer.stage.alpha,
+                  "seconds": now - self.started, "sec_per_kimg": spent / max(images, 1) * 1000, "memory_gib": peak_memory(trainer.device),
+                  "waited": loader.waited, "means": means}
+        append_json(self.folder / "stats.jsonl", record)
+        self.log.say(f"tick {number:<5d} kimg {record['kimg']:<8.1f} time {duration(now - self.started):<12s} sec/tick {spent:<7.1f} "
+                     f"sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} mem {record['memory_gib']:<5.2f} "
+                     f"{self._growth()}loss G {means.get('loss/g', 0):.3f} D {means.get('loss/d', 0):.3f}")
+        due = self.options.snapshot_ticks and (number % self.options.snapshot_ticks == 0 or number == 1)
+        if due or done:
+            self.snapshot(final=done)
+        self.maintenance, self.tick_started, self.tick_images = time.monotonic() - now, now, trainer.images
+
+    def _growth(self) -> str:
+        if not self.trainer.experiment.growth:
+            return ""
+        height, width = self.trainer.experiment.shape.sizes[self.trainer.stage.level]
+        return f"size {height}x{width} alpha {self.trainer.stage.alpha:.2f} "
+
+    def snapshot(self, final: bool) -> None:
+        """State first, then weights, samples, metrics and curves; then forget what need not be kept."""
+        trainer, name = self.trainer, f"{round(self.trainer.images / 1000):06d}"
+        at = {**vars(self.head), "images": trainer.images, "iteration": trainer.iteration}
+        checkpoint.write(self.folder / f"state-{name}.safetensors", state.tensors(trainer), Header(**{**at, "kind": "state"}))
+        weights = {k: v for prefix, net in (("G", trainer.G), ("D", trainer.D), ("G_ema", trainer.G_ema))
+                   for k, v in checkpoint.prefixed(prefix, net).items()}
+        checkpoint.write(self.folder / f"snapshot-{name}.safetensors", weights, Header(**at))
+        self.samples(name)
+        self.measure(name)
+        plot.draw(self.folder)
+        self.forget()
+
+    @torch.inference_mode()
+    def samples(self, name: str) -> None:
+        """A grid from fixed latents, at the present stage of growth."""
+        G, stage, device = self.trainer.G_ema, self.trainer.stage, self.trainer.device
+        z = latents(list(self.grid_seeds), G.z_dim).to(device)
+        labels = drawn_labels(self.dataset, len(z), 0).to(device) if G.labels else None
+        with G.noise("const"):
+            parts = [to_uint8(G(z[i : i + 32], None if labels is None else labels[i : i + 32], stage)[-1].cpu()) for i in range(0, len(z), 32)]
+        images = torch.cat(parts)
+        scale = self.trainer.experiment.shape.size[0] // images.shape[2]
+        images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        about = {"recipe": checkpoint.recipe_hash(self.head.recipe), "kimg": self.trainer.images / 1000, "ganzoo": ganzoo.__version__}
+        save(grid(images.numpy(), self.columns), self.folder / f"fakes{'_' if name == 'init' else ''}{name}.png", about)
+
+    def measure(self, name: str = "") -> None:
+        """The recipe's metrics, into metric-<name>.jsonl and the log."""
+        experiment, began = self.trainer.experiment, time.monotonic()
+        metrics = experiment.metrics(self.options.seed)
+        if not metrics or self.trainer.stage.level < len(experiment.shape.sizes) - 1 and name:
+            return  # a generator that still grows makes no images of the final size
+        evaluate.limit(metrics, len(self.dataset))
+        num = max(m.num for m in metrics)
+        labels = drawn_labels(self.dataset, num, 1).numpy() if experiment.labels else None
+        made = fakes(self.trainer.G_ema, num, 32, self.options.seed, self.trainer.device, labels)
+        values = evaluate.measure(metrics, made, evaluate.real_images(self.dataset, num, 64, self.options.seed),
+                                  lambda which, i, n: self.log.progress(self.trainer.images, f"measuring: {which} {i}/{n}"))
+        for metric in metrics:
+            about = {"kimg": self.trainer.images / 1000, "snapshot": f"snapshot-{name}.safetensors" if name else None, "seed": self.options.seed,
+                     "data": self.head.data, "ema": True, "psi": 1.0, "noise": "random", "seconds": time.monotonic() - began}
+            append_json(self.folder / f"metric-{metric.name}.jsonl", evaluate.provenance(metric, values[metric.name], **about))
+            self.log.say(f"kimg {self.trainer.images / 1000:.1f}: " + ", ".join(f"{k} {v:.2f}" for k, v in values[metric.name].items())
+                         + f" ({metric.num} images)")
+
+    def forget(self) -> None:
+        """Keep the newest and the best snapshots, and the two newest states."""
+        keep = {p.name for p in _newest(self.folder, "snapshot")[: self.options.keep_last]}
+        rank = sorted(self.folder.glob("metric-*.jsonl"))
+        first = next((m for m in self.trainer.experiment.metrics(0)), None)
+        if first and self.options.keep_best and rank:
+            rows = [r for r in read_json_lines(self.folder / f"metric-{first.name}.jsonl") if r["snapshot"]]
+            rows.sort(key=lambda r: r["results"][first.primary], reverse=not first.lower_is_better)
+            keep |= {r["snapshot"] for r in rows[: self.options.keep_best]}
+        for old in [*_newest(self.folder, "state")[2:], *(p for p in _newest(self.folder, "snapshot") if p.name not in keep)]:
+            old.unlink()
+
+
+# --- the run directory -----------------------------------------------------------------------------------------------
+
+
+def _newest(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.glob(f"{kind}-*.safetensors"), reverse=True)
+
+
+def _new_folder(options: Options, dataset: Dataset) -> Path:
+    try:
+        options.outdir.mkdir(parents=True, exist_ok=True)
+        numbers = [int(m[1]) for p in options.outdir.iterdir() if (m := re.match(r"(\d{5,})-", p.name))]
+        words = [options.name, dataset.title, *([options.desc] if options.desc else [])]
+        name = "-".join(re.sub(r"[^\w.]+", "_", w) for w in words)
+        folder = options.outdir / f"{max(numbers, default=-1) + 1:05d}-{name}"
+        folder.mkdir()
+    except OSError as err:
+        raise UsageError(f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may write to.") from None
+    return folder
+
+
+def _resume_from(options: Options, recipe: dict[str, Any], dataset: Dataset) -> Path | None:
+    """The state file that `resume` means, or None to begin anew."""
+    if options.resume is None:
+        return None
+    if options.resume not in ("auto", "latest"):
+        path = Path(options.resume)
+        found = _newest(path, "state")[:1] if path.is_dir() else [path]
+        if not found:
+            raise CheckpointError(f"--resume {path}: the folder holds no state-*.safetensors.")
+        return found[0]
+    folders = sorted((p for p in options.outdir.glob("*-*") if p.is_dir()), reverse=True)
+    for state_file in (s for folder in folders for s in _newest(folder, "state")[:1]):
+        if options.resume == "latest":
+            return state_file
+        head = checkpoint.header(state_file)
+        if not differences(head.recipe, recipe) and head.data.get("fingerprint") == dataset.fingerprint():
+            return state_file
+    if options.resume == "latest":
+        raise CheckpointError(f"--resume latest: no run with a state in {options.outdir}.")
+    return None
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
+    """Paths at which two filled recipes differ in a way that matters for resuming."""
+    if at in MAY_DIFFER:
+        return []
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [d for key in {**a, **b} for d in differences(a.get(key, ...), b.get(key, ...), f"{at}.{key}".lstrip("."))]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{at}.{i}")]
+    return [] if a == b else [f"{at} (was {_short(a)}, now {_short(b)})"]
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value is ... else value["use"] if isinstance(value, dict) and "use" in value else repr(value)
+
+
+def _same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
+    if found := differences(head.recipe, recipe):
+        raise CheckpointError(f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
+                              f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER[:-1])} may change.")
+
+
+def to_yaml(tree: dict[str, Any]) -> str:
+    """A plain tree as YAML text."""
+    out = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def environment(device: torch.device, command: list[str]) -> dict[str, Any]:
+    """What the run ran on."""
+    return {"command": command, "ganzoo": ganzoo.__version__, "python": platform.python_version(), "torch": torch.__version__,
+            "system": platform.platform(), "processor": platform.processor() or platform.machine(), "device": str(device),
+            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None, "threads": torch.get_num_threads(),
+            "plugins": {p: " ".join(v) for p, v in registry().versions.items()}}
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM within the block; a second one acts at once."""
+    caught: list[int] = []
+
+    def catch(number: int, _: object) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,239 @@
+"""Our StyleGAN2 networks, losses and penalties against outputs recorded from NVlabs/stylegan2-ada-pytorch.
+
+Each network is built from a recipe, given the reference's (random) weights by `foreign`, and run on the same inputs: in
+float64 to 1e-9 of the largest value, in float32 to what rounding allows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import foreign
+import pytest
+import torch
+from reference import FORWARD, GRADIENT, Recorded, experiment, load
+from torch import Tensor, nn
+
+from ganzoo.build import Experiment
+from ganzoo.interfaces import Generator, Noise, Stage, Turn
+
+GENERATORS = ["01_ada_G_skip_uncond", "01_ada_G_resnet_uncond", "01_ada_G_orig_uncond", "01_ada_G_clamp", "01_ada_G_skip_cond",
+              "01_ada_G_resnet_cond", "01_ada_G_orig_cond"]
+DISCRIMINATORS = ["01_ada_D_skip_uncond", "01_ada_D_resnet_uncond", "01_ada_D_orig_uncond", "01_ada_D_clamp"]
+PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+SMALL_D = {"channel_base": 32, "trunk": {"use": "plain", "down": "filtered"}, "head": "dense"}
+
+
+def generator(name: str, dtype: torch.dtype) -> tuple[Generator, Recorded]:
+    """Our generator with a file's weights."""
+    recorded = load(name, dtype)
+    meta = recorded.meta["constructor_kwargs"]
+    tree = foreign.ada_generator_recipe(meta)
+    G = experiment(meta["img_resolution"], tree, SMALL_D, dtype, image={"channels": meta["img_channels"]}, labels=meta["c_dim"]).G
+    G.load_state_dict(foreign.ada_generator(recorded.state(), meta))
+    return G, recorded
+
+
+@contextmanager
+def outputs_of(modules: dict[str, nn.Module], of: str = "output") -> Iterator[dict[str, Tensor]]:
+    """What the named modules return (or get as their first input) within the block."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            found[name] = (output if of == "output" else args[0]).detach()
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    yield found
+    for handle in handles:
+        handle.remove()
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generator(name: str, dtype: torch.dtype) -> None:
+    """Styles; images with stored, absent and given noise, truncated, mixed; features and RGB images of each resolution."""
+    G, recorded = generator(name, dtype)
+    label = recorded["c"] if "in/c" in recorded.tensors else None
+    blocks = {f"x_b{4 << level}": block for level, block in enumerate(G.synthesis.blocks[:-1])}
+    with torch.no_grad():
+        ws = G.styles(recorded["z"], label)
+        recorded.check("ws", ws)
+        assert ws.shape[1] == G.num_ws == recorded.meta["num_ws"]
+        with G.noise("const"):
+            with outputs_of(blocks) as features:
+                recorded.check("const_psi1/img", G.synthesize(ws)[-1])
+            for key, x in features.items():
+                recorded.check(f"const_psi1/{key}", x)
+            for level in range(len(blocks)):
+                if f"const_psi1/img_b{4 << level}" in recorded:  # running RGB images, where the topology has them
+                    recorded.check(f"const_psi1/img_b{4 << level}", G.synthesize(ws, Stage(level))[-1])
+            for key, cutoff in (("psi0.6", None), ("psi0.6_cut", recorded.meta["truncation_cutoff"])):
+                near = G.truncate(ws, 0.6, cutoff)
+                recorded.check(f"ws_{key}", near)
+                recorded.check(f"const_{key}/img", G.synthesize(near)[-1])
+            cut, other = recorded.meta["mix_cutoff"], G.styles(recorded["z2"], label)
+            recorded.check("mix/img", G.synthesize(torch.cat([ws[:, :cut], other[:, cut:]], dim=1))[-1])
+        with G.noise("none"):
+            recorded.check("none_psi1/img", G.synthesize(ws)[-1])
+        maps = iter(sorted(key.removeprefix("in/") for key in recorded.tensors if key.startswith("in/noise/")))
+        with G.drawing(lambda noise, x: recorded[next(maps)]):
+            recorded.check("random_given/img", G.synthesize(ws)[-1])
+        assert next(maps, None) is None
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", GENERATORS)
+def test_mean_style_follows_training(name: str, dtype: torch.dtype) -> None:
+    """The moving average of style codes after one call in training mode."""
+    G, recorded = generator(name, dtype)
+    G.train().styles(recorded["z"], recorded["c"] if "in/c" in recorded.tensors else None)
+    recorded.check("w_avg_after_train_call", G.w_mean)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminator(name: str, dtype: torch.dtype) -> None:
+    """Logits at three batch sizes, features of each block, images handed down, the channel of the batch's deviation."""
+    recorded = load(name, dtype)
+    meta = recorded.meta["constructor_kwargs"]
+    tree = foreign.ada_generator_recipe({"z_dim": 8, "w_dim": 8, "synthesis_kwargs": {"channel_base": 32}})
+    D = experiment(meta["img_resolution"], tree, foreign.ada_discriminator_recipe(meta), dtype).D
+    D.load_state_dict(foreign.ada_discriminator(recorded.state(), meta))
+    image, checked = recorded["img"], 0
+    blocks = {f"x_b{8 << level}": block for level, block in enumerate(D.trunk.blocks)}
+    inputs = {f"img_after_b{8 << int(level)}": m for level, m in D.trunk.from_rgb.items() if int(level) < len(blocks)}
+    with torch.no_grad(), outputs_of({**blocks, "mbstd": D.head.statistic}) as features, outputs_of(inputs, "input") as images:
+        recorded.check("logits", D((image,)))
+        for key, x in {**features, **images}.items():
+            if key in recorded:
+                recorded.check(key, x[:2])
+                checked += 1
+        recorded.check("mbstd_channels", features["mbstd"][:, -1:])
+        for n in (4, 2):
+            recorded.check(f"logits_batch{n}", D((image[:n],)))
+    assert checked == sum(key.startswith(("out/x_b", "out/img_after")) for key in recorded.tensors)
+
+
+# --- losses and penalties --------------------------------------------------------------------------------------------
+
+
+def pair(dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
+    """Both networks, the loss and the penalties of golden/02, in training mode, and the turn of its batch."""
+    recorded = load("02_ada_losses_uncond", dtype)
+    meta = recorded.meta["constructor_kwargs"]
+    weights = meta["loss"]
+    gan = experiment(meta["G"]["img_resolution"], foreign.ada_generator_recipe(meta["G"]), foreign.ada_discriminator_recipe(meta["D"]), dtype,
+                     loss="logistic", regularizers=[
+                         {"use": "r1", "gamma": weights["r1_gamma"], "every": recorded.meta["gains"]["Dreg"]},
+                         {"use": "path_length", "weight": weights["pl_weight"], "decay": weights["pl_decay"],
+                          "shrink": weights["pl_batch_shrink"], "every": recorded.meta["gains"]["Greg"]}])
+    gan.G.train().load_state_dict(foreign.ada_generator(recorded.state("G/"), meta["G"]))
+    gan.D.train().load_state_dict(foreign.ada_discriminator(recorded.state("D/"), meta["D"]))
+    stage = Stage(len(gan.shape.sizes) - 1)
+    return gan, recorded, Turn(gan.G, gan.D, stage, recorded["z"], None, (recorded["real"],), None)
+
+
+def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Module, convert: Any) -> None:
+    """Gradients of gain · mean(loss): of every recorded weight, and the norm over all parameters."""
+    (recorded.meta["gains"][phase] * loss.mean()).backward()
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    theirs = [key.split("/grad/")[1] for key in recorded.tensors if key.startswith(f"out/{phase}/grad/")]
+    assert len(theirs) >= 12
+    for name in theirs:
+        reference, _ = recorded.output(f"{phase}/grad/{name}")
+        (ours,) = convert({name: reference}, {})
+        recorded.check(f"{phase}/grad/{name}", gradients[ours].reshape(reference.shape), GRADIENT)
+    norm = torch.stack([g.square().sum() for g in gradients.values()]).sum().sqrt()
+    recorded.check(f"{phase}/grad_norm_all_params", norm, GRADIENT)
+
+
+@PRECISIONS
+def test_generator_loss(dtype: torch.dtype) -> None:
+    gan, recorded, turn = pair(dtype)
+    with gan.G.noise("const"):
+        fake = gan.G(turn.z)
+    if dtype == torch.float32:  # recorded in this precision only
+        recorded.check("fake_img", fake[-1])
+    logits = gan.D(fake)
+    recorded.check("Gmain/scores_fake", logits)
+    loss = gan.loss.g(logits, torch.zeros_like(logits))
+    recorded.check("Gmain/G_loss", loss[:, None])
+    check_gradients(loss, recorded, "Gmain", gan.G, foreign.ada_generator)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("phase", ["Dmain", "Dboth"])
+def test_discriminator_loss(phase: str, dtype: torch.dtype) -> None:
+    """The logistic loss alone, and with R1 in the same step."""
+    gan, recorded, turn = pair(dtype)
+    with gan.G.noise("const"):
+        real, fake = gan.D(turn.real), gan.D(turn.fake)
+    recorded.check(f"{phase}/scores_real", real)
+    recorded.check(f"{phase}/scores_fake", fake)
+    loss = gan.loss.d(real, fake)
+    recorded.check(f"{phase}/D_loss", loss[:, None])
+    if phase == "Dboth":
+        loss = loss + gan.regularizers[0].penalty(turn)
+    check_gradients(loss, recorded, phase, gan.D, foreign.ada_discriminator)
+
+
+@PRECISIONS
+def test_r1(dtype: torch.dtype) -> None:
+    """gamma/2 |∇D(real)|² of each sample, and its gradients at the weights of the lazy phase."""
+    gan, recorded, turn = pair(dtype)
+    image = turn.real[0].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(gan.D((image,)).sum(), image)
+    recorded.check("r1_image_grad", gradient, GRADIENT)
+    r1 = gan.regularizers[0]
+    assert r1.every == recorded.meta["gains"]["Dreg"]
+    penalty = r1.penalty(turn)
+    recorded.check("Dreg/D_reg", penalty, GRADIENT)
+    recorded.check("Dreg/r1_penalty", penalty / (r1.gamma / 2), GRADIENT)
+    check_gradients(penalty, recorded, "Dreg", gan.D, foreign.ada_discriminator)
+
+
+@PRECISIONS
+def test_path_length(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Penalty, moving mean and gradients, which flow through the updated mean; on the first half of the latents."""
+    gan, recorded, turn = pair(dtype)
+    path_length = gan.regularizers[1]
+    path_length.mean.fill_(recorded.meta["pl_mean_before"])
+    monkeypatch.setattr(torch, "randn_like", lambda x: recorded["pl_noise"])
+    with gan.G.noise("const"):
+        penalty = path_length.penalty(turn)
+    recorded.check("Greg/G_reg", penalty, GRADIENT)
+    recorded.check("Greg/pl_penalty", penalty / path_length.weight, GRADIENT)
+    recorded.check("Greg/pl_mean_after", path_length.mean, FORWARD)
+    check_gradients(penalty, recorded, "Greg", gan.G, foreign.ada_generator)
+
+
+@PRECISIONS
+def test_path_length_gradient_at_the_styles(dtype: torch.dtype) -> None:
+    """∇_w Σ image · y and its length, from which the penalty is made."""
+    gan, recorded, turn = pair(dtype)
+    noise = recorded["pl_noise"]
+    with gan.G.noise("const"):
+        ws = gan.G.styles(turn.z[: len(noise)])
+        image = gan.G.synthesize(ws)[-1]
+    (gradient,) = torch.autograd.grad((image * noise).sum() / (image.shape[2] * image.shape[3]) ** 0.5, ws)
+    recorded.check("pl_ws_grad", gradient, GRADIENT)
+    recorded.check("pl_lengths", gradient.square().sum(dim=2).mean(dim=1).sqrt(), GRADIENT)
+
+
+def test_drawn_noise_has_the_recorded_shape() -> None:
+    """Fresh noise is one map a sample, the same for all channels, as the reference draws it."""
+    G, recorded = generator("01_ada_G_skip_uncond", torch.float32)
+    shapes: list[tuple[int, ...]] = []
+
+    def draw(noise: Noise, x: Tensor) -> Tensor | None:
+        fresh = type(noise).draw(noise, x)
+        assert fresh is not None
+        shapes.append(tuple(fresh.shape))
+        return fresh
+
+    with torch.no_grad(), G.drawing(draw):
+        G(recorded["z"])
+    assert shapes == [tuple(t.shape) for k, t in sorted(recorded.tensors.items()) if k.startswith("in/noise/")]
