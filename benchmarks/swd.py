@@ -114,7 +114,7 @@ def machine() -> dict[str, object]:
         lines = info.read_text().splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     return {"cores": os.cpu_count(), "processor": name, "torch": torch.__version__, "numpy": np.__version__,
-            "threads": torch.get_num_threads()}
+            "threads": torch.get_num_threads(), "load_average_5_min": round(os.getloadavg()[1], 1)}
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Weights of reference implementations as state dicts of our networks.
 
-For each format there are two functions: `<format>_recipe` turns the constructor's arguments into our part of a recipe, and
-`<format>` turns a state dict into ours. The latter are linear in the weights and work on any part of a state dict, so they
-also map gradients, as long as no factor is involved.
+For each format there are two functions: `<format>_recipe` turns the constructor's arguments into our part of a recipe,
+and `<format>` turns a state dict into ours. The latter work on any part of a state dict, so they also say what a single
+weight is called here.
 
 Formats: the networks of NVlabs/stylegan2-ada-pytorch, of genforce/genforce (PGGAN) and of akanimax/pro_gan_pytorch.
 """
@@ -19,7 +19,6 @@ Meta = Mapping[str, Any]  # the reference constructor's keyword arguments
 Tree = dict[str, Any]
 
 ADA_CHANNELS = {"channel_base": 32768, "channel_max": 512}
-GF_CHANNELS = {"channel_base": 16 << 10, "channel_max": 512}
 
 
 def level(size: int | str) -> int:
@@ -28,7 +27,7 @@ def level(size: int | str) -> int:
 
 
 def _mapped(state: State, rules: list[tuple[str, Any]], skip: str = r"$^") -> dict[str, Tensor]:
-    """Rename each key by the first rule (pattern, replacement) that matches all of it; a key without a rule is an error."""
+    """Rename each key by the first rule (pattern, replacement) that matches all of it; there must be one."""
     out = {}
     for key, value in state.items():
         if re.fullmatch(skip, key):
@@ -53,6 +52,10 @@ def _reshaped(state: State, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[s
     return out
 
 
+def _statistic(group: int, features: int) -> Tree:
+    return {"use": "minibatch_std", "group": group, "features": features}
+
+
 # --- StyleGAN2 of NVlabs/stylegan2-ada-pytorch -----------------------------------------------------------------------
 
 
@@ -68,7 +71,9 @@ def ada_generator_recipe(meta: Meta) -> Tree:
         "w_dim": meta["w_dim"],
         "channel_base": synthesis["channel_base"],
         "channel_max": synthesis["channel_max"],
-        "mapping": {"use": "mlp", "depth": mapping["num_layers"], "lr_mul": mapping["lr_multiplier"], "gain": "activation"},
+        "mapping": {
+            "use": "mlp", "depth": mapping["num_layers"], "lr_mul": mapping["lr_multiplier"], "gain": "activation",
+        },
         "synthesis": {
             "use": "skip" if architecture == "skip" else "last",
             "stem": "constant",
@@ -112,7 +117,7 @@ def ada_discriminator_recipe(meta: Meta) -> Tree:
         },
         "head": {
             "use": "dense", "gain": "activation", "clamp": clamp,
-            "statistic": {"use": "minibatch_std", "group": epilogue["mbstd_group_size"], "features": epilogue["mbstd_num_channels"]},
+            "statistic": _statistic(epilogue["mbstd_group_size"], epilogue["mbstd_num_channels"]),
         },
     }
 
@@ -134,7 +139,7 @@ def ada_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
 
 
 def _gf_channels(meta: Meta) -> Tree:
-    return {"channel_base": meta.get("fmaps_base", GF_CHANNELS["channel_base"]), "channel_max": meta.get("fmaps_max", GF_CHANNELS["channel_max"])}
+    return {"channel_base": meta.get("fmaps_base", 16 << 10), "channel_max": meta.get("fmaps_max", 512)}
 
 
 def genforce_pggan_generator_recipe(meta: Meta) -> Tree:
@@ -145,7 +150,9 @@ def genforce_pggan_generator_recipe(meta: Meta) -> Tree:
         "w_dim": z + meta.get("label_size", 0),
         **_gf_channels(meta),
         "mapping": "normalize",
-        "synthesis": {"use": "progressive", "stem": "dense", "block": {"use": "plain", "layer": "conv"}, "to_rgb": "conv"},
+        "synthesis": {
+            "use": "progressive", "stem": "dense", "block": {"use": "plain", "layer": "conv"}, "to_rgb": "conv",
+        },
     }
 
 
@@ -171,17 +178,19 @@ def genforce_pggan_generator(state: State, meta: Meta) -> dict[str, Tensor]:
         elif index and int(index[1]) % 2 == 0 and (4 << int(index[1]) // 2 >= 128 if fused == "auto" else fused):
             value = value.transpose(0, 1).flip([2, 3])
         source[key] = value
-    return _mapped(source, [(r"layer(\d+)\.(\w+)", layer), (r"output(\d+)\.(\w+)", r"synthesis.to_rgb.\1.conv.\2")], skip="lod")
+    rgb = (r"output(\d+)\.(\w+)", r"synthesis.to_rgb.\1.conv.\2")
+    return _mapped(source, [(r"layer(\d+)\.(\w+)", layer), rgb], skip="lod")
 
 
 def genforce_pggan_discriminator_recipe(meta: Meta) -> Tree:
     """Its `PGGANDiscriminator` arguments as our `discriminator:`."""
-    statistic = {"use": "minibatch_std", "group": meta.get("minibatch_std_group_size", 16), "features": meta.get("minibatch_std_channels", 1)}
-    return {**_gf_channels(meta), "trunk": {"use": "progressive", "down": "plain", "from_rgb": "plain"}, "head": {"use": "dense", "statistic": statistic}}
+    statistic = _statistic(meta.get("minibatch_std_group_size", 16), meta.get("minibatch_std_channels", 1))
+    trunk = {"use": "progressive", "down": "plain", "from_rgb": "plain"}
+    return {**_gf_channels(meta), "trunk": trunk, "head": {"use": "dense", "statistic": statistic}}
 
 
 def genforce_pggan_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its `PGGANDiscriminator` as our progressive discriminator. Of several outputs only the critic's, the first, is kept."""
+    """Its `PGGANDiscriminator` as our progressive discriminator. Only the first output, the critic's, is kept."""
     fused, finest = meta.get("fused_scale", "auto"), level(meta["resolution"])
     if fused is True or (fused == "auto" and meta["resolution"] >= 128):
         raise ValueError("fused downsampling averages before the activation: there is no such block yet")
@@ -202,7 +211,7 @@ def genforce_pggan_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
 
 
 def akanimax_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its unconditional `Discriminator` as our progressive discriminator; its last layer has a √2 more than the paper's."""
+    """Its unconditional `Discriminator` as our progressive one; its last layer has a √2 more than the paper's."""
     finest = meta["depth"] - 2
     source = {}
     for key, value in state.items():

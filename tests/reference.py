@@ -1,7 +1,7 @@
 """Reading recorded outputs of reference implementations, and comparing with them.
 
-A `.safetensors` file holds `state/` (weights under the reference's names), `in/`, `out/` (computed in float32), for most outputs
-`out64/` (the same in float64), and JSON strings about the reference: its repository, constructor arguments and calls.
+A `.safetensors` file holds `state/` (weights under the reference's names), `in/`, `out/` (computed in float32), for
+most outputs `out64/` (the same in float64), and JSON strings about the reference: its repository, arguments and calls.
 """
 
 import json
@@ -19,6 +19,7 @@ from ganzoo.build import Experiment
 from ganzoo.recipe import Source, parse
 from ganzoo.registry import registry
 
+Tree = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"
 
 EXACT = 1e-9  # float64 against float64: leaves no room for another eps or another order of operations
@@ -58,11 +59,6 @@ class Recorded:
     def __contains__(self, name: str) -> bool:
         return f"out/{name}" in self.tensors
 
-    def outputs(self, prefix: str) -> dict[str, Tensor]:
-        """All recorded outputs below a prefix, float64 ones where we compute in it and there are any."""
-        names = [k.removeprefix("out/") for k in self.tensors if k.startswith(f"out/{prefix}")]
-        return {n.removeprefix(prefix): self.output(n)[0] for n in names}
-
     def output(self, name: str) -> tuple[Tensor, bool]:
         """An output, and whether it is the float64 one."""
         exact = self.dtype == torch.float64 and f"out64/{name}" in self.tensors
@@ -97,11 +93,13 @@ def _arrays(name: str) -> dict[str, np.ndarray]:
 
 def arrays(case: dict[str, Any]) -> dict[str, Tensor]:
     """A case's arrays as float64 tensors; an output is the reference's float64 one."""
-    own = {k.split("/")[1]: torch.from_numpy(v).double() for k, v in _arrays(case["file"]).items() if k.startswith(case["key"] + "/")}
+    prefix = case["key"] + "/"
+    found = {k.removeprefix(prefix): v for k, v in _arrays(case["file"]).items() if k.startswith(prefix)}
+    own = {k: torch.from_numpy(v).double() for k, v in found.items()}
     return {k: own.get(f"{k}64", v) for k, v in own.items() if not k.endswith("64")}
 
 
-def experiment(size: int, generator: dict[str, Any], discriminator: dict[str, Any], dtype: torch.dtype = torch.float64, **tree: Any) -> Experiment:
+def experiment(size: int, generator: Tree, discriminator: Tree, dtype: torch.dtype, **tree: Any) -> Experiment:
     """A recipe's networks, built as any recipe is: tree -> checked nodes -> bound factories -> modules."""
     tree = {"loss": "logistic", **tree, "generator": generator, "discriminator": discriminator}
     tree["image"] = {"size": size, **tree.get("image", {})}

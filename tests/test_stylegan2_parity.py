@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import foreign
 import pytest
 import torch
-from reference import FORWARD, GRADIENT, Recorded, experiment, load
 from torch import Tensor, nn
 
+import foreign
 from ganzoo.build import Experiment
 from ganzoo.interfaces import Generator, Noise, Stage, Turn
+from reference import FORWARD, GRADIENT, Recorded, experiment, load
 
-GENERATORS = ["01_ada_G_skip_uncond", "01_ada_G_resnet_uncond", "01_ada_G_orig_uncond", "01_ada_G_clamp", "01_ada_G_skip_cond",
-              "01_ada_G_resnet_cond", "01_ada_G_orig_cond"]
-DISCRIMINATORS = ["01_ada_D_skip_uncond", "01_ada_D_resnet_uncond", "01_ada_D_orig_uncond", "01_ada_D_clamp"]
+GENERATORS = [f"01_ada_G_{topology}_{kind}" for topology in ("skip", "resnet", "orig") for kind in ("uncond", "cond")]
+GENERATORS += ["01_ada_G_clamp"]
+DISCRIMINATORS = [f"01_ada_D_{topology}_uncond" for topology in ("skip", "resnet", "orig")] + ["01_ada_D_clamp"]
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 SMALL_D = {"channel_base": 32, "trunk": {"use": "plain", "down": "filtered"}, "head": "dense"}
 
@@ -28,8 +28,8 @@ def generator(name: str, dtype: torch.dtype) -> tuple[Generator, Recorded]:
     """Our generator with a file's weights."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
-    tree = foreign.ada_generator_recipe(meta)
-    G = experiment(meta["img_resolution"], tree, SMALL_D, dtype, image={"channels": meta["img_channels"]}, labels=meta["c_dim"]).G
+    tree, image = foreign.ada_generator_recipe(meta), {"channels": meta["img_channels"]}
+    G = experiment(meta["img_resolution"], tree, SMALL_D, dtype, image=image, labels=meta["c_dim"]).G
     G.load_state_dict(foreign.ada_generator(recorded.state(), meta))
     return G, recorded
 
@@ -54,7 +54,7 @@ def outputs_of(modules: dict[str, nn.Module], of: str = "output") -> Iterator[di
 @PRECISIONS
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generator(name: str, dtype: torch.dtype) -> None:
-    """Styles; images with stored, absent and given noise, truncated, mixed; features and RGB images of each resolution."""
+    """Styles; images with stored, absent and given noise, truncated, mixed; features and RGB of each resolution."""
     G, recorded = generator(name, dtype)
     label = recorded["c"] if "in/c" in recorded.tensors else None
     blocks = {f"x_b{4 << level}": block for level, block in enumerate(G.synthesis.blocks[:-1])}
@@ -105,7 +105,8 @@ def test_discriminator(name: str, dtype: torch.dtype) -> None:
     image, checked = recorded["img"], 0
     blocks = {f"x_b{8 << level}": block for level, block in enumerate(D.trunk.blocks)}
     inputs = {f"img_after_b{8 << int(level)}": m for level, m in D.trunk.from_rgb.items() if int(level) < len(blocks)}
-    with torch.no_grad(), outputs_of({**blocks, "mbstd": D.head.statistic}) as features, outputs_of(inputs, "input") as images:
+    outputs = outputs_of({**blocks, "mbstd": D.head.statistic})
+    with torch.no_grad(), outputs as features, outputs_of(inputs, "input") as images:
         recorded.check("logits", D((image,)))
         for key, x in {**features, **images}.items():
             if key in recorded:
@@ -124,12 +125,14 @@ def pair(dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
     """Both networks, the loss and the penalties of golden/02, in training mode, and the turn of its batch."""
     recorded = load("02_ada_losses_uncond", dtype)
     meta = recorded.meta["constructor_kwargs"]
-    weights = meta["loss"]
-    gan = experiment(meta["G"]["img_resolution"], foreign.ada_generator_recipe(meta["G"]), foreign.ada_discriminator_recipe(meta["D"]), dtype,
-                     loss="logistic", regularizers=[
-                         {"use": "r1", "gamma": weights["r1_gamma"], "every": recorded.meta["gains"]["Dreg"]},
-                         {"use": "path_length", "weight": weights["pl_weight"], "decay": weights["pl_decay"],
-                          "shrink": weights["pl_batch_shrink"], "every": recorded.meta["gains"]["Greg"]}])
+    options = meta["loss"]
+    r1 = {"use": "r1", "gamma": options["r1_gamma"], "every": recorded.meta["gains"]["Dreg"]}
+    path_length = {
+        "use": "path_length", "weight": options["pl_weight"], "decay": options["pl_decay"],
+        "shrink": options["pl_batch_shrink"], "every": recorded.meta["gains"]["Greg"],
+    }
+    trees = foreign.ada_generator_recipe(meta["G"]), foreign.ada_discriminator_recipe(meta["D"])
+    gan = experiment(meta["G"]["img_resolution"], *trees, dtype, regularizers=[r1, path_length])
     gan.G.train().load_state_dict(foreign.ada_generator(recorded.state("G/"), meta["G"]))
     gan.D.train().load_state_dict(foreign.ada_discriminator(recorded.state("D/"), meta["D"]))
     stage = Stage(len(gan.shape.sizes) - 1)
@@ -139,7 +142,7 @@ def pair(dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
 def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Module, convert: Any) -> None:
     """Gradients of gain · mean(loss): of every recorded weight, and the norm over all parameters."""
     (recorded.meta["gains"][phase] * loss.mean()).backward()
-    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in network.named_parameters()}
     theirs = [key.split("/grad/")[1] for key in recorded.tensors if key.startswith(f"out/{phase}/grad/")]
     assert len(theirs) >= 12
     for name in theirs:

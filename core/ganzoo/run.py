@@ -54,6 +54,7 @@ def train(node: Node, options: Options) -> Path:
 
     Raises DataError, CheckpointError, UsageError, Diverged, and Interrupted after a signal.
     """
+    torch.manual_seed(node.value("training").seed)  # initial weights; every step is seeded anew
     experiment = build(node)
     dataset = open_data(experiment)
     device = choose(options.device)
@@ -66,8 +67,8 @@ def train(node: Node, options: Options) -> Path:
     head = Header("snapshot", recipe, 0, data={"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()},
                   versions=versions(node))
     if start:
-        _same_recipe(state.restore(trainer, start), recipe, start)
-        torch.manual_seed(0)
+        _same_recipe(checkpoint.header(start), recipe, start)
+        state.restore(trainer, start)
     with Log(folder / "log.txt", round(experiment.training.kimg * 1000), trainer.images) as log:
         run = Run(trainer, dataset, folder, head, log)
         if start:

@@ -6,6 +6,7 @@ down-th sample. `upfirdn2d` is that, literally; the functions below it are the s
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +34,42 @@ def _pair(v: int | Sequence[int]) -> tuple[int, int]:
     return (v, v) if isinstance(v, int) else (v[0], v[1])
 
 
-def _insert_zeros(x: Maps, up_x: int, up_y: int) -> Maps:
+def _depthwise(x: Maps, f: Tensor, up: tuple[int, int], down: tuple[int, int], padding: Pad) -> Maps:
+    """Insert zeros, pad, correlate every map with f, keep every down-th sample. Factors are (x, y)."""
     n, c, h, w = x.shape
-    return F.pad(x.reshape(n, c, h, 1, w, 1), [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n, c, h * up_y, w * up_x)
+    (up_x, up_y), (left, right, top, bottom) = up, padding
+    weight = f[None, None].expand(c, 1, -1, -1)
+    if up == (1, 1) and left == right >= 0 and top == bottom >= 0:
+        return F.conv2d(x, weight, stride=(down[1], down[0]), padding=(top, left), groups=c)
+    low = [max(-p, 0) for p in padding]  # what negative padding crops
+    left, right, top, bottom = (max(p, 0) for p in padding)
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    z = torch.empty(n, c, h * up_y + top + bottom, w * up_x + left + right, dtype=x.dtype, device=x.device,
+                    memory_format=torch.channels_last if channels_last else torch.contiguous_format).zero_()
+    z[:, :, top : top + h * up_y : up_y, left : left + w * up_x : up_x] = x
+    z = z[:, :, low[2] : z.shape[2] - low[3], low[0] : z.shape[3] - low[1]]
+    return F.conv2d(z, weight, stride=(down[1], down[0]), groups=c)
 
 
-def _depthwise(x: Maps, f: Tensor, stride: tuple[int, int] = (1, 1)) -> Maps:
-    """Correlate every map with f, [kh, kw]."""
-    c = x.shape[1]
-    return F.conv2d(x, f[None, None].expand(c, 1, -1, -1), stride=stride, groups=c)
+class _UpFirDn(torch.autograd.Function):
+    """`_depthwise` for a constant filter. Its adjoint is the same operation with up and down exchanged and the filter turned
+    round, which is much faster than what autograd derives (the backward of a strided depthwise convolution)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Maps, f: Tensor, up: tuple[int, int], down: tuple[int, int], padding: Pad) -> Maps:
+        """Correlate with f."""
+        y = _depthwise(x, f, up, down, padding)
+        (left, _, top, _), (kh, kw) = padding, f.shape
+        before_x, before_y = kw - 1 - left, kh - 1 - top
+        after_x = (x.shape[3] - 1) * up[0] + kw - y.shape[3] * down[0] - before_x
+        after_y = (x.shape[2] - 1) * up[1] + kh - y.shape[2] * down[1] - before_y
+        ctx.adjoint = (f.flip([0, 1]), down, up, (before_x, after_x, before_y, after_y))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Maps) -> tuple[Maps, None, None, None, None]:  # type: ignore[override]
+        """The adjoint, again differentiable."""
+        return _UpFirDn.apply(dy, *ctx.adjoint), None, None, None, None
 
 
 def upfirdn2d(x: Maps, f: Tensor | None, *, up: int | Sequence[int] = 1, down: int | Sequence[int] = 1, padding: Pad = (0, 0, 0, 0),
@@ -61,26 +89,20 @@ def upfirdn2d(x: Maps, f: Tensor | None, *, up: int | Sequence[int] = 1, down: i
         [N, C, (H * up + top + bottom - kh) // down + 1, ...]
     """
     (up_x, up_y), (down_x, down_y) = _pair(up), _pair(down)
-    if (up_x, up_y) != (1, 1):
-        x = _insert_zeros(x, up_x, up_y)
-    if any(padding):
-        x = F.pad(x, list(padding))
     f = torch.ones(1, 1, dtype=x.dtype, device=x.device) if f is None else f.to(x.dtype)
     f = f * gain ** (f.ndim / 2)
     f = f if flip else f.flip(list(range(f.ndim)))
     if f.ndim == 1:  # separable
-        return _depthwise(_depthwise(x, f[None, :], (1, down_x)), f[:, None], (down_y, 1))
-    return _depthwise(x, f, (down_y, down_x))
+        x = _UpFirDn.apply(x, f[None, :], (up_x, 1), (down_x, 1), (*padding[:2], 0, 0))
+        return _UpFirDn.apply(x, f[:, None], (1, up_y), (1, down_y), (0, 0, *padding[2:]))
+    return _UpFirDn.apply(x, f, (up_x, up_y), (down_x, down_y), padding)
 
 
 def upsample(x: Maps, taps: Taps) -> Maps:
     """Double the size. (1, 1) is nearest neighbour, (1, 3, 3, 1) linear interpolation with darkened borders."""
     if taps == (1, 1):
         return F.interpolate(x, scale_factor=2, mode="nearest")
-    # Zero insertion and an FIR filter are one transposed convolution; n even puts its crop at n/2 - 1 on each side.
-    n, c = len(taps), x.shape[1]
-    if n % 2 == 0:
-        return F.conv_transpose2d(x, (fir(taps, x) * 4)[None, None].expand(c, 1, -1, -1), stride=2, padding=n // 2 - 1, groups=c)
+    n = len(taps)
     lo, hi = (n + 1) // 2, (n - 2) // 2
     return upfirdn2d(x, fir(taps, x), up=2, padding=(lo, hi, lo, hi), gain=4)
 
@@ -91,9 +113,6 @@ def downsample(x: Maps, taps: Taps) -> Maps:
         return F.avg_pool2d(x, 2)
     n = len(taps)
     lo, hi = (n - 1) // 2, (n - 2) // 2
-    if lo == hi:
-        f = fir(taps, x).flip([0, 1])
-        return F.conv2d(x, f[None, None].expand(x.shape[1], 1, -1, -1), stride=2, padding=lo, groups=x.shape[1])
     return upfirdn2d(x, fir(taps, x), down=2, padding=(lo, hi, lo, hi))
 
 
@@ -133,7 +152,8 @@ def conv2d_resample(x: Maps, weight: Tensor, f: Tensor | None = None, *, up: int
     if up > 1 and min(pad) >= 0:
         x = _conv_transpose(x, weight, groups, flip_weight, up)
         pad = (left - (kw - 1), right + up - kw, top - (kh - 1), bottom + up - kh)
-        return upfirdn2d(x, f, down=down, padding=pad, gain=up**2, flip=flip_filter)
+        x = upfirdn2d(x, f, padding=pad, gain=up**2, flip=flip_filter)
+        return x if down == 1 else upfirdn2d(x, f, down=down, flip=flip_filter)
     x = upfirdn2d(x, f if up > 1 else None, up=up, padding=pad, gain=up**2, flip=flip_filter)
     x = _conv(x, weight, groups, flip_weight)
     return x if down == 1 else upfirdn2d(x, f, down=down, flip=flip_filter)
