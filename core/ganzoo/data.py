@@ -6,11 +6,12 @@
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from torch import Tensor
 from ganzoo.component import summary
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset
+from ganzoo.recipe import component_from
 from ganzoo.registry import Registry
+from ganzoo.types import Size
 
 Indices = NDArray[np.int64]
 
@@ -111,6 +114,19 @@ def claim(source: str, registry: Registry) -> type[Dataset]:
         return cls
     accepted = ", ".join(f"{cls.name} ({summary(cls).rstrip('.')})" for cls in known) or "none is installed"
     raise UsageError(f"--data '{source}' is no folder that exists and no dataset knows it; datasets: {accepted}.")
+
+
+def section(source: str, registry: Registry) -> dict[str, str]:
+    """The `dataset:` section of a recipe that `--data SOURCE` means; a path is made absolute, so a checkpoint finds it again."""
+    cls = claim(source, registry)
+    name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
+    return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
+
+
+def open_set(source: str, size: Size, channels: int, labels: int, registry: Registry, options: Mapping[str, Any] | None = None) -> Dataset:
+    """Open what `--data SOURCE` means, with options of its section where they are given. Raises UsageError or DataError."""
+    dataset: Dataset = component_from("dataset", {**(options or {}), **section(source, registry)}, registry).bind()(size, channels, labels)
+    return dataset
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

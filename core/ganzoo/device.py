@@ -62,6 +62,13 @@ def keep_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
+def deterministic() -> None:
+    """Let torch compute only with algorithms that give equal bits on equal machines, or raise where it has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
 def peak_memory(device: torch.device) -> float:
     """Most memory used so far, in GiB: of the GPU, or resident in RAM."""
     if device.type == "cuda":

@@ -6,6 +6,7 @@
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +42,10 @@ class Source:
             if where[:end] in self.origins:
                 return self.origins[where[:end]]
         return self.name
+
+    def files(self) -> list[str]:
+        """What the values come from: files, the oldest parent first, and overrides."""
+        return list(dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)) or [self.name]
 
     def fail(self, where: Where, sentence: str) -> RecipeError:
         """An error that begins with file, line and path."""
@@ -224,7 +229,7 @@ def _override(source: Source, item: str) -> None:
     if isinstance(place, list):
         if not (isinstance(last, int) and last < len(place)):
             raise RecipeError(f"{flag}: no such place in the recipe: the list has {len(place)} entries.")
-    elif last == "use" and isinstance(place, dict):
+    elif last == "use" and isinstance(place, dict) and place.get("use") != value:
         place.clear()  # another component: the options of the former do not apply
     place[last] = value
     where = (*parents, last)
@@ -256,6 +261,11 @@ def parse(source: Source, registry: Registry) -> Node:
     """Check the whole tree against the registered signatures. Raises RecipeError with file, line, path, value and cure."""
     root = {"use": "gan", **source.tree}
     return _node(ROOT_KIND, root, None, (), source, registry)
+
+
+def component_from(kind: str, raw: Any, registry: Registry) -> Node:
+    """One checked component outside a recipe: `component_from("metric", {"use": "swd", "num": 1024}, registry())`."""
+    return _node(kind, raw, None, (), Source({}, name=kind), registry)
 
 
 def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node:

@@ -1,0 +1,11 @@
+"""The `gz` command. It imports ganzoo only, and torch only in commands that compute."""
+
+from collections.abc import Sequence
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run `gz` with these arguments, or those of the process, and return the exit code; no exception gets out."""
+    from ganzoo_cli import failing
+    from ganzoo_cli.app import app
+
+    return failing.run(app, args)

@@ -1,0 +1,7 @@
+"""`python -m ganzoo_cli` is `gz`."""
+
+import sys
+
+from ganzoo_cli import main
+
+sys.exit(main())

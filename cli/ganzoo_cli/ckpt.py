@@ -1,0 +1,54 @@
+"""`gz ckpt`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganzoo_cli.console import Json, known, say, say_json, table
+
+app = typer.Typer(no_args_is_help=True, help="Look into checkpoints.")
+
+File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safetensors or state-*.safetensors.")]
+
+
+@app.command()
+def info(path: File, as_json: Json = False) -> None:
+    """Say what a checkpoint is: recipe, images seen, data, versions. Needs no plugin."""
+    from ganzoo.checkpoint import read, recipe_hash
+
+    head, tensors = read(path)
+    counts = {net: sum(t.numel() for name, t in tensors.items() if name.startswith(f"{net}.")) for net in ("G", "D")}
+    facts: dict[str, Any] = {
+        "kind": head.kind, "title": head.recipe.get("title", ""), "recipe": recipe_hash(head.recipe), "kimg": head.kimg,
+        "iteration": head.iteration, "image": head.recipe.get("image", {}), "values": counts, "tensors": len(tensors), "bytes": path.stat().st_size,
+        "data": head.data, "versions": head.versions, "digest": head.digest, "format": head.format}
+    if as_json:
+        return say_json({**facts, "filled_recipe": head.recipe})
+    return table(["", ""], [(key, _line(value)) for key, value in facts.items()])
+
+
+def _line(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items() if v is not None)
+
+
+@app.command()
+def verify(path: File) -> None:
+    """Check every tensor against the digest it was written with, and that the recipe can be built here."""
+    import torch
+
+    from ganzoo import checkpoint
+    from ganzoo.model import experiment, tree
+
+    known()
+    head = checkpoint.verify(path)
+    node = tree(path, head)
+    if head.kind == "snapshot":
+        _, tensors = checkpoint.read(path)
+        with torch.device("meta"):
+            made = experiment(node)
+        for prefix, net in (("G", made.G), ("D", made.D), ("G_ema", made.G)):
+            checkpoint.fill(net, tensors, prefix, path)
+    say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

@@ -1,0 +1,84 @@
+"""Results to stdout, notes to stderr."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ganzoo.registry import Registry
+
+WIDE = 10_000  # where nobody watches, a row is a line
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change any value of the recipe, as training.lr=1e-3; repeatable.")]
+
+_warned: set[str] = set()
+
+
+def say(text: str) -> None:
+    """A result."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """A note, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def say_json(value: Any) -> None:
+    """A result for programs."""
+    print(json.dumps(value, indent=1))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = (), title: str = "") -> None:
+    """A table on stdout; `right` names the columns of numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    made = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(plain(cell) for cell in row))
+    console.print(made)
+
+
+def plain(value: Any) -> str:
+    """A value as text in a table; what looks like rich's markup stays as it is."""
+    from rich.markup import escape
+
+    if value is None or value == "":
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))
+
+
+def known() -> "Registry":
+    """The registry; broken plugins are named once, on stderr."""
+    from ganzoo.registry import registry
+
+    found = registry()
+    for name, problem in found.problems.items():
+        if name not in _warned:
+            _warned.add(name)
+            note(f"warning: {problem}")
+    return found
+
+
+def write_text(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a text file; with `new`, never over another. Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    try:
+        with path.open("x" if new else "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already: choose another name, or remove it.") from None
+    except OSError as err:
+        raise UsageError(f"{path} cannot be written ({err.strerror or err}).") from None

@@ -1,0 +1,76 @@
+"""Whatever goes wrong becomes one sentence on stderr and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from ganzoo.errors import ZooError
+
+BUG = 1
+INTERRUPTED = 130
+
+
+def run(app: typer.Typer, args: Sequence[str] | None) -> int:
+    """Run a command line; return its exit code."""
+    try:
+        code = app(args=None if args is None else list(args), prog_name="gz", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except SystemExit as err:  # a reader that went away; rich and click end this way
+        return err.code if isinstance(err.code, int) else 1
+    except BaseException as err:
+        sentence, code = explain(err)
+        if os.environ.get("GZ_TRACEBACK") == "1":
+            traceback.print_exception(err)
+        for line in sentence.splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        _let_go_of_stdout()
+        return code
+
+
+def explain(err: BaseException) -> tuple[str, int]:
+    """(sentence, exit code); nothing is said of a pipe whose reader went away."""
+    name = type(err).__name__
+    if isinstance(err, ZooError):
+        return str(err), err.exit_code
+    if isinstance(err, BrokenPipeError):
+        return "", 1
+    if isinstance(err, KeyboardInterrupt) or name == "Abort":
+        return "interrupted.", INTERRUPTED
+    if name == "NoArgsIsHelpError":  # the help has been printed
+        return "", 2
+    if hasattr(err, "format_message"):  # click's, of whichever copy typer uses
+        return _usage(err), int(getattr(err, "exit_code", 2))
+    if _is_memory(err):
+        return ("out of memory: compute fewer images at once, with --batch-gpu (a divisor of the batch), or choose a smaller image.size; "
+                "'gz train -n' estimates the need."), 1
+    if isinstance(err, OSError):
+        what = f"{err.filename}: " if err.filename else ""
+        return f"{what}{err.strerror or err}.", 1
+    text = " ".join(str(err).split())
+    return f"this is a bug in ganzoo: {name}: {text} (GZ_TRACEBACK=1 shows where).", BUG
+
+
+def _is_memory(err: BaseException) -> bool:
+    return isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(err)
+
+
+def _usage(err: BaseException) -> str:
+    message = " ".join(str(err.format_message()).split()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(err, "ctx", None)
+    command = context.command_path if context else "gz"
+    return f"{message[:1].lower()}{message[1:]}. See '{command} --help'."
+
+
+def _let_go_of_stdout() -> None:
+    """Where stdout cannot be written, drop what waits in it, or Python would complain again at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError):
+            return

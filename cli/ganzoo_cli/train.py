@@ -1,0 +1,139 @@
+"""`gz train`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo_cli.console import Device, Sets, known, note, say, table
+
+if TYPE_CHECKING:
+    from ganzoo.dryrun import Estimate
+    from ganzoo.recipe import Node, Source
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE|ARCHITECTURE", help="A recipe file, or a name that 'gz recipe list' shows.")]
+Option = typer.Option
+
+
+def train(
+    recipe: Recipe,
+    data: Annotated[str | None, Option(metavar="PATH|NAME", help="Images: a folder, a .zip, or 'shapes'; else the recipe's.")] = None,
+    outdir: Annotated[Path, Option(help="Where the run's own directory is made.")] = Path("runs"),
+    set_: Sets = [],  # noqa: B006 (typer copies it)
+    kimg: Annotated[float | None, Option(help="Length, in thousands of real images shown.")] = None,
+    batch: Annotated[int | None, Option(help="Images of an iteration.")] = None,
+    batch_gpu: Annotated[int | None, Option(help="Images computed at once; fewer save memory. A divisor of the batch.")] = None,
+    snap: Annotated[int | None, Option(metavar="TICKS", help="Ticks between snapshots; 0 for the end only.")] = None,
+    keep: Annotated[str | None, Option(metavar="last=N,best=N", help="Snapshots that are kept: the newest, and the best.")] = None,
+    metrics: Annotated[str | None, Option(metavar="NAME,...|none", help="Metrics of each snapshot, as 'swd'.")] = None,
+    seed: Annotated[int | None, Option(help="Of everything random.")] = None,
+    deterministic: Annotated[bool, Option("--deterministic", help="Algorithms that give equal bits on equal machines; slower.")] = False,
+    resume: Annotated[str | None, Option(metavar="auto|latest|PATH", help="Continue: the newest run of this recipe and data if any; "
+                                                                         "the newest run; a run directory or state.")] = None,
+    device: Device = "auto",
+    precision: Annotated[str | None, Option(help="auto, fp32 or bf16.")] = None,
+    workers: Annotated[int, Option(min=0, max=64, help="Threads that read images.")] = 2,
+    desc: Annotated[str, Option(help="A word for the run directory's name.")] = "",
+    dry_run: Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, memory and time; write nothing.")] = False,
+) -> None:
+    """Train a GAN. Prints the run directory; progress goes to stderr."""
+    from ganzoo import recipe as recipes
+
+    known()
+    flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "batch_gpu": batch_gpu, "snapshot_ticks": snap, "seed": seed, "precision": precision}
+    source = recipes.read(recipe, set_)
+    overrides = [*_images(data), *_training(flags | _keep(keep)), *_metrics(metrics, source), *set_]
+    source, node = recipes.read(recipe, overrides), recipes.load(recipe, overrides)
+    if deterministic:
+        from ganzoo.device import deterministic as make_deterministic
+
+        make_deterministic()
+    if dry_run:
+        return _dry_run(node, source, device)
+    return _train(node, recipe, overrides, outdir=outdir, desc=desc, resume=resume, device=device, workers=workers)
+
+
+def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
+    from ganzoo import recipe as recipes
+    from ganzoo import run
+
+    path = recipes.find(reference)
+    text = path.read_text(encoding="utf-8") + "".join(f"# --set {item}\n" for item in overrides)
+    folder = run.train(node, run.Options(name=path.stem, text=text, **options))
+    say(str(folder))
+    snapshots = sorted(folder.glob("snapshot-*.safetensors"))
+    if snapshots:
+        note("Next:")
+        note(f"  gz generate {snapshots[-1]} --seeds 0-31 --grid 8x4")
+        note(f"  gz metrics swd {snapshots[-1]}")
+
+
+# --- flags to overrides ----------------------------------------------------------------------------------------------
+
+
+def _training(flags: dict[str, Any]) -> list[str]:
+    return [f"training.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None]
+
+
+def _images(source: str | None) -> list[str]:
+    if source is None:
+        return []
+    from ganzoo.data import section
+
+    return [f"dataset.{key}={json.dumps(value)}" for key, value in section(source, known()).items()]
+
+
+def _keep(text: str | None) -> dict[str, int]:
+    from ganzoo.errors import UsageError
+
+    found = {}
+    for part in text.split(",") if text else []:
+        name, _, number = part.strip().partition("=")
+        if name not in ("last", "best") or not number.isdecimal():
+            raise UsageError(f"--keep {text}: write it as last=3,best=2.")
+        found[f"keep_{name}"] = int(number)
+    return found
+
+
+def _metrics(text: str | None, source: "Source") -> list[str]:
+    """The chosen metrics; those that the recipe already has keep their options there."""
+    if text is None:
+        return []
+    given = source.tree.get("metrics") or []
+    own = {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry} if isinstance(given, list) else {}
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    return [f"metrics={json.dumps([own.get(name, name) for name in names])}"]
+
+
+# --- -n --------------------------------------------------------------------------------------------------------------
+
+
+def _dry_run(node: "Node", source: "Source", device: str) -> None:
+    from ganzoo import dryrun
+    from ganzoo.log import duration
+    from ganzoo.model import experiment
+
+    made = experiment(node)
+    dataset = made.dataset()
+    note("Measuring a few iterations on random images; nothing is written.")
+    found = dryrun.estimate(made, device)
+    total, guess = made.training.kimg, " (scaled up from smaller batches)" if found.scaled else ""
+    say(f"recipe          {', '.join(source.files())}")
+    say(f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
+        f"{'x'.join(map(str, reversed(made.shape.size)))}, {made.shape.channels} channels")
+    say(f"generator       {found.generator:,} parameters")
+    say(f"discriminator   {found.discriminator:,} parameters")
+    say(f"device          {found.device}, {found.precision}")
+    say(f"peak memory     {found.memory_gib:.2f} GiB{guess}")
+    say(f"seconds / kimg  {found.seconds_per_kimg:.2f}{guess}{' at the last size' if len(found.phases) > 1 else ''}")
+    say(f"training        {total:g} kimg take about {duration(found.seconds)}")
+    if len(found.phases) > 1:
+        _phases(found)
+
+
+def _phases(found: "Estimate") -> None:
+    say("")
+    rows = [(f"{p.start_kimg:g}", f"{p.size[1]}x{p.size[0]}", "fades in" if p.fading else "", p.batch, f"{p.lr:g}", f"{p.seconds_per_kimg:.2f}")
+            for p in found.phases]
+    table(["from kimg", "size", "", "batch", "lr of G", "sec/kimg"], rows, right=["from kimg", "batch", "lr of G", "sec/kimg"])

@@ -1,0 +1,160 @@
+"""What a training would need, measured: parameters, peak memory, seconds per kimg, and the plan of resolutions.
+
+A few real iterations run on random images. Where a whole batch would take too long or too much memory, a small one is
+measured and scaled up.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from ganzoo.build import Experiment
+from ganzoo.device import choose, dtype, keep_memory, peak_memory
+from ganzoo.interfaces import Regularizer, Stage
+from ganzoo.trainer import Trainer, Who
+from ganzoo.types import Size
+
+SMALL = 4  # images of the first measured iteration
+PATIENCE = 5.0  # seconds that an iteration may take
+SHARE = 0.7  # of the free memory that measuring may take
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training at one resolution."""
+
+    start_kimg: float
+    size: Size
+    fading: bool
+    batch: int
+    lr: float
+    kimg: float  # its length
+    seconds_per_kimg: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training would need."""
+
+    generator: int  # parameters
+    discriminator: int
+    device: str
+    precision: str
+    memory_gib: float
+    scaled: bool  # from a smaller batch than the recipe's
+    phases: list[Phase]
+
+    @property
+    def seconds_per_kimg(self) -> float:
+        """At the last resolution of the training."""
+        return self.phases[-1].seconds_per_kimg
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole training, without snapshots and metrics."""
+        return sum(p.kimg * p.seconds_per_kimg for p in self.phases)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image at one resolution."""
+
+    seconds: float
+    memory_gib: float
+    scaled: bool
+
+
+class Probe(Trainer):
+    """A trainer held at one resolution, with chosen lazy penalties due at each iteration."""
+
+    level: int | None = None
+    chosen: tuple[Regularizer, ...] = ()
+
+    def stage_at(self, images: int) -> Stage:
+        """The level that is measured."""
+        return super().stage_at(images) if self.level is None else Stage(self.level)
+
+    def due(self, who: Who, *, lazy: bool) -> list[Regularizer]:
+        """The chosen lazy penalties, and those of every iteration."""
+        return [reg for reg in self.chosen if reg.on == who] if lazy else super().due(who, lazy=False)
+
+    @property
+    def lazy(self) -> tuple[Regularizer, ...]:
+        """The penalties that are not computed at every iteration."""
+        return tuple(reg for reg in cast(list[Regularizer], list(self.regularizers)) if reg.every > 1)
+
+    def seconds(self, size: int, chosen: tuple[Regularizer, ...]) -> float:
+        """How long one iteration on so many images takes with these lazy penalties."""
+        self.chosen = chosen
+        shape, labels = self.experiment.shape, torch.zeros(size, self.experiment.labels)
+        real = torch.randint(0, 256, (size, shape.channels, *shape.size), dtype=torch.uint8)
+        self._wait()
+        began = time.perf_counter()
+        self.step(real, labels, labels)
+        self._wait()
+        self.stats.clear()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
+    """Measure what training an experiment needs. Writes nothing to disk."""
+    where = choose(device)
+    if where.type == "cpu":
+        keep_memory()
+    probe = Probe(experiment, where)
+    plan = phases(probe)
+    costs = {(stage.level, batch): cost(probe, stage.level, batch) for stage, batch in {(Stage(s.level), b): 0 for _, s, b in plan}}
+    ends = [start / 1000 for start, _, _ in plan[1:]] + [experiment.training.kimg]
+    found = []
+    for (start, stage, batch), end in zip(plan, ends):
+        lr = experiment.growth.lr(stage, experiment.training.lr) if experiment.growth else experiment.training.lr
+        seconds = costs[stage.level, batch].seconds * 1000
+        found.append(Phase(start / 1000, experiment.shape.sizes[stage.level], stage.alpha < 1, batch, lr, end - start / 1000, seconds))
+    G, D = (sum(p.numel() for p in net.parameters()) for net in (probe.G, probe.D))
+    name = str(dtype(experiment.training.precision, where)).removeprefix("torch.")
+    return Estimate(G, D, str(where), name, max(c.memory_gib for c in costs.values()), any(c.scaled for c in costs.values()), found)
+
+
+def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
+    """(first image, stage, batch size) of each part of the training; one part without growth."""
+    total, growth, batch = round(trainer.options.kimg * 1000), trainer.experiment.growth, trainer.options.batch
+    found: list[tuple[int, Stage, int]] = []
+    for images in range(0, max(total, 1), max(1, total // 10_000)) if growth else [0]:
+        stage = trainer.stage_at(images)
+        if not found or (stage.level, stage.alpha < 1) != (found[-1][1].level, found[-1][1].alpha < 1):
+            found.append((images, stage, growth.batch(stage, batch) if growth else batch))
+    return found
+
+
+def cost(probe: Probe, level: int, batch: int) -> Cost:
+    """Of one image at a level, lazy penalties spread over the iterations they serve, and the peak memory of an iteration."""
+    part = min(probe.options.batch_gpu or batch, batch)
+    size, before = min(part, SMALL), peak_memory(probe.device)
+    probe.level = level
+    probe.seconds(size, probe.lazy)  # the first iteration also makes Adam's moments
+    memory = before + (peak_memory(probe.device) - before) * part / size
+    if size < part and probe.seconds(size, probe.lazy) * part / size < PATIENCE and memory - before < SHARE * free_memory(probe.device):
+        size = part
+        probe.seconds(size, probe.lazy)
+        memory = peak_memory(probe.device)
+    base = min(probe.seconds(size, ()) for _ in range(2))
+    extra = sum(max(probe.seconds(size, (reg,)) - base, 0.0) / reg.every for reg in probe.lazy)
+    return Cost((base + extra) / size, memory, size < part)
+
+
+def free_memory(device: torch.device) -> float:
+    """GiB that this process may still take, as far as the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**30
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+    except (OSError, StopIteration):
+        return 4.0
