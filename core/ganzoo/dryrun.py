@@ -110,7 +110,7 @@ def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
         keep_memory()
     probe = Probe(experiment, where)
     plan = phases(probe)
-    costs = {(stage.level, batch): cost(probe, stage.level, batch) for stage, batch in {(Stage(s.level), b): 0 for _, s, b in plan}}
+    costs = {(level, batch): cost(probe, level, batch) for level, batch in dict.fromkeys((stage.level, batch) for _, stage, batch in plan)}
     ends = [start / 1000 for start, _, _ in plan[1:]] + [experiment.training.kimg]
     found = []
     for (start, stage, batch), end in zip(plan, ends):

@@ -17,21 +17,20 @@ class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
         train_kimg: thousands of images at each stable resolution
         fade_kimg: thousands of images of each fade-in
         start: height of the first resolution; null for the coarsest
-        batches: batch size by height, where it differs from training.batch
-        lrs: learning rate by height, where it differs from training.lr
+        batches: batch size by height, where it differs from training.batch; null for none
+        lrs: learning rate by height, where it differs from training.lr; null for none
         reset_optimizer: forget Adam's moments at the start and the end of each fade
     """
 
     def __init__(self, shape: Shape, /, *, train_kimg: Kimg = 600.0, fade_kimg: Kimg = 600.0, start: int | None = None,
-                 batches: dict[int, Annotated[int, Ge(1)]] = {}, lrs: dict[int, Annotated[float, Gt(0)]] = {},  # noqa: B006 (never changed)
+                 batches: dict[int, Annotated[int, Ge(1)]] | None = None, lrs: dict[int, Annotated[float, Gt(0)]] | None = None,
                  reset_optimizer: bool = True) -> None:
         self.heights = [h for h, _ in shape.sizes]
-        for option, table in (("start", {start: 0} if start else {}), ("batches", batches), ("lrs", lrs)):
-            if unknown := [h for h in table if h < self.heights[0] or (option == "start" and h not in self.heights)]:
-                raise RecipeError(f"growth.{option}: {unknown[0]} is not among the heights {', '.join(map(str, self.heights))}.")
-        self.first = self.heights.index(start) if start else 0
+        if start is not None and start not in self.heights:
+            raise RecipeError(f"growth.start: {start} is not among the heights {', '.join(map(str, self.heights))}.")
+        self.first = 0 if start is None else self.heights.index(start)
         self.train_kimg, self.fade_kimg = train_kimg, fade_kimg
-        self.batches, self.lrs, self.reset_optimizer = batches, lrs, reset_optimizer
+        self.batches, self.lrs, self.reset_optimizer = batches or {}, lrs or {}, reset_optimizer
 
     def stage(self, images: int) -> Stage:
         """phase = train + fade; the next resolution is in use from the start of its fade, with alpha from 0 to 1."""
