@@ -50,5 +50,5 @@ def verify(path: File) -> None:
         with torch.device("meta"):
             made = experiment(node)
         for prefix, net in (("G", made.G), ("D", made.D), ("G_ema", made.G)):
-            checkpoint.fill(net, tensors, prefix, path)
+            checkpoint.fitting(net, tensors, prefix, path)
     say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

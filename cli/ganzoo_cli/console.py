@@ -35,19 +35,24 @@ def say_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = (), title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
     """A table on stdout; `right` names the columns of numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-    made = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    watched = sys.stdout.isatty()
+    console = Console(width=None if watched else WIDE, highlight=False)
+    made = Table(box=SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*(plain(cell) for cell in row))
-    console.print(made)
+    if watched:
+        return console.print(made)
+    with console.capture() as text:
+        console.print(made)
+    return say("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 def plain(value: Any) -> str:

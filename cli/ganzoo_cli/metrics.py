@@ -40,11 +40,11 @@ def metrics(
     _compare(model, dataset, ckpt, data)
     scorer = score.Scorer(model, dataset, name, num)
     first = scorer.recipe_seed if seed is None else seed
-    with Log(None, 1) as log:
-        records = []
-        for at in range(first, first + repeat):
-            def progress(which: str, done: int, total: int, at: int = at) -> None:
-                log.progress((at - first + (done / total + (which == "fake")) / 2) / repeat, f"{name} seed {at}: {which} {done}/{total}")
+    records = []
+    for at in range(first, first + repeat):
+        with Log(None, 200) as log:
+            def progress(which: str, done: int, total: int, at: int = at, log: Log = log) -> None:
+                log.progress(100 * done // total + 100 * (which == "fake"), f"{name} seed {at}: {which} {done}/{total}")
 
             records.append(scorer.floor(at, progress) if floor else scorer.measure(at, progress))
     result = score.summarise(records)

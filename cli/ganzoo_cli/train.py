@@ -134,6 +134,6 @@ def _dry_run(node: "Node", source: "Source", device: str) -> None:
 
 def _phases(found: "Estimate") -> None:
     say("")
-    rows = [(f"{p.start_kimg:g}", f"{p.size[1]}x{p.size[0]}", "fades in" if p.fading else "", p.batch, f"{p.lr:g}", f"{p.seconds_per_kimg:.2f}")
+    rows = [(f"{p.start_kimg:.1f}", f"{p.size[1]}x{p.size[0]}", "fades in" if p.fading else "", p.batch, f"{p.lr:g}", f"{p.seconds_per_kimg:.2f}")
             for p in found.phases]
     table(["from kimg", "size", "", "batch", "lr of G", "sec/kimg"], rows, right=["from kimg", "batch", "lr of G", "sec/kimg"])

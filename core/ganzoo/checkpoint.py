@@ -129,6 +129,11 @@ def prefixed(prefix: str, net: nn.Module) -> Tensors:
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
     """Copy tensors under a prefix into a module. Raises CheckpointError that names what is missing, left over or misshapen."""
+    net.load_state_dict(fitting(net, tensors, prefix, path))
+
+
+def fitting(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
+    """The tensors under a prefix, compared with what a module, which may be on the meta device, takes. Raises like `fill`."""
     wanted = net.state_dict()
     given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [f"has an unknown {prefix}.{n}" for n in given.keys() - wanted.keys()]
@@ -137,7 +142,7 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path)
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise CheckpointError(f"{path} does not fit its recipe: it {', '.join(sorted(faults)[:3])}{more}.")
-    net.load_state_dict(given)
+    return given
 
 
 def verify(path: Path) -> Header:

@@ -6,15 +6,17 @@ recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the 
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, create_model
 
 T_co = TypeVar("T_co", covariant=True)
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=())
 
@@ -70,6 +72,11 @@ def slot_of(annotation: Any) -> Slot | None:
     return None
 
 
+def _cached(function: F) -> F:
+    """functools.cache, typed as the function itself: type checkers do not see that classes are hashable."""
+    return cast(F, cache(function))
+
+
 def _keywords(cls: type[Component]) -> Iterator[inspect.Parameter]:
     for p in inspect.signature(cls, eval_str=True).parameters.values():
         if p.kind is p.KEYWORD_ONLY:
@@ -81,13 +88,13 @@ def sizes(cls: type[Component]) -> list[str]:
     return [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_ONLY]
 
 
-@cache
+@_cached
 def slots(cls: type[Component]) -> dict[str, Slot]:
     """{parameter: slot} for the parameters that take other components."""
     return {p.name: slot for p in _keywords(cls) if (slot := slot_of(p.annotation))}
 
 
-@cache
+@_cached
 def options(cls: type[Component]) -> type[BaseModel]:
     """The recipe options of a class as a strict pydantic model. Slots appear as `Any`; `ganzoo.recipe` checks them by kind."""
     fields: dict[str, Any] = {}

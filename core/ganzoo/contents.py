@@ -36,7 +36,7 @@ def architecture(plugin: str, path: Path) -> dict[str, Any]:
 
 def text() -> str:
     """registry.yaml as it should be."""
-    return NOTE + to_yaml(table())  # type: ignore[arg-type]
+    return NOTE + to_yaml(table())
 
 
 if __name__ == "__main__":

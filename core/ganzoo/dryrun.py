@@ -5,6 +5,7 @@ measured and scaled up.
 """
 
 import time
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -124,13 +125,20 @@ def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
 
 def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
     """(first image, stage, batch size) of each part of the training; one part without growth."""
-    total, growth, batch = round(trainer.options.kimg * 1000), trainer.experiment.growth, trainer.options.batch
-    found: list[tuple[int, Stage, int]] = []
-    for images in range(0, max(total, 1), max(1, total // 10_000)) if growth else [0]:
-        stage = trainer.stage_at(images)
-        if not found or (stage.level, stage.alpha < 1) != (found[-1][1].level, found[-1][1].alpha < 1):
-            found.append((images, stage, growth.batch(stage, batch) if growth else batch))
-    return found
+    growth, batch = trainer.experiment.growth, trainer.options.batch
+    if not growth:
+        return [(0, trainer.stage_at(0), batch)]
+
+    def place(images: int) -> tuple[int, bool]:
+        stage = growth.stage(images)
+        return stage.level, stage.alpha < 1
+
+    total = round(trainer.options.kimg * 1000)
+    step, starts = max(1, total // 10_000), [0]
+    for images in range(step, total, step):
+        if place(images) != place(starts[-1]):
+            starts.append(bisect_left(range(images), True, starts[-1], key=lambda i: place(i) != place(starts[-1])))
+    return [(start, growth.stage(start), growth.batch(growth.stage(start), batch)) for start in starts]
 
 
 def cost(probe: Probe, level: int, batch: int) -> Cost:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import ganzoo
@@ -26,7 +27,7 @@ def halves(dataset: Dataset, batch: int, seed: int = 0) -> tuple[Iterator[Tensor
     order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
     n = len(dataset) // 2
 
-    def images(indices: Sequence[int]) -> Iterator[Tensor]:
+    def images(indices: NDArray[np.int64]) -> Iterator[Tensor]:
         for start in range(0, n, batch):
             yield torch.from_numpy(np.stack([dataset.image(int(i)) for i in indices[start : start + batch]]))
 

@@ -44,8 +44,9 @@ class Source:
         return self.name
 
     def files(self) -> list[str]:
-        """What the values come from: files, the oldest parent first, and overrides."""
-        return list(dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)) or [self.name]
+        """What the values come from: the recipe itself, then its parents, then overrides."""
+        found = dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)
+        return sorted({self.name: None} | found, key=lambda name: (name != self.name, name.startswith("--set ")))
 
     def fail(self, where: Where, sentence: str) -> RecipeError:
         """An error that begins with file, line and path."""

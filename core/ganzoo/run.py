@@ -24,7 +24,7 @@ from ganzoo.data import Loader, class_labels, to_uint8
 from ganzoo.device import choose, keep_memory, peak_memory
 from ganzoo.errors import CheckpointError, DataError, Interrupted, UsageError
 from ganzoo.images import grid, grid_shape, save
-from ganzoo.interfaces import Dataset
+from ganzoo.interfaces import Dataset, Metric
 from ganzoo.log import Log, append_json, duration, read_json_lines
 from ganzoo.model import experiment as build
 from ganzoo.model import fakes, latents
@@ -210,6 +210,13 @@ class Run:
         metrics = experiment.metrics(self.options.seed)
         if not metrics or self.trainer.stage.level < len(experiment.shape.sizes) - 1 and name:
             return  # a generator that still grows makes no images of the final size
+        try:
+            self._measure(metrics, name, began)
+        except DataError as err:  # a collapsed generator may be beyond measure; that is no reason to end its training
+            self.log.say(f"kimg {self.trainer.images / 1000:.1f}: not measured: {err}")
+
+    def _measure(self, metrics: list[Metric], name: str, began: float) -> None:
+        experiment, kimg = self.trainer.experiment, self.trainer.images / 1000
         evaluate.limit(metrics, len(self.dataset))
         num = max(m.num for m in metrics)
         labels = drawn_labels(self.dataset, num, 1).numpy() if experiment.labels else None
@@ -217,11 +224,10 @@ class Run:
         values = evaluate.measure(metrics, made, evaluate.real_images(self.dataset, num, 64, self.options.seed),
                                   lambda which, i, n: self.log.progress(self.trainer.images, f"measuring: {which} {i}/{n}"))
         for metric in metrics:
-            about = {"kimg": self.trainer.images / 1000, "snapshot": f"snapshot-{name}.safetensors" if name else None, "seed": self.options.seed,
+            about = {"kimg": kimg, "snapshot": f"snapshot-{name}.safetensors" if name else None, "seed": self.options.seed,
                      "data": self.head.data, "ema": True, "psi": 1.0, "noise": "random", "seconds": time.monotonic() - began}
             append_json(self.folder / f"metric-{metric.name}.jsonl", evaluate.provenance(metric, values[metric.name], **about))
-            self.log.say(f"kimg {self.trainer.images / 1000:.1f}: " + ", ".join(f"{k} {v:.2f}" for k, v in values[metric.name].items())
-                         + f" ({metric.num} images)")
+            self.log.say(f"kimg {kimg:.1f}: " + ", ".join(f"{k} {v:.2f}" for k, v in values[metric.name].items()) + f" ({metric.num} images)")
 
     def forget(self) -> None:
         """Keep the newest and the best snapshots, and the two newest states."""
@@ -326,7 +332,7 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, before[number])
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:

@@ -88,7 +88,7 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
         """Maps, Style -> Maps at the layer's size."""
         x = self.conv.convolve(upsample(x, (1, 1)) if self.up else x)
         if self.up:
-            x = upfirdn2d(x, fir(self.blur, x), padding=(len(self.blur) // 2,) * 4)  # type: ignore[arg-type]
+            x = upfirdn2d(x, fir(self.blur, x), padding=(len(self.blur) // 2,) * 4)
         x = self.noise(x) if self.noise else x
         assert self.conv.bias is not None
         x = F.leaky_relu(x + self.conv.bias.to(x.dtype)[:, None, None], 0.2)

@@ -1,0 +1,40 @@
+# make quickstart   an environment, and a small StyleGAN2 trained on procedural shapes in a few minutes
+# make test         an environment, and all tests
+# make check        what must be quiet before a commit: ruff, mypy, import borders, registry, fast tests
+# make registry     write registry.yaml anew
+# make bench        the short benchmarks
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: quickstart test check lint registry bench
+.NOTPARALLEL:
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $(READY)
+
+quickstart: $(READY)
+	$(BIN)/gz train quickstart
+
+# Two processes of one thread each: two of two threads would wait for each other's cores.
+test: $(READY) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+check: $(READY) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+registry: $(READY)
+	$(BIN)/python -m ganzoo.contents
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/step.py --preset tiny
+	$(BIN)/python benchmarks/swd.py

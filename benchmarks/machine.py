@@ -1,0 +1,65 @@
+"""What a result was measured on, and the ceiling it is compared with."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, threads and versions: no names of machines or people."""
+    model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__,
+            "python": platform.python_version()}
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def seconds(work: Callable[[], object], repeats: int = 5, device: str = "cpu") -> float:
+    """Median time of one call, after a warm-up call."""
+    work()
+    times = []
+    for _ in range(repeats):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def convolution_peak(dtype: torch.dtype, device: str = "cpu") -> float:
+    """GF/s of a large 3x3 convolution, forward and backward, channels last: the most that a step can reach."""
+    n, c, size = (8, 256, 64) if device == "cpu" else (64, 512, 64)
+    x = torch.randn(n, c, size, size, device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+    w = torch.randn(c, c, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+
+    def work() -> None:
+        torch.nn.functional.conv2d(x, w, padding=1).sum().backward()
+
+    flops = 3 * 2 * n * size * size * c * c * 9
+    return flops / seconds(work, device=device) / 1e9
+
+
+def save(name: str, result: dict[str, Any]) -> Path:
+    """Write a result with the machine it was measured on."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")
+    return path
