@@ -29,6 +29,7 @@ from ganzoo.errors import PluginError
 
 API = 1
 GROUP = "ganzoo"
+SHIPPED = "ganzoo"  # the distribution whose plugins come first, so that nobody can take a name from them
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -72,7 +73,7 @@ def installed() -> list[Plugin]:
     for point in entry_points(group=GROUP):
         plugin = _describe(point)
         found.setdefault((plugin.name, plugin.distribution), plugin)
-    return sorted(found.values(), key=lambda p: (p.distribution != "ganzoo", p.name, p.distribution))
+    return sorted(found.values(), key=lambda p: (p.distribution != SHIPPED, p.name, p.distribution))
 
 
 def _describe(point: EntryPoint) -> Plugin:
@@ -87,17 +88,19 @@ def components(plugin: Plugin) -> list[type]:
         wanted = getattr(module, "GANZOO_API", API)
         if wanted != API:
             cure = "upgrade ganzoo" if wanted > API else "upgrade the plugin"
-            raise PluginError(f"plugin '{plugin.name}' asks for ganzoo's plugin API {wanted}, this ganzoo has API {API}: {cure}.")
+            raise PluginError(f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin API {wanted}, "
+                              f"this ganzoo has API {API}: {cure}.")
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
         manager.register(module, name=plugin.name)
-        answers = manager.hook.ganzoo_components()
+        answers = [list(answer) for answer in manager.hook.ganzoo_components()]
     except PluginError:
         raise
     except (Exception, SystemExit) as err:
         sys.modules.pop(plugin.module, None)
         raise PluginError(f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) is broken: "
-                          f"{type(err).__name__}: {err}") from err
+                          f"{' '.join(f'{type(err).__name__}: {err}'.split()).rstrip('.')}. "
+                          f"Repair it, or remove it with 'pip uninstall {plugin.distribution}'.") from err
     if not answers:
         raise PluginError(f"plugin '{plugin.name}' ({plugin.module}) has no hook ganzoo_components marked with @hookimpl.")
     return [cls for answer in answers for cls in answer]

@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ganzoo import plugin as plugins
 from ganzoo.component import Component, Slot, default_of, options, slots
-from ganzoo.errors import RecipeError, UnknownComponent, nearest
+from ganzoo.errors import PluginError, RecipeError, UnknownComponent, nearest
 from ganzoo.registry import Registry
 
 Where = tuple[str | int, ...]
@@ -62,6 +62,7 @@ class Node:
     model: BaseModel
     children: dict[str, "Node | list[Node] | None"]
     where: Where = ()
+    name: str = ""  # what a kept recipe calls the class
 
     def value(self, name: str) -> Any:
         """A plain option's checked value."""
@@ -75,7 +76,7 @@ class Node:
     def dump(self) -> dict[str, Any]:
         """The filled recipe: every option written out, as plain YAML values."""
         values = self.model.model_dump(mode="json", exclude=set(self.children))
-        return {"use": self.cls.name, **values, **{k: _each(c, Node.dump) for k, c in self.children.items()}}
+        return {"use": self.name, **values, **{k: _each(c, Node.dump) for k, c in self.children.items()}}
 
     def walk(self) -> "Iterator[Node]":
         """This node and all below it."""
@@ -279,8 +280,8 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
         name = raw.pop("use")
         try:
             cls = registry.get(kind, str(name))
-        except UnknownComponent as err:
-            raise UnknownComponent(str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))) from None
+        except (UnknownComponent, PluginError) as err:
+            raise type(err)(str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))) from None
         if preset and cls is preset[0]:
             raw = {**preset[1], **raw}
     elif preset:
@@ -298,7 +299,7 @@ def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Sour
     children: dict[str, Node | list[Node] | None] = {}
     for name, slot in slots(cls).items():
         children[name] = _slot(slot, raw.get(name, ...), options(cls).model_fields[name].default, (*where, name), source, registry)
-    return Node(cls, model, children, where)
+    return Node(cls, model, children, where, registry.reference(cls))
 
 
 def _slot(slot: Slot, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node | list[Node] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from ganzoo import plugin as plugins
 from ganzoo.component import Component, summary
 from ganzoo.errors import DuplicateComponent, PluginError, UnknownComponent, nearest
-from ganzoo.plugin import Plugin
+from ganzoo.plugin import SHIPPED, Plugin
 
 CORE = "core"
 
@@ -20,7 +20,7 @@ class Registry:
         self._classes: dict[tuple[str, str], type[Component]] = {}
         self._owners: dict[type[Component], str] = {}
         self._qualified: dict[tuple[str, str], type[Component]] = {}
-        self.problems: dict[str, PluginError] = {}  # broken plugins, clashes: one sentence each
+        self.problems: dict[str, PluginError] = {}  # one sentence each: by a plugin's name if it is broken, else "name (what is left out)"
         self.versions: dict[str, tuple[str, str]] = {}  # plugin -> (distribution, version)
 
     def add(self, cls: type[Component], owner: str) -> None:
@@ -38,12 +38,21 @@ class Registry:
             )
 
     def get(self, kind: str, name: str) -> type[Component]:
-        """Look a class up by name or by `plugin:name`. Raises UnknownComponent with the nearest and all known names."""
+        """Look a class up by name or by `plugin:name`. Raises UnknownComponent with the nearest and all known names.
+
+        Raises PluginError where the plugin of `plugin:name` is missing or broken.
+        """
         found = self._classes.get((kind, name)) or self._qualified.get((kind, name))
         if found:
             return found
+        owner, colon, _ = name.partition(":")
+        if colon and owner in self.problems:
+            raise self.problems[owner]
+        if colon and owner not in {*self.versions, *self._owners.values()}:
+            have = ", ".join(sorted(self.versions)) or "none"
+            raise PluginError(f"'{name}' needs the plugin '{owner}', which is not installed. Installed: {have}.")
         known = self.names(kind)
-        broken = f" Broken plugins: {', '.join(sorted(self.problems))} (see 'gz plugins doctor')." if self.problems else ""
+        broken = f" Not everything installed works: {', '.join(sorted(self.problems))} (see 'gz plugins doctor')." if self.problems else ""
         raise UnknownComponent(f"no {kind} named '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.{broken}")
 
     def names(self, kind: str) -> list[str]:
@@ -57,6 +66,12 @@ class Registry:
     def owner(self, cls: type[Component]) -> str:
         """The plugin that registered a class; 'core' for ganzoo's own."""
         return self._owners.get(cls, CORE)
+
+    def reference(self, cls: type[Component]) -> str:
+        """How a recipe that is kept names a class: a stranger's with its plugin, since another one may claim the bare name some day."""
+        owner = self.owner(cls)
+        shipped = self.versions.get(owner, (SHIPPED, ""))[0] == SHIPPED
+        return cls.name if shipped and self._classes.get((cls.kind, cls.name)) is cls else f"{owner}:{cls.name}"
 
     def __iter__(self) -> Iterator[type[Component]]:
         return iter(sorted(self._owners, key=lambda c: (c.kind, c.name, self._owners[c])))
@@ -84,8 +99,9 @@ def build(installed: Iterable[Plugin]) -> Registry:
         for cls in classes:
             try:
                 registry.add(cls, plugin.name)
-            except PluginError as err:
-                registry.problems[plugin.name] = err
+            except PluginError as err:  # the plugin's other components work
+                what = f"{cls.kind} {cls.name}" if isinstance(err, DuplicateComponent) else str(cls)
+                registry.problems[f"{plugin.name} ({what})"] = err
     return registry
 
 

@@ -35,8 +35,8 @@ class Nonconforming(AssertionError):
 def conformance(plugin: str) -> None:
     """Check every component that a plugin registers. Raises Nonconforming with all faults."""
     known = registry()
-    if plugin in known.problems:
-        raise Nonconforming(str(known.problems[plugin]))
+    if problems := [str(problem) for name, problem in known.problems.items() if name.partition(" (")[0] == plugin]:
+        raise Nonconforming("\n".join(problems))
     classes = [cls for cls in known if known.owner(cls) == plugin]
     if not classes:
         raise Nonconforming(f"no installed plugin '{plugin}' registers a component. Installed: {', '.join(known.versions) or 'none'}.")

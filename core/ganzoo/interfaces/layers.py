@@ -162,7 +162,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
         self.blocks = Stack(block(cin, c, w_dim, size, level == 0) for level, (cin, (size, c)) in enumerate(zip(inputs, plan)))
         self.to_rgb = nn.ModuleDict({str(level): to_rgb(c, w_dim, image_channels) for level, (_, c) in enumerate(plan)
                                      if self.rgb_at_every_level or level == len(plan) - 1})
-        styled_rgb = any(m.styled for m in self.to_rgb.values())  # type: ignore[union-attr]
+        styled_rgb = any(m.styled for m in self.to_rgb.values())
         self.num_ws = self.stem.styled + sum(b.num_ws for b in self.blocks) + styled_rgb
 
     def walk(self, ws: Styles, stage: Stage) -> Iterator[Image]:

@@ -67,7 +67,7 @@ class _UpFirDn(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Maps) -> tuple[Maps, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Maps) -> tuple[Maps, None, None, None, None]:
         """The adjoint, again differentiable."""
         return _UpFirDn.apply(dy, *ctx.adjoint), None, None, None, None
 

@@ -17,9 +17,9 @@ class Stack(nn.ModuleList, Generic[M]):
     def __iter__(self) -> Iterator[M]:
         return iter(self._modules.values())  # type: ignore[arg-type]
 
-    @overload
+    @overload  # type: ignore[override]
     def __getitem__(self, i: int) -> M: ...
     @overload
     def __getitem__(self, i: slice) -> "list[M]": ...
-    def __getitem__(self, i: int | slice) -> "M | list[M]":  # type: ignore[override]
+    def __getitem__(self, i: int | slice) -> "M | list[M]":
         return list(self)[i]

@@ -1,0 +1,3 @@
+"""Needs what is not there."""
+
+raise RuntimeError("needs libfoo 2")

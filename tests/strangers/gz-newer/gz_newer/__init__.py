@@ -1,0 +1,3 @@
+"""Written for the next plugin interface."""
+
+GANZOO_API = 2

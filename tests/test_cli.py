@@ -1,0 +1,341 @@
+"""The `gz` command where all is well: a tiny training, and every command on what it made."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+import ganzoo
+from ganzoo import plugin, recipe
+from ganzoo.editor import draft, schema
+from ganzoo.registry import index, index_path, registry
+from ganzoo_cli import main
+
+TINY = """\
+title: tiny
+extends: stylegan2-tiny
+image: {size: 16}
+generator: {z_dim: 8, w_dim: 8, channel_max: 8}
+discriminator: {channel_max: 8}
+dataset: {use: shapes, count: 64}
+training: {kimg: 0.03, batch: 8}
+metrics:
+  - {use: swd, num: 16, patches_per_image: 8, directions: 8}
+"""
+SHIPPED = [path for p in plugin.installed() for path in p.recipes()]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def gz(capsys):
+    def run(*args: object) -> Result:
+        capsys.readouterr()
+        code = main([str(a) for a in args])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def good(gz):
+    def run(*args: object) -> str:
+        result = gz(*args)
+        assert result.code == 0, result.err
+        assert "Traceback" not in result.err
+        return result.out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(recipe file, run directory) of a training of four iterations."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.yaml").write_text(TINY)
+    assert main(["train", str(folder / "tiny.yaml"), "--outdir", str(folder / "runs")]) == 0
+    return folder / "tiny.yaml", folder / "runs" / "00000-tiny-shapes"
+
+
+@pytest.fixture(scope="module")
+def snapshot(trained):
+    return next(trained[1].glob("snapshot-*.safetensors"))
+
+
+# --- train -----------------------------------------------------------------------------------------------------------
+
+
+def test_train_writes_a_run_directory(trained):
+    file, folder = trained
+    names = {p.name for p in folder.iterdir()}
+    assert names >= {"recipe.yaml", "recipe.resolved.yaml", "environment.json", "log.txt", "stats.jsonl", "metric-swd.jsonl", "reals.png",
+                     "fakes_init.png", "snapshot-000000.safetensors", "state-000000.safetensors"}
+    assert (folder / "recipe.yaml").read_text() == file.read_text()
+
+
+def test_train_prints_the_run_and_what_comes_next(gz, trained, tmp_path):
+    result = gz("train", trained[0], "--outdir", tmp_path, "--metrics", "none", "--kimg", 0.008, "--desc", "a b", "--snap", 0, "--workers", 0)
+    folder = tmp_path / "00000-tiny-shapes-a_b"
+    assert result.code == 0
+    assert result.out == f"{folder}\n"
+    assert f"gz generate {folder}/snapshot-000000.safetensors" in result.err
+    assert f"gz metrics swd {folder}/snapshot-000000.safetensors" in result.err
+    assert not list(folder.glob("metric-*"))
+    assert "# --set training.kimg=0.008" in (folder / "recipe.yaml").read_text()
+
+
+def test_train_resumes(gz, trained):
+    file, folder = trained
+    result = gz("train", file, "--outdir", folder.parent, "--resume", "auto")
+    assert result.code == 0
+    assert result.out == f"{folder}\n"
+    assert "Continuing" in result.err
+
+
+def flagged(monkeypatch, *flags: str) -> tuple[recipe.Node, object]:
+    """What run.train would be called with."""
+    calls = []
+    monkeypatch.setattr("ganzoo.run.train", lambda node, options: calls.append((node, options)) or Path("nowhere"))
+    assert main(["train", *flags]) == 0
+    return calls[0]
+
+
+def test_flags_become_values_of_the_recipe(monkeypatch, trained, tmp_path):
+    (tmp_path / "my images").mkdir()
+    node, options = flagged(monkeypatch, str(trained[0]), "--data", str(tmp_path / "my images"), "--kimg", "2", "--batch", "12", "--batch_gpu", "6",
+                            "--snap", "7", "--keep", "last=4,best=1", "--metrics", "swd", "--seed", "5", "--precision", "fp32", "--device", "cpu",
+                            "--workers", "1", "--resume", "latest", "--set", "training.lr=1e-3", "--set", "dataset.fit=fit")
+    t = node.value("training")
+    assert (t.kimg, t.batch, t.batch_gpu, t.snapshot_ticks, t.keep_last, t.keep_best, t.seed, t.precision, t.lr) == (
+        2, 12, 6, 7, 4, 1, 5, "fp32", 0.001)
+    assert node["dataset"].dump() | {"filter": 0, "background": 0, "upscale": 0} == {
+        "use": "folder", "path": str(tmp_path / "my images"), "fit": "fit", "filter": 0, "background": 0, "upscale": 0}
+    assert node.dump()["metrics"][0]["num"] == 16  # the recipe's own options stay
+    assert (options.device, options.workers, options.resume, options.name) == ("cpu", 1, "latest", "tiny")
+
+
+def test_data_by_its_own_name_keeps_the_recipes_options(monkeypatch, trained):
+    node, _ = flagged(monkeypatch, str(trained[0]), "--data", "shapes", "--metrics", "none")
+    assert node["dataset"].value("count") == 64
+    assert node.dump()["metrics"] == []
+
+
+def test_a_dry_run_estimates_and_writes_nothing(good, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = good("train", trained[0], "-n")
+    for word in ("generator", "discriminator", "peak memory", "seconds / kimg", "64 of shapes", "stylegan2-tiny.yaml"):
+        assert word in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_shows_how_a_gan_grows(good):
+    out = good("train", "progan-tiny", "-n", "--set", "image.size=8", "--set", "generator.channel_max=8", "--set", "discriminator.channel_max=8",
+               "--set", "growth.train_kimg=1", "--set", "growth.fade_kimg=2", "--kimg", 4, "--batch", 4)
+    table = [line.split() for line in out.splitlines()[-3:]]
+    assert [row[:2] for row in table] == [["0.0", "4x4"], ["1.0", "8x8"], ["3.0", "8x8"]]
+    assert table[1][2:4] == ["fades", "in"]
+
+
+# --- generate --------------------------------------------------------------------------------------------------------
+
+
+def test_generate_one_picture_a_seed(good, snapshot, tmp_path):
+    out = good("generate", snapshot, "--seeds", "0,3,10-12", "--trunc", 0.7, "--trunc-cutoff", 2, "--outdir", tmp_path)
+    names = [f"seed{n:04d}.png" for n in (0, 3, 10, 11, 12)]
+    assert out.split() == [str(tmp_path / n) for n in names]
+    picture = Image.open(tmp_path / "seed0003.png")
+    assert picture.size == (16, 16)
+    assert picture.text["seed"] == "3"
+    assert picture.text["psi"] == "0.7"
+    assert picture.text["ganzoo"] == ganzoo.__version__
+    assert len(picture.text["recipe"]) == 12
+    assert float(picture.text["kimg"]) == 0.032
+
+
+def test_generate_is_what_python_gives(good, snapshot, tmp_path):
+    good("generate", snapshot, "--seeds", "4", "--psi", 0.5, "--noise_mode", "random", "--outdir", tmp_path)
+    made = ganzoo.load(snapshot).sample(seeds=[4], psi=0.5, noise="random")[0]
+    assert np.array_equal(np.asarray(made), np.asarray(Image.open(tmp_path / "seed0004.png")))
+
+
+def test_generate_a_grid(good, snapshot, tmp_path):
+    out = good("generate", snapshot, "--grid", "4x2", "--outdir", tmp_path / "new")
+    picture = Image.open(out.strip())
+    assert picture.size == (64, 32)
+    assert json.loads(picture.text["seeds"]) == list(range(8))
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_needs_nothing_but_the_checkpoint(good, snapshot):
+    lines = good("metrics", "swd", snapshot).splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["swd/16", "swd"]
+    assert float(lines[-1].split()[1]) > 0
+
+
+def test_metrics_as_json_says_what_was_measured(good, snapshot, tmp_path):
+    record = json.loads(good("metrics", "swd", snapshot, "--json", "--num", 12, "--seed", 3, "--out", tmp_path / "swd.json"))
+    assert record == json.loads((tmp_path / "swd.json").read_text())
+    assert (record["num_real"], record["num_fake"], record["seed"]) == (12, 12, 3)
+    assert record["snapshot"] == snapshot.name
+    assert record["kimg"] == 0.032
+    assert record["data"]["images"] == 64
+    assert len(record["data"]["fingerprint"]) == 64
+    assert record["options"]["patches_per_image"] == 8  # of the recipe
+
+
+def test_metrics_repeated_and_the_floor(good, gz, snapshot):
+    record = json.loads(good("metrics", "swd", snapshot, "--repeat", 2, "--json"))
+    values = [run["results"]["swd"] for run in record["runs"]]
+    assert record["results"]["swd"] == pytest.approx(np.mean(values))
+    assert record["spread"]["swd"] == pytest.approx(np.std(values, ddof=1))
+    floor = json.loads(good("metrics", "swd", snapshot, "--floor", "--json"))
+    assert floor["compared"] == "real halves"
+    assert floor["results"]["swd"] < record["results"]["swd"]
+    assert "±" in good("metrics", "swd", snapshot, "--repeat", 2)
+
+
+def test_metrics_warns_of_other_images(gz, snapshot, tmp_path):
+    for i in range(4):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / f"{i}.png")
+    result = gz("metrics", "swd", snapshot, "--data", tmp_path)
+    assert result.code == 0
+    assert "warning" in result.err
+    assert "not those that" in result.err
+
+
+# --- data, recipes, listings -----------------------------------------------------------------------------------------
+
+
+def test_data_info_and_doctor(good):
+    facts = json.loads(good("data", "info", "shapes", "--size", "24x16", "--channels", 1, "--json"))
+    assert (facts["images"], facts["size"], facts["channels"]) == (10_000, [16, 24], 1)
+    assert "24x16" in good("data", "info", "shapes", "--size", "24x16")
+    assert "0 unusable, 0 odd" in good("data", "doctor", "shapes")
+
+
+def test_recipe_list_and_show(good):
+    listed = good("recipe", "list")
+    for path in SHIPPED:
+        assert path.stem in listed
+    shown = good("recipe", "show", "stylegan2-tiny")
+    assert "generator.synthesis.block.layer" in shown
+    assert "arXiv:1912.04958" in shown
+    assert "demodulate=true" in shown
+
+
+def test_recipe_init_can_be_edited(good, tmp_path):
+    file = tmp_path / "mine.yaml"
+    good("recipe", "init", "stylegan2-tiny", file)
+    assert good("recipe", "validate", file) == f"OK: {file}\n"
+    filled = recipe.load("stylegan2-tiny").dump()
+    assert recipe.load(file).dump() == filled
+    sections = [line.removeprefix("# ") if line[:3] not in ("# C", "# t", "# S") else "" for line in file.read_text().splitlines()]
+    text = "\n".join(line.replace("  # ", "  ", 1) if line.startswith("  # ") else line for line in sections)
+    file.write_text(text)
+    assert recipe.load(file).dump() == filled | {"dataset": recipe.load(file).dump()["dataset"]}
+
+
+@pytest.mark.parametrize("name", [p.stem for p in SHIPPED])
+def test_every_draft_is_a_recipe(name, tmp_path):
+    file = tmp_path / "draft.yaml"
+    file.write_text(draft(name))
+    assert recipe.load(file).dump() == recipe.load(name).dump()
+
+
+def test_recipe_resolve(good, trained):
+    out = good("recipe", "resolve", trained[0], "--set", "training.lr=1e-3")
+    tree = recipe.parse_yaml(out, "out").tree
+    assert tree["training"]["lr"] == 0.001
+    assert tree == recipe.load(trained[0], ["training.lr=0.001"]).dump()
+
+
+@pytest.fixture(scope="module")
+def validator():
+    made = schema(registry())
+    jsonschema.Draft202012Validator.check_schema(made)
+    return jsonschema.Draft202012Validator(made)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_the_schema_takes_every_shipped_recipe(validator, path):
+    for tree in (recipe.load_yaml(path).tree, recipe.read(path).tree, recipe.load(path).dump()):
+        validator.validate(tree)
+
+
+@pytest.mark.parametrize("wrong", [
+    "generator.z_dimm=3", "generator.z_dim=many", "generator.mapping.use=mpl", "training.kimg=-1", "regularizers.0.gama=1", "loss=hinje",
+    "metrics.0.num=0", "training.order=gg", "colour=blue", "generator.mapping.dept=2"])
+def test_the_schema_refuses_what_is_wrong(validator, wrong):
+    assert not validator.is_valid(recipe.read("stylegan2-tiny", [wrong]).tree)
+
+
+def test_recipe_schema_prints_it(good):
+    printed = json.loads(good("recipe", "schema"))
+    layer = printed["$defs"]["layer.modconv"]["properties"]
+    assert layer["demodulate"]["description"]
+    assert printed["$defs"]["Training"]["properties"]["kimg"]["exclusiveMinimum"] == 0
+
+
+def test_components(good):
+    assert "modconv" in good("components", "list", "layer")
+    assert "gamma" in good("components", "show", "regularizer:r1")
+    assert "from 1" in good("components", "show", "metric:metrics:swd")
+    assert all(row["kind"] == "loss" for row in json.loads(good("components", "list", "loss", "--json")))
+
+
+def test_plugins_env_and_checkpoints(good, snapshot):
+    assert "stylegan2" in good("plugins", "list")
+    assert "OK" in good("plugins", "doctor")
+    assert json.loads(good("env", "--json"))["ganzoo"] == ganzoo.__version__
+    facts = json.loads(good("ckpt", "info", snapshot, "--json"))
+    assert (facts["kind"], facts["kimg"]) == ("snapshot", 0.032)
+    assert facts["filled_recipe"]["title"] == "tiny"
+    assert good("ckpt", "verify", snapshot).startswith("OK")
+    assert good("ckpt", "verify", next(snapshot.parent.glob("state-*"))).startswith("OK")
+
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+LISTINGS = [["--help"], ["train", "--help"], ["generate", "--help"], ["metrics", "--help"], ["recipe", "--help"], ["data", "--help"],
+            ["ckpt", "--help"], ["recipe", "list"], ["components", "list"], ["plugins", "list"]]
+
+
+def test_listings_do_not_import_torch():
+    if not recipe.load_yaml(index_path()).tree["components"]:
+        pytest.skip("registry.yaml is empty")
+    code = f"""
+import sys
+from ganzoo_cli import main
+for args in {LISTINGS!r}:
+    assert main(args) == 0, args
+    assert "torch" not in sys.modules, args
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert index()["recipes"]
+
+
+@pytest.mark.slow
+def test_listings_are_quick():
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ganzoo_cli", "recipe", "list"], capture_output=True, check=True, env={**os.environ})
+        took.append(time.perf_counter() - began)
+    assert min(took) < 2  # 0.5 s on an idle machine
