@@ -17,12 +17,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from test_cli import TINY
 
 from ganzoo import checkpoint
 from ganzoo.errors import Diverged, PluginError
 from ganzoo.registry import registry
 from ganzoo_cli import main
+from test_cli import TINY
 
 
 @pytest.fixture
@@ -105,10 +105,14 @@ FILES = {
     "unclosed": ("image: {size: 8\n", ["r.yaml"]),
     "a parent that is not": ("extends: stylegan9\n", ["r.yaml:1", "stylegan9"]),
     "itself as a parent": ("extends: r.yaml\n", ["extends itself"]),
-    "a tag that would run code": ("image: !!python/object/apply:os.system [true]\n", ["image"]),
+    "a tag that would run code": ("image: !!python/object/apply:os.system [true]\n", ["image", "tag", "os.system"]),
+    "a tag on a value": ("title: !!python/name:os.system x\n", ["r.yaml:1", "tag"]),
     "wrong option with its line": ("extends: stylegan2-tiny\ntraining:\n  kimgs: 3\n", ["r.yaml:3", "kimgs"]),
-    "an alias bomb": ("a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdef", "bcdefg")),
-                      ["r.yaml"]),
+    "an alias bomb": (
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdef", "bcdefg")),
+        ["r.yaml"],
+    ),
 }
 
 
@@ -172,10 +176,20 @@ def test_a_device_that_is_not_there(fails, recipe, snapshot, tmp_path, name):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("flags, words", [
-    (["--seeds", "1,x"], ["--seeds 1,x"]), (["--seeds", "9-3"], ["9-3"]), (["--seeds", "0-4000000000"], ["0-4000000000"]),
-    (["--seeds", "4294967296"], ["4294967296"]), (["--seeds", ""], ["--seeds"]), (["--grid", "4"], ["--grid 4"]),
-    (["--grid", "2x2", "--seeds", "0-9"], ["2x2", "10"]), (["--class", "1"], ["without classes"]), (["--noise-mode", "loud"], ["loud"])])
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--seeds", "1,x"], ["--seeds 1,x"]),
+        (["--seeds", "9-3"], ["9-3"]),
+        (["--seeds", "0-4000000000"], ["0-4000000000"]),
+        (["--seeds", "4294967296"], ["4294967296"]),
+        (["--seeds", ""], ["--seeds"]),
+        (["--grid", "4"], ["--grid 4"]),
+        (["--grid", "2x2", "--seeds", "0-9"], ["2x2", "10"]),
+        (["--class", "1"], ["without classes"]),
+        (["--noise-mode", "loud"], ["loud"]),
+    ],
+)
 def test_generate_with_flags_that_cannot_be(fails, snapshot, tmp_path, flags, words):
     fails(2, words, "generate", snapshot, *flags, "--outdir", tmp_path)
 
@@ -251,7 +265,13 @@ COMMANDS = [["generate"], ["metrics", "swd"], ["ckpt", "info"], ["ckpt", "verify
 def damaged(tmp_path, snapshot):
     """Files that are no whole checkpoint, by what is wrong."""
     whole, files = snapshot.read_bytes(), {}
-    for name, data in {"cut": whole[: len(whole) // 2], "short": whole[:5], "empty": b"", "text": b"hello\n" * 20, "huge": b"\xff" * 100}.items():
+    for name, data in {
+        "cut": whole[: len(whole) // 2],
+        "short": whole[:5],
+        "empty": b"",
+        "text": b"hello\n" * 20,
+        "huge": b"\xff" * 100,
+    }.items():
         files[name] = tmp_path / f"{name}.safetensors"
         files[name].write_bytes(data)
     files["foreign"] = tmp_path / "foreign.safetensors"
@@ -331,17 +351,23 @@ def largest_file(size: int):
 
 @pytest.mark.parametrize("size", [200, 40_000], ids=["at once", "at the snapshot"])
 def test_a_full_disk(fails, recipe, tmp_path, size):
+    sets = [
+        word for item in ("image.size=8", "generator.channel_max=32", "training.kimg=0.008") for word in ("--set", item)
+    ]
+    file = recipe()
     with largest_file(size):
-        sentence = fails(1, [tmp_path] if size > 200 else [], "train", recipe(), "--outdir", tmp_path, "--set", "image.size=8", "--set",
-                         "generator.channel_max=32", "--set", "training.kimg=0.008", "--metrics", "none")
+        sentence = fails(
+            1, [tmp_path] if size > 200 else [], "train", file, "--outdir", tmp_path, "--metrics", "none", *sets
+        )
     assert "safetensors cannot be written" in sentence or size == 200
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_behind_stdout():
-    done = subprocess.run([sys.executable, "-m", "ganzoo_cli", "recipe", "list"], stdout=Path("/dev/full").open("w"), stderr=subprocess.PIPE,
-                          text=True)
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "ganzoo_cli", "recipe", "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: No space left on device.\n"
 
@@ -349,7 +375,9 @@ def test_a_full_disk_behind_stdout():
 def test_a_reader_that_went_away():
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([sys.executable, "-m", "ganzoo_cli", "components", "list"], stdout=write, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ganzoo_cli", "components", "list"], stdout=write, stderr=subprocess.PIPE, text=True
+    )
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == ""
@@ -364,13 +392,17 @@ def test_an_outdir_that_cannot_be(fails, recipe, snapshot, tmp_path):
         fails(2, ["/proc/nowhere"], "train", recipe(), "--outdir", "/proc/nowhere")
 
 
-@pytest.mark.parametrize("error, code, words", [
-    (RuntimeError("boom\nbang"), 1, ["this is a bug", "RuntimeError: boom bang", "GZ_TRACEBACK=1"]),
-    (MemoryError(), 1, ["out of memory", "--batch-gpu"]),
-    (torch.OutOfMemoryError("CUDA out of memory"), 1, ["--batch-gpu"]),
-    (KeyboardInterrupt(), 130, []),
-    (Diverged("training diverged at 3 kimg."), 4, ["diverged"]),
-    (OSError(28, "No space left on device", "/a/b.png"), 1, ["/a/b.png: No space left on device"])])
+@pytest.mark.parametrize(
+    "error, code, words",
+    [
+        (RuntimeError("boom\nbang"), 1, ["this is a bug", "RuntimeError: boom bang", "GZ_TRACEBACK=1"]),
+        (MemoryError(), 1, ["out of memory", "--batch-gpu"]),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, ["--batch-gpu"]),
+        (KeyboardInterrupt(), 130, []),
+        (Diverged("training diverged at 3 kimg."), 4, ["diverged"]),
+        (OSError(28, "No space left on device", "/a/b.png"), 1, ["/a/b.png: No space left on device"]),
+    ],
+)
 def test_what_goes_wrong_while_training(fails, recipe, monkeypatch, error, code, words):
     def train(*_: object) -> None:
         raise error

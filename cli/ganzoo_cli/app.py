@@ -20,7 +20,11 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def gz(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def gz(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Train GANs from recipes, sample from them, measure them."""
 
 

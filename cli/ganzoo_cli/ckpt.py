@@ -20,9 +20,20 @@ def info(path: File, as_json: Json = False) -> None:
     head, tensors = read(path)
     counts = {net: sum(t.numel() for name, t in tensors.items() if name.startswith(f"{net}.")) for net in ("G", "D")}
     facts: dict[str, Any] = {
-        "kind": head.kind, "title": head.recipe.get("title", ""), "recipe": recipe_hash(head.recipe), "kimg": head.kimg,
-        "iteration": head.iteration, "image": head.recipe.get("image", {}), "values": counts, "tensors": len(tensors), "bytes": path.stat().st_size,
-        "data": head.data, "versions": head.versions, "digest": head.digest, "format": head.format}
+        "kind": head.kind,
+        "title": head.recipe.get("title", ""),
+        "recipe": recipe_hash(head.recipe),
+        "kimg": head.kimg,
+        "iteration": head.iteration,
+        "image": head.recipe.get("image", {}),
+        "values": counts,
+        "tensors": len(tensors),
+        "bytes": path.stat().st_size,
+        "data": head.data,
+        "versions": head.versions,
+        "digest": head.digest,
+        "format": head.format,
+    }
     if as_json:
         return say_json({**facts, "filled_recipe": head.recipe})
     return table(["", ""], [(key, _line(value)) for key, value in facts.items()])

@@ -20,18 +20,31 @@ Labels = Annotated[int, typer.Option(min=0, help="Classes, or length of a label 
 
 
 @app.command()
-def info(source: Source, size: Size = "32x32", channels: Channels = 3, labels: Labels = 0, as_json: Json = False) -> None:
+def info(
+    source: Source, size: Size = "32x32", channels: Channels = 3, labels: Labels = 0, as_json: Json = False
+) -> None:
     """Say what a set of images is, and how training would see it."""
     dataset = _open(source, size, channels, labels)
-    facts = {"dataset": dataset.name, "title": dataset.title, "images": len(dataset), "size": list(dataset.size), "channels": dataset.channels,
-             "labels": dataset.labels, "fingerprint": dataset.fingerprint()}
+    facts = {
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "images": len(dataset),
+        "size": list(dataset.size),
+        "channels": dataset.channels,
+        "labels": dataset.labels,
+        "fingerprint": dataset.fingerprint(),
+    }
     if as_json:
         return say_json(facts)
-    return table(["", ""], [(k, f"{dataset.size[1]}x{dataset.size[0]}" if k == "size" else v) for k, v in facts.items()])
+    return table(
+        ["", ""], [(k, f"{dataset.size[1]}x{dataset.size[0]}" if k == "size" else v) for k, v in facts.items()]
+    )
 
 
 @app.command()
-def doctor(source: Source, size: Size = "32x32", channels: Channels = 3, labels: Labels = 0, as_json: Json = False) -> None:
+def doctor(
+    source: Source, size: Size = "32x32", channels: Channels = 3, labels: Labels = 0, as_json: Json = False
+) -> None:
     """Read every image, and name those that are unreadable or odd. Fails if training could not use one."""
     from ganzoo.errors import DataError
     from ganzoo.log import Log

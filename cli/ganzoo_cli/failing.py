@@ -22,7 +22,7 @@ def run(app: typer.Typer, args: Sequence[str] | None) -> int:
     except SystemExit as err:  # a reader that went away; rich and click end this way
         return err.code if isinstance(err.code, int) else 1
     except BaseException as err:
-        sentence, code = explain(err)
+        sentence, code = explain(err, sys.argv[1:] if args is None else args)
         if os.environ.get("GZ_TRACEBACK") == "1":
             traceback.print_exception(err)
         for line in sentence.splitlines():
@@ -31,8 +31,8 @@ def run(app: typer.Typer, args: Sequence[str] | None) -> int:
         return code
 
 
-def explain(err: BaseException) -> tuple[str, int]:
-    """(sentence, exit code); nothing is said of a pipe whose reader went away."""
+def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
+    """(sentence, exit code) for these arguments; nothing is said of a pipe whose reader went away."""
     name = type(err).__name__
     if isinstance(err, ZooError):
         return str(err), err.exit_code
@@ -43,10 +43,12 @@ def explain(err: BaseException) -> tuple[str, int]:
     if name == "NoArgsIsHelpError":  # the help has been printed
         return "", 2
     if hasattr(err, "format_message"):  # click's, of whichever copy typer uses
-        return _usage(err), int(getattr(err, "exit_code", 2))
+        return _usage(err, args), int(getattr(err, "exit_code", 2))
     if _is_memory(err):
-        return ("out of memory: compute fewer images at once, with --batch-gpu (a divisor of the batch), or choose a smaller image.size; "
-                "'gz train -n' estimates the need."), 1
+        return (
+            "out of memory: compute fewer images at once, with --batch-gpu (a divisor of the batch), or choose a "
+            "smaller image.size; 'gz train -n' estimates the need."
+        ), 1
     if isinstance(err, OSError):
         what = f"{err.filename}: " if err.filename else ""
         return f"{what}{err.strerror or err}.", 1
@@ -55,14 +57,27 @@ def explain(err: BaseException) -> tuple[str, int]:
 
 
 def _is_memory(err: BaseException) -> bool:
-    return isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(err)
+    return (
+        isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(err)
+    )
 
 
-def _usage(err: BaseException) -> str:
-    message = " ".join(str(err.format_message()).split()).rstrip(".")  # type: ignore[attr-defined]
+def _usage(err: BaseException, args: Sequence[str]) -> str:
+    message = " ".join(str(err.format_message()).split()).rstrip(".?")  # type: ignore[attr-defined]
     context = getattr(err, "ctx", None)
     command = context.command_path if context else "gz"
-    return f"{message[:1].lower()}{message[1:]}. See '{command} --help'."
+    value = _given(list(getattr(getattr(err, "param", None), "opts", [])), args)
+    got = f", got '{value}'" if value is not None and repr(value) not in message else ""
+    return f"{message[:1].lower()}{message[1:]}{got}. See '{command} --help'."
+
+
+def _given(names: Sequence[str], args: Sequence[str]) -> str | None:
+    """What the arguments give to an option; not every version of typer says so."""
+    for word, following in zip(args, [*args[1:], ""]):
+        flag, equals, value = word.partition("=")
+        if flag.replace("_", "-") in names:
+            return value if equals else following
+    return None
 
 
 def _let_go_of_stdout() -> None:

@@ -14,8 +14,12 @@ plugins_app = typer.Typer(no_args_is_help=True, help="Where components come from
 
 
 @components_app.command("list")
-def components_list(kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Only this kind, as layer, loss or metric.")] = None,
-                    as_json: Json = False) -> None:
+def components_list(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="Only this kind, as layer, loss or metric.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List all components by kind."""
     from ganzoo.errors import UsageError, nearest
     from ganzoo.registry import index
@@ -32,8 +36,10 @@ def components_list(kind: Annotated[str | None, typer.Argument(metavar="[KIND]",
 
 
 @components_app.command("show")
-def components_show(component: Annotated[str, typer.Argument(metavar="KIND:NAME", help="As layer:modconv, or layer:plugin:modconv.")],
-                    as_json: Json = False) -> None:
+def components_show(
+    component: Annotated[str, typer.Argument(metavar="KIND:NAME", help="As layer:modconv, or layer:plugin:modconv.")],
+    as_json: Json = False,
+) -> None:
     """Say what a component does and which options it takes."""
     from ganzoo.component import sizes
     from ganzoo.errors import UsageError
@@ -70,11 +76,22 @@ def plugins_list(as_json: Json = False) -> None:
     from ganzoo.registry import index
 
     parts = index()["components"]
-    rows = [{"name": p.name, "distribution": p.distribution, "version": p.version, "module": p.module,
-             "components": sum(row["plugin"] == p.name for row in parts), "recipes": len(list(p.recipes()))} for p in plugin.installed()]
+    rows = [
+        {
+            "name": p.name,
+            "distribution": p.distribution,
+            "version": p.version,
+            "module": p.module,
+            "components": sum(row["plugin"] == p.name for row in parts),
+            "recipes": len(list(p.recipes())),
+        }
+        for p in plugin.installed()
+    ]
     if as_json:
         return say_json(rows)
-    return table(list(rows[0]) if rows else ["name"], [list(row.values()) for row in rows], right=["components", "recipes"])
+    return table(
+        list(rows[0]) if rows else ["name"], [list(row.values()) for row in rows], right=["components", "recipes"]
+    )
 
 
 @plugins_app.command()
@@ -90,7 +107,9 @@ def doctor() -> None:
     for problem in found.problems.values():
         note(f"warning: {problem}")
     if found.problems:
-        raise PluginError(f"{len(found.problems)} of {len(found.versions)} plugins do not work: {', '.join(found.problems)}.")
+        raise PluginError(
+            f"{len(found.problems)} of {len(found.versions)} plugins do not work: {', '.join(found.problems)}."
+        )
 
 
 # --- environment -----------------------------------------------------------------------------------------------------
@@ -106,10 +125,20 @@ def env(as_json: Json = False) -> None:
     known()
     device = choose()
     facts: dict[str, Any] = {k: v for k, v in environment(device, []).items() if k != "command"}
-    facts["devices"] = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *(["mps"] if torch.backends.mps.is_available() else [])]
+    facts["devices"] = [
+        "cpu",
+        *(f"cuda:{i}" for i in range(torch.cuda.device_count())),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+    ]
     facts["bfloat16"] = has_bf16(device)
     if as_json:
         return say_json(facts)
-    rows = {k: ", ".join(v) if isinstance(v, list) else ", ".join(f"{a} ({b})" for a, b in v.items()) if isinstance(v, dict) else v
-            for k, v in facts.items()}
+    rows = {
+        k: ", ".join(v)
+        if isinstance(v, list)
+        else ", ".join(f"{a} ({b})" for a, b in v.items())
+        if isinstance(v, dict)
+        else v
+        for k, v in facts.items()
+    }
     return table(["", ""], list(rows.items()))

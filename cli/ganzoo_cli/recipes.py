@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at recipes, begin one, check one.")
 
-Reference = Annotated[str, typer.Argument(metavar="NAME|FILE", help="An architecture that 'gz recipe list' shows, or a recipe file.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="An architecture that 'gz recipe list' shows, or a recipe file.")
+]
 
 
 @app.command("list")
@@ -24,7 +26,9 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         return say_json(rows)
     columns = ["name", "title", "size", "G", "D", "paper", "plugin"]
-    return table(columns, [[_size(row.get(c)) if c == "size" else row.get(c) for c in columns] for row in rows], right=["G", "D"])
+    return table(
+        columns, [[_size(row.get(c)) if c == "size" else row.get(c) for c in columns] for row in rows], right=["G", "D"]
+    )
 
 
 def _size(size: Any) -> str:
@@ -41,12 +45,27 @@ def show(recipe: Reference, set_: Sets = []) -> None:  # noqa: B006 (typer copie
     known()
     node = load(recipe, set_)
     say(f"{node.value('title') or recipe}{f', {paper}' if (paper := node.value('paper')) else ''}\n")
-    rows = [(".".join(map(str, child.where)), child.cls.name, child.cls.paper, summary(child.cls).rstrip("."), _options(child))
-            for child in node.walk() if child is not node]
+    rows = [
+        (
+            ".".join(map(str, child.where)),
+            child.cls.name,
+            child.cls.paper,
+            summary(child.cls).rstrip("."),
+            _options(child),
+        )
+        for child in node.walk()
+        if child is not node
+    ]
     table(["slot", "component", "paper", "what it does", "options"], rows)
     say("")
     groups = {name: node.value(name) for name in ("image", "training")}
-    table(["group", "options"], [(name, ", ".join(f"{k}={_short(v)}" for k, v in group.model_dump(mode="json").items())) for name, group in groups.items()])
+    table(
+        ["group", "options"],
+        [
+            (name, ", ".join(f"{k}={_short(v)}" for k, v in group.model_dump(mode="json").items()))
+            for name, group in groups.items()
+        ],
+    )
 
 
 def _options(node: "Node") -> str:
@@ -55,7 +74,11 @@ def _options(node: "Node") -> str:
 
 
 def _short(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value)
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
 
 
 @app.command()

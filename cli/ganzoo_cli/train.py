@@ -12,38 +12,60 @@ if TYPE_CHECKING:
     from ganzoo.dryrun import Estimate
     from ganzoo.recipe import Node, Source
 
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE|ARCHITECTURE", help="A recipe file, or a name that 'gz recipe list' shows.")]
 Option = typer.Option
+Recipe = Annotated[
+    str, typer.Argument(metavar="RECIPE|ARCHITECTURE", help="A recipe file, or a name that 'gz recipe list' shows.")
+]
+Data = Annotated[
+    str | None, Option(metavar="PATH|NAME", help="Images: a folder, a .zip, or 'shapes'; else the recipe's.")
+]
+Outdir = Annotated[Path, Option(help="Where the run's own directory is made.")]
+Kimg = Annotated[float | None, Option(help="Length, in thousands of real images shown.")]
+Batch = Annotated[int | None, Option(help="Images of an iteration.")]
+BatchGpu = Annotated[int | None, Option(help="Images computed at once; fewer save memory. A divisor of the batch.")]
+Snap = Annotated[int | None, Option(metavar="TICKS", help="Ticks between snapshots; 0 for the end only.")]
+Keep = Annotated[str | None, Option(metavar="last=N,best=N", help="Snapshots that are kept: the newest, and the best.")]
+Metrics = Annotated[str | None, Option(metavar="NAME,...|none", help="Metrics of each snapshot, as 'swd'.")]
+Seed = Annotated[int | None, Option(help="Of everything random.")]
+Deterministic = Annotated[
+    bool, Option("--deterministic", help="Algorithms that give equal bits on equal machines; slower.")
+]
+RESUME = "Continue: the newest run of this recipe and data if any; the newest run; a run directory or state."
+Resume = Annotated[str | None, Option(metavar="auto|latest|PATH", help=RESUME)]
+Precision = Annotated[str | None, Option(help="auto, fp32 or bf16.")]
+Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
+Desc = Annotated[str, Option(help="A word for the run directory's name.")]
+DryRun = Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, memory and time; write nothing.")]
 
 
 def train(
     recipe: Recipe,
-    data: Annotated[str | None, Option(metavar="PATH|NAME", help="Images: a folder, a .zip, or 'shapes'; else the recipe's.")] = None,
-    outdir: Annotated[Path, Option(help="Where the run's own directory is made.")] = Path("runs"),
+    data: Data = None,
+    outdir: Outdir = Path("runs"),
     set_: Sets = [],  # noqa: B006 (typer copies it)
-    kimg: Annotated[float | None, Option(help="Length, in thousands of real images shown.")] = None,
-    batch: Annotated[int | None, Option(help="Images of an iteration.")] = None,
-    batch_gpu: Annotated[int | None, Option(help="Images computed at once; fewer save memory. A divisor of the batch.")] = None,
-    snap: Annotated[int | None, Option(metavar="TICKS", help="Ticks between snapshots; 0 for the end only.")] = None,
-    keep: Annotated[str | None, Option(metavar="last=N,best=N", help="Snapshots that are kept: the newest, and the best.")] = None,
-    metrics: Annotated[str | None, Option(metavar="NAME,...|none", help="Metrics of each snapshot, as 'swd'.")] = None,
-    seed: Annotated[int | None, Option(help="Of everything random.")] = None,
-    deterministic: Annotated[bool, Option("--deterministic", help="Algorithms that give equal bits on equal machines; slower.")] = False,
-    resume: Annotated[str | None, Option(metavar="auto|latest|PATH", help="Continue: the newest run of this recipe and data if any; "
-                                                                         "the newest run; a run directory or state.")] = None,
+    kimg: Kimg = None,
+    batch: Batch = None,
+    batch_gpu: BatchGpu = None,
+    snap: Snap = None,
+    keep: Keep = None,
+    metrics: Metrics = None,
+    seed: Seed = None,
+    deterministic: Deterministic = False,
+    resume: Resume = None,
     device: Device = "auto",
-    precision: Annotated[str | None, Option(help="auto, fp32 or bf16.")] = None,
-    workers: Annotated[int, Option(min=0, max=64, help="Threads that read images.")] = 2,
-    desc: Annotated[str, Option(help="A word for the run directory's name.")] = "",
-    dry_run: Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, memory and time; write nothing.")] = False,
+    precision: Precision = None,
+    workers: Workers = 2,
+    desc: Desc = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Train a GAN. Prints the run directory; progress goes to stderr."""
     from ganzoo import recipe as recipes
 
     known()
-    flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "batch_gpu": batch_gpu, "snapshot_ticks": snap, "seed": seed, "precision": precision}
+    flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "batch_gpu": batch_gpu, "snapshot_ticks": snap, "seed": seed}
+    flags |= {"precision": precision} | _keep(keep)
     source = recipes.read(recipe, set_)
-    overrides = [*_images(data), *_training(flags | _keep(keep)), *_metrics(metrics, source), *set_]
+    overrides = [*_images(data), *_training(flags), *_metrics(metrics, source), *set_]
     source, node = recipes.read(recipe, overrides), recipes.load(recipe, overrides)
     if deterministic:
         from ganzoo.device import deterministic as make_deterministic
@@ -101,7 +123,11 @@ def _metrics(text: str | None, source: "Source") -> list[str]:
     if text is None:
         return []
     given = source.tree.get("metrics") or []
-    own = {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry} if isinstance(given, list) else {}
+    own = (
+        {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry}
+        if isinstance(given, list)
+        else {}
+    )
     names = [] if text == "none" else [name.strip() for name in text.split(",")]
     return [f"metrics={json.dumps([own.get(name, name) for name in names])}"]
 
@@ -120,8 +146,10 @@ def _dry_run(node: "Node", source: "Source", device: str) -> None:
     found = dryrun.estimate(made, device)
     total, guess = made.training.kimg, " (scaled up from smaller batches)" if found.scaled else ""
     say(f"recipe          {', '.join(source.files())}")
-    say(f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
-        f"{'x'.join(map(str, reversed(made.shape.size)))}, {made.shape.channels} channels")
+    say(
+        f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
+        f"{'x'.join(map(str, reversed(made.shape.size)))}, {made.shape.channels} channels"
+    )
     say(f"generator       {found.generator:,} parameters")
     say(f"discriminator   {found.discriminator:,} parameters")
     say(f"device          {found.device}, {found.precision}")
@@ -134,6 +162,19 @@ def _dry_run(node: "Node", source: "Source", device: str) -> None:
 
 def _phases(found: "Estimate") -> None:
     say("")
-    rows = [(f"{p.start_kimg:.1f}", f"{p.size[1]}x{p.size[0]}", "fades in" if p.fading else "", p.batch, f"{p.lr:g}", f"{p.seconds_per_kimg:.2f}")
-            for p in found.phases]
-    table(["from kimg", "size", "", "batch", "lr of G", "sec/kimg"], rows, right=["from kimg", "batch", "lr of G", "sec/kimg"])
+    rows = [
+        (
+            f"{p.start_kimg:.1f}",
+            f"{p.size[1]}x{p.size[0]}",
+            "fades in" if p.fading else "",
+            p.batch,
+            f"{p.lr:g}",
+            f"{p.seconds_per_kimg:.2f}",
+        )
+        for p in found.phases
+    ]
+    table(
+        ["from kimg", "size", "", "batch", "lr of G", "sec/kimg"],
+        rows,
+        right=["from kimg", "batch", "lr of G", "sec/kimg"],
+    )

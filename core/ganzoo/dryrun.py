@@ -111,16 +111,31 @@ def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
         keep_memory()
     probe = Probe(experiment, where)
     plan = phases(probe)
-    costs = {(level, batch): cost(probe, level, batch) for level, batch in dict.fromkeys((stage.level, batch) for _, stage, batch in plan)}
+    pairs = {(stage.level, batch) for _, stage, batch in plan}
+    costs = {
+        pair: cost(probe, *pair) for pair in sorted(pairs, reverse=True)
+    }  # the finest first: memory is not given back
     ends = [start / 1000 for start, _, _ in plan[1:]] + [experiment.training.kimg]
     found = []
     for (start, stage, batch), end in zip(plan, ends):
         lr = experiment.growth.lr(stage, experiment.training.lr) if experiment.growth else experiment.training.lr
         seconds = costs[stage.level, batch].seconds * 1000
-        found.append(Phase(start / 1000, experiment.shape.sizes[stage.level], stage.alpha < 1, batch, lr, end - start / 1000, seconds))
+        found.append(
+            Phase(
+                start / 1000,
+                experiment.shape.sizes[stage.level],
+                stage.alpha < 1,
+                batch,
+                lr,
+                end - start / 1000,
+                seconds,
+            )
+        )
     G, D = (sum(p.numel() for p in net.parameters()) for net in (probe.G, probe.D))
     name = str(dtype(experiment.training.precision, where)).removeprefix("torch.")
-    return Estimate(G, D, str(where), name, max(c.memory_gib for c in costs.values()), any(c.scaled for c in costs.values()), found)
+    return Estimate(
+        G, D, str(where), name, max(c.memory_gib for c in costs.values()), any(c.scaled for c in costs.values()), found
+    )
 
 
 def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
@@ -142,13 +157,17 @@ def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
 
 
 def cost(probe: Probe, level: int, batch: int) -> Cost:
-    """Of one image at a level, lazy penalties spread over the iterations they serve, and the peak memory of an iteration."""
+    """Of one image at a level, with lazy penalties spread over the iterations they serve; and an iteration's memory."""
     part = min(probe.options.batch_gpu or batch, batch)
     size, before = min(part, SMALL), peak_memory(probe.device)
     probe.level = level
     probe.seconds(size, probe.lazy)  # the first iteration also makes Adam's moments
     memory = before + (peak_memory(probe.device) - before) * part / size
-    if size < part and probe.seconds(size, probe.lazy) * part / size < PATIENCE and memory - before < SHARE * free_memory(probe.device):
+    if (
+        size < part
+        and probe.seconds(size, probe.lazy) * part / size < PATIENCE
+        and memory - before < SHARE * free_memory(probe.device)
+    ):
         size = part
         probe.seconds(size, probe.lazy)
         memory = peak_memory(probe.device)

@@ -25,7 +25,7 @@ ACTIVE = ("kimg", "batch")  # of training, written out in a draft
 def schema(registry: Registry) -> Json:
     """A JSON Schema of recipes. Each kind is in $defs, each component beside it as kind.name.
 
-    It allows what a recipe may hold before its parent is merged in, so nothing is required but `extends` or the essentials.
+    It allows what a recipe may hold before its parent is merged in, so only `extends` or the essentials are required.
     """
     defs: Json = {}
     kinds = {slot.kind for cls in registry for slot in slots(cls).values()} | set(registry.kinds())
@@ -38,10 +38,21 @@ def schema(registry: Registry) -> Json:
     root = _component(gan, registry, defs)
     shipped = sorted(path.stem for p in plugins.installed() for path in p.recipes())
     known = [{"enum": shipped}] if shipped else []
-    root["properties"] = {"extends": {"description": "an architecture by name, or a recipe file, that this one changes",
-                                      "anyOf": [*known, {"type": "string"}]}, **root["properties"]}
+    root["properties"] = {
+        "extends": {
+            "description": "an architecture by name, or a recipe file, that this one changes",
+            "anyOf": [*known, {"type": "string"}],
+        },
+        **root["properties"],
+    }
     needed = [name for name, field in options(gan).model_fields.items() if field.is_required()]
-    return {"$schema": DIALECT, "title": "ganzoo recipe", **root, "anyOf": [{"required": ["extends"]}, {"required": needed}], "$defs": defs}
+    return {
+        "$schema": DIALECT,
+        "title": "ganzoo recipe",
+        **root,
+        "anyOf": [{"required": ["extends"]}, {"required": needed}],
+        "$defs": defs,
+    }
 
 
 def _key(cls: type[Component], registry: Registry) -> str:
@@ -61,8 +72,10 @@ def _kind(kind: str, registry: Registry) -> Json:
         return {"not": {}, "description": f"no {kind} is installed"}
     refs = {_key(cls, registry): _names(cls, registry) for cls in members}
     names = [name for each in refs.values() for name in each]
-    branches = [{"if": {"properties": {"use": {"enum": each}}, "required": ["use"]}, "then": {"$ref": f"#/$defs/{key}"}}
-                for key, each in refs.items()]
+    branches = [
+        {"if": {"properties": {"use": {"enum": each}}, "required": ["use"]}, "then": {"$ref": f"#/$defs/{key}"}}
+        for key, each in refs.items()
+    ]
     unnamed = {"if": {"not": {"required": ["use"]}}, "then": {"anyOf": [{"$ref": f"#/$defs/{key}"} for key in refs]}}
     mapping = {"type": "object", "properties": {"use": {"enum": names}}, "allOf": [*branches, unnamed]}
     return {"anyOf": [{"enum": names}, mapping]}
@@ -74,8 +87,12 @@ def _component(cls: type[Component], registry: Registry, defs: Json) -> Json:
     for name, prop in _plain(options(cls), defs).items():
         slot = slots(cls).get(name)
         properties[name] = (_slot(slot) if slot else prop) | ({"description": texts[name]} if name in texts else {})
-    return {"type": "object", "description": f"{summary(cls)}{f' ({cls.paper})' if cls.paper else ''}", "properties": properties,
-            "additionalProperties": False}
+    return {
+        "type": "object",
+        "description": f"{summary(cls)}{f' ({cls.paper})' if cls.paper else ''}",
+        "properties": properties,
+        "additionalProperties": False,
+    }
 
 
 def _slot(slot: Slot) -> Json:
@@ -122,7 +139,14 @@ def option_rows(cls: type[Component]) -> list[dict[str, str]]:
     for name, field in options(cls).model_fields.items():
         slot = slots(cls).get(name)
         default = "needed" if field.is_required() else _default(field.default)
-        found.append({"option": name, "type": _slot_words(slot) if slot else words(plain[name]), "default": default, "meaning": texts.get(name, "")})
+        found.append(
+            {
+                "option": name,
+                "type": _slot_words(slot) if slot else words(plain[name]),
+                "default": default,
+                "meaning": texts.get(name, ""),
+            }
+        )
     return found
 
 
@@ -160,7 +184,7 @@ def words(prop: Json) -> str:
 
 
 def draft(reference: str) -> str:
-    """A commented recipe that extends another: image and length are written out, all else stands in comments with its value.
+    """A commented recipe that extends another: image and length are written out, the rest stands in comments.
 
     Taking away the leading '# ' of a section gives the same recipe.
     """
@@ -168,11 +192,23 @@ def draft(reference: str) -> str:
     path = Path(reference)
     parent = str(path.resolve()) if path.is_file() else reference
     title, paper = node.value("title") or find(reference).stem, node.value("paper")
-    lines = [f"# {title}{f' ({paper})' if paper else ''}", "# Change what is written out. Lines in comments show the architecture's own values:",
-             "# to change one, take away the '# ' of its line and of the lines it stands under.", "", f"extends: {json.dumps(parent)}", ""]
+    lines = [
+        f"# {title}{f' ({paper})' if paper else ''}",
+        "# Change what is written out. Lines in comments show the architecture's own values:",
+        "# to change one, take away the '# ' of its line and of the lines it stands under.",
+        "",
+        f"extends: {json.dumps(parent)}",
+        "",
+    ]
     texts = described(node.cls)
     lines += _options_of("image", node.value("image"), texts["image"], ())
-    lines += ["", "# dataset:  # or on the command line: --data PATH", "#   use: folder", "#   path: /where/the/images/are", ""]
+    lines += [
+        "",
+        "# dataset:  # or on the command line: --data PATH",
+        "#   use: folder",
+        "#   path: /where/the/images/are",
+        "",
+    ]
     lines += _options_of("training", node.value("training"), texts["training"], ACTIVE)
     for name, child in node.children.items():
         if name != "dataset":
@@ -184,7 +220,8 @@ def _options_of(name: str, group: BaseModel, text: str, active: tuple[str, ...])
     yield f"{name}:  # {text}"
     texts = described(type(group))
     for key, value in group.model_dump(mode="json").items():
-        yield f"  {'' if key in active or not active else '# '}{key}: {json.dumps(value)}  # {texts.get(key, '')}".rstrip(" #")
+        mark = "" if key in active or not active else "# "
+        yield f"  {mark}{key}: {json.dumps(value)}" + (f"  # {texts[key]}" if key in texts else "")
 
 
 def _child(name: str, child: Node | list[Node] | None, text: str) -> Iterator[str]:

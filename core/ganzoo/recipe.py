@@ -137,6 +137,8 @@ def parse_yaml(text: str, name: str) -> Source:
 def _plain(value: Any, where: Where, source: Source) -> Any:
     if len(source.origins) > MAX_VALUES or len(where) > 50:
         raise RecipeError(f"{source.name}: more than {MAX_VALUES} values or 50 levels: this is no recipe.")
+    if (tag := getattr(value, "tag", None)) and tag.value:
+        raise source.fail(where, f"the YAML tag '{tag.value}' has no meaning in a recipe: leave it out.")
     if isinstance(value, CommentedMap):
         out = {}
         for key, item in value.items():

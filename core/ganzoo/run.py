@@ -1,20 +1,14 @@
 """A training run: its directory, and the loop that fills it."""
 
 import json
-import platform
-import re
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from ruamel.yaml import YAML
 
 import ganzoo
 from ganzoo import checkpoint, evaluate, plot, state
@@ -22,7 +16,7 @@ from ganzoo.build import Experiment
 from ganzoo.checkpoint import Header
 from ganzoo.data import Loader, class_labels, to_uint8
 from ganzoo.device import choose, keep_memory, peak_memory
-from ganzoo.errors import CheckpointError, DataError, Interrupted, UsageError
+from ganzoo.errors import DataError, Interrupted, UsageError
 from ganzoo.images import grid, grid_shape, save
 from ganzoo.interfaces import Dataset, Metric
 from ganzoo.log import Log, append_json, duration, read_json_lines
@@ -30,24 +24,8 @@ from ganzoo.model import experiment as build
 from ganzoo.model import fakes, latents
 from ganzoo.recipe import Node
 from ganzoo.registry import registry
+from ganzoo.rundir import Options, environment, new_folder, newest, require_same_recipe, resume_from, to_yaml
 from ganzoo.trainer import Trainer, seed_of
-
-MAY_DIFFER = ("training.kimg", "training.tick_kimg", "training.snapshot_ticks", "training.keep_last", "training.keep_best", "metrics", "title")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run is told beside its recipe."""
-
-    name: str = "recipe"  # of the recipe, for the run directory
-    outdir: Path = Path("runs")
-    desc: str = ""
-    resume: str | None = None  # auto, latest, a run directory or a state file
-    device: str = "auto"
-    workers: int = 2
-    text: str = ""  # the recipe as given
-    command: list[str] = field(default_factory=lambda: sys.argv)
-
 
 def train(node: Node, options: Options) -> Path:
     """Train what a checked recipe describes, and return the run directory.
@@ -62,12 +40,12 @@ def train(node: Node, options: Options) -> Path:
         keep_memory()
     trainer = Trainer(experiment, device)
     recipe = node.dump()
-    start = _resume_from(options, recipe, dataset)
-    folder = start.parent if start else _new_folder(options, dataset)
+    start = resume_from(options, recipe, dataset)
+    folder = start.parent if start else new_folder(options, dataset)
     head = Header("snapshot", recipe, 0, data={"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()},
                   versions=versions(node))
     if start:
-        _same_recipe(checkpoint.header(start), recipe, start)
+        require_same_recipe(checkpoint.header(start), recipe, start)
         state.restore(trainer, start)
     with Log(folder / "log.txt", round(experiment.training.kimg * 1000), trainer.images) as log:
         run = Run(trainer, dataset, folder, head, log)
@@ -231,96 +209,15 @@ class Run:
 
     def forget(self) -> None:
         """Keep the newest and the best snapshots, and the two newest states."""
-        keep = {p.name for p in _newest(self.folder, "snapshot")[: self.options.keep_last]}
+        keep = {p.name for p in newest(self.folder, "snapshot")[: self.options.keep_last]}
         rank = sorted(self.folder.glob("metric-*.jsonl"))
         first = next((m for m in self.trainer.experiment.metrics(0)), None)
         if first and self.options.keep_best and rank:
             rows = [r for r in read_json_lines(self.folder / f"metric-{first.name}.jsonl") if r["snapshot"]]
             rows.sort(key=lambda r: r["results"][first.primary], reverse=not first.lower_is_better)
             keep |= {r["snapshot"] for r in rows[: self.options.keep_best]}
-        for old in [*_newest(self.folder, "state")[2:], *(p for p in _newest(self.folder, "snapshot") if p.name not in keep)]:
+        for old in [*newest(self.folder, "state")[2:], *(p for p in newest(self.folder, "snapshot") if p.name not in keep)]:
             old.unlink()
-
-
-# --- the run directory -----------------------------------------------------------------------------------------------
-
-
-def _newest(folder: Path, kind: str) -> list[Path]:
-    return sorted(folder.glob(f"{kind}-*.safetensors"), reverse=True)
-
-
-def _new_folder(options: Options, dataset: Dataset) -> Path:
-    try:
-        options.outdir.mkdir(parents=True, exist_ok=True)
-        numbers = [int(m[1]) for p in options.outdir.iterdir() if (m := re.match(r"(\d{5,})-", p.name))]
-        words = [options.name, dataset.title, *([options.desc] if options.desc else [])]
-        name = "-".join(re.sub(r"[^\w.]+", "_", w) for w in words)
-        folder = options.outdir / f"{max(numbers, default=-1) + 1:05d}-{name}"
-        folder.mkdir()
-    except OSError as err:
-        raise UsageError(f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may write to.") from None
-    return folder
-
-
-def _resume_from(options: Options, recipe: dict[str, Any], dataset: Dataset) -> Path | None:
-    """The state file that `resume` means, or None to begin anew."""
-    if options.resume is None:
-        return None
-    if options.resume not in ("auto", "latest"):
-        path = Path(options.resume)
-        found = _newest(path, "state")[:1] if path.is_dir() else [path]
-        if not found:
-            raise CheckpointError(f"--resume {path}: the folder holds no state-*.safetensors.")
-        return found[0]
-    folders = sorted((p for p in options.outdir.glob("*-*") if p.is_dir()), reverse=True)
-    for state_file in (s for folder in folders for s in _newest(folder, "state")[:1]):
-        if options.resume == "latest":
-            return state_file
-        head = checkpoint.header(state_file)
-        if not differences(head.recipe, recipe) and head.data.get("fingerprint") == dataset.fingerprint():
-            return state_file
-    if options.resume == "latest":
-        raise CheckpointError(f"--resume latest: no run with a state in {options.outdir}.")
-    return None
-
-
-def differences(a: Any, b: Any, at: str = "") -> list[str]:
-    """Paths at which two filled recipes differ in a way that matters for resuming."""
-    if at in MAY_DIFFER:
-        return []
-    if isinstance(a, dict) and isinstance(b, dict):
-        return [d for key in {**a, **b} for d in differences(a.get(key, ...), b.get(key, ...), f"{at}.{key}".lstrip("."))]
-    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{at}.{i}")]
-    return [] if a == b else [f"{at} (was {_short(a)}, now {_short(b)})"]
-
-
-def _short(value: Any) -> str:
-    return "nothing" if value is ... else value["use"] if isinstance(value, dict) and "use" in value else repr(value)
-
-
-def _same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
-    if found := differences(head.recipe, recipe):
-        raise CheckpointError(f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
-                              f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER[:-1])} may change.")
-
-
-def to_yaml(tree: dict[str, Any]) -> str:
-    """A plain tree as YAML text."""
-    out = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(tree, out)
-    return out.getvalue()
-
-
-def environment(device: torch.device, command: list[str]) -> dict[str, Any]:
-    """What the run ran on."""
-    return {"command": command, "ganzoo": ganzoo.__version__, "python": platform.python_version(), "torch": torch.__version__,
-            "system": platform.platform(), "processor": platform.processor() or platform.machine(), "device": str(device),
-            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None, "threads": torch.get_num_threads(),
-            "plugins": {p: " ".join(v) for p, v in registry().versions.items()}}
 
 
 @contextmanager

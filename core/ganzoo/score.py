@@ -1,7 +1,7 @@
 """Scoring a checkpoint: its generator against real images, or real images against each other.
 
-    model = ganzoo.load("snapshot.safetensors")
-    score = Scorer(model, real_set(model), "swd").measure(seed=0)["results"]["swd"]
+model = ganzoo.load("snapshot.safetensors")
+score = Scorer(model, real_set(model), "swd").measure(seed=0)["results"]["swd"]
 """
 
 import statistics
@@ -41,7 +41,9 @@ def real_set(model: Model, source: str | None = None) -> Dataset:
     try:
         return tree(model.path, model.header)["dataset"].bind()(shape.size, shape.channels, labels)
     except DataError as err:
-        raise DataError(f"the training images of {model.path} are not where they were: {str(err).split(':')[0]}. Add --data PATH.") from None
+        raise DataError(
+            f"the training images of {model.path} are not where they were: {str(err).split(':')[0]}. Add --data PATH."
+        ) from None
 
 
 class Scorer:
@@ -63,15 +65,19 @@ class Scorer:
         self.recipe_seed: int = model.header.recipe["training"]["seed"]
 
     def measure(self, seed: int, progress: Progress | None = None) -> dict[str, Any]:
-        """The model against the real images, measured as in training: a record of the values and where they come from."""
+        """The model against the real images, measured as in training: a record of the values and their origin."""
         metric, began = self._metric(seed, len(self.dataset)), time.monotonic()
-        labels = class_labels(self.dataset, metric.num, torch.Generator().manual_seed(seed_of(1))).numpy() if self.model.G.labels else None
+        labels = (
+            class_labels(self.dataset, metric.num, torch.Generator().manual_seed(seed_of(1))).numpy()
+            if self.model.G.labels
+            else None
+        )
         made = fakes(self.model.G, metric.num, 32, seed, self.model.device, labels)
         values = evaluate.measure([metric], made, evaluate.real_images(self.dataset, metric.num, 64, seed), progress)
         return self._record(metric, values[metric.name], seed, began, "model")
 
     def floor(self, seed: int, progress: Progress | None = None) -> dict[str, Any]:
-        """One random half of the real images against the other: what a perfect model would get at this number of images."""
+        """One random half of the real images against the other: what a perfect model would get, at this number."""
         began = time.monotonic()
         one, other, size = evaluate.halves(self.dataset, 64, seed)
         metric = self._metric(seed, size)
@@ -83,12 +89,27 @@ class Scorer:
         evaluate.limit([metric], available)
         return metric
 
-    def _record(self, metric: Metric, values: dict[str, float], seed: int, began: float, compared: str) -> dict[str, Any]:
+    def _record(
+        self, metric: Metric, values: dict[str, float], seed: int, began: float, compared: str
+    ) -> dict[str, Any]:
         head = self.model.header
         data = {"title": self.dataset.title, "images": len(self.dataset), "fingerprint": self.dataset.fingerprint()}
-        about = {"snapshot": self.model.path.name, "digest": head.digest, "recipe": recipe_hash(head.recipe), "kimg": head.kimg, "ema": True,
-                 "psi": 1.0, "noise": "random"} if compared == "model" else {}
-        return evaluate.provenance(metric, values, compared=compared, seed=seed, data=data, seconds=time.monotonic() - began, **about)
+        about = (
+            {
+                "snapshot": self.model.path.name,
+                "digest": head.digest,
+                "recipe": recipe_hash(head.recipe),
+                "kimg": head.kimg,
+                "ema": True,
+                "psi": 1.0,
+                "noise": "random",
+            }
+            if compared == "model"
+            else {}
+        )
+        return evaluate.provenance(
+            metric, values, compared=compared, seed=seed, data=data, seconds=time.monotonic() - began, **about
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""A run's directory: its name, what identifies it, and which of its states training continues from."""
+
+import platform
+import re
+import sys
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+
+import ganzoo
+from ganzoo import checkpoint
+from ganzoo.checkpoint import Header
+from ganzoo.errors import CheckpointError, UsageError
+from ganzoo.interfaces import Dataset
+from ganzoo.registry import registry
+
+MAY_DIFFER = ("training.kimg", "training.tick_kimg", "training.snapshot_ticks", "training.keep_last", "training.keep_best", "metrics", "title")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told beside its recipe."""
+
+    name: str = "recipe"  # of the recipe, for the run directory
+    outdir: Path = Path("runs")
+    desc: str = ""
+    resume: str | None = None  # auto, latest, a run directory or a state file
+    device: str = "auto"
+    workers: int = 2
+    text: str = ""  # the recipe as given
+    command: list[str] = field(default_factory=lambda: sys.argv)
+
+
+def newest(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.glob(f"{kind}-*.safetensors"), reverse=True)
+
+
+def new_folder(options: Options, dataset: Dataset) -> Path:
+    try:
+        options.outdir.mkdir(parents=True, exist_ok=True)
+        numbers = [int(m[1]) for p in options.outdir.iterdir() if (m := re.match(r"(\d{5,})-", p.name))]
+        words = [options.name, dataset.title, *([options.desc] if options.desc else [])]
+        name = "-".join(re.sub(r"[^\w.]+", "_", w) for w in words)
+        folder = options.outdir / f"{max(numbers, default=-1) + 1:05d}-{name}"
+        folder.mkdir()
+    except OSError as err:
+        raise UsageError(f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may write to.") from None
+    return folder
+
+
+def resume_from(options: Options, recipe: dict[str, Any], dataset: Dataset) -> Path | None:
+    """The state file that `resume` means, or None to begin anew."""
+    if options.resume is None:
+        return None
+    if options.resume not in ("auto", "latest"):
+        path = Path(options.resume)
+        found = newest(path, "state")[:1] if path.is_dir() else [path]
+        if not found:
+            raise CheckpointError(f"--resume {path}: the folder holds no state-*.safetensors.")
+        return found[0]
+    folders = sorted((p for p in options.outdir.glob("*-*") if p.is_dir()), reverse=True)
+    for state_file in (s for folder in folders for s in newest(folder, "state")[:1]):
+        if options.resume == "latest":
+            return state_file
+        head = checkpoint.header(state_file)
+        if not differences(head.recipe, recipe) and head.data.get("fingerprint") == dataset.fingerprint():
+            return state_file
+    if options.resume == "latest":
+        raise CheckpointError(f"--resume latest: no run with a state in {options.outdir}.")
+    return None
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
+    """Paths at which two filled recipes differ in a way that matters for resuming."""
+    if at in MAY_DIFFER:
+        return []
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [d for key in {**a, **b} for d in differences(a.get(key, ...), b.get(key, ...), f"{at}.{key}".lstrip("."))]
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{at}.{i}")]
+    return [] if a == b else [f"{at} (was {_short(a)}, now {_short(b)})"]
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value is ... else value["use"] if isinstance(value, dict) and "use" in value else repr(value)
+
+
+def require_same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
+    if found := differences(head.recipe, recipe):
+        raise CheckpointError(f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
+                              f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER[:-1])} may change.")
+
+
+def to_yaml(tree: dict[str, Any]) -> str:
+    """A plain tree as YAML text."""
+    out = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def environment(device: torch.device, command: list[str]) -> dict[str, Any]:
+    """What the run ran on."""
+    return {"command": command, "ganzoo": ganzoo.__version__, "python": platform.python_version(), "torch": torch.__version__,
+            "system": platform.platform(), "processor": platform.processor() or platform.machine(), "device": str(device),
+            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None, "threads": torch.get_num_threads(),
+            "plugins": {p: " ".join(v) for p, v in registry().versions.items()}}
