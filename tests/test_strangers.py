@@ -1,4 +1,4 @@
-"""Plugins of other people, installed as other people install them: one works, one clashes, one is broken, one is too new."""
+"""Plugins of other people, installed as they install them: one works, one clashes, one is broken, one is too new."""
 
 import json
 import os
@@ -94,7 +94,7 @@ head, tensors = checkpoint.read(__import__('pathlib').Path({str(snapshot)!r}))
 assert head.versions['fancy'] == 'gz-fancy 0.3.1', head.versions
 assert head.recipe['loss'] == {{'use': 'fancy:squared_hinge'}}, head.recipe['loss']
 gates = [t for name, t in tensors.items() if name.startswith('G.') and name.endswith('norm.gate')]
-assert len(gates) == 5 and all(t.abs().max() > 0 for t in gates)  # one at 4x4, two at 8x8 and at 16x16: all have learned
+assert len(gates) == 5 and all(t.abs().max() > 0 for t in gates)  # all five layers have learned
 """
     done = run(there, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -18,8 +18,8 @@ from ganzoo.interfaces import Regularizer, Stage
 from ganzoo.trainer import Trainer, Who
 from ganzoo.types import Size
 
-SMALL = 4  # images of the first measured iteration
-PATIENCE = 5.0  # seconds that an iteration may take
+SMALL = 2  # images of the first measured iteration
+PATIENCE = 2.0  # seconds that an iteration may take
 SHARE = 0.7  # of the free memory that measuring may take
 
 
@@ -159,21 +159,20 @@ def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
 def cost(probe: Probe, level: int, batch: int) -> Cost:
     """Of one image at a level, with lazy penalties spread over the iterations they serve; and an iteration's memory."""
     part = min(probe.options.batch_gpu or batch, batch)
-    size, before = min(part, SMALL), peak_memory(probe.device)
-    probe.level = level
-    probe.seconds(size, probe.lazy)  # the first iteration also makes Adam's moments
-    memory = before + (peak_memory(probe.device) - before) * part / size
-    if (
-        size < part
-        and probe.seconds(size, probe.lazy) * part / size < PATIENCE
-        and memory - before < SHARE * free_memory(probe.device)
-    ):
-        size = part
-        probe.seconds(size, probe.lazy)
-        memory = peak_memory(probe.device)
+    probe.level, size, slope = level, min(part, SMALL), 0.0
+    took, peak = probe.seconds(size, probe.lazy), peak_memory(probe.device)  # makes Adam's moments too
+    while size < part and (size == SMALL or _affordable(took, slope * size, probe.device)):
+        larger = min(2 * size, part)
+        took, now = probe.seconds(larger, probe.lazy), peak_memory(probe.device)
+        slope, size, peak = (now - peak) / (larger - size), larger, now
     base = min(probe.seconds(size, ()) for _ in range(2))
     extra = sum(max(probe.seconds(size, (reg,)) - base, 0.0) / reg.every for reg in probe.lazy)
-    return Cost((base + extra) / size, memory, size < part)
+    return Cost((base + extra) / size, peak + slope * (part - size), size < part)
+
+
+def _affordable(seconds: float, gib: float, device: torch.device) -> bool:
+    """Whether twice the batch can be measured; `gib` is what it would take more."""
+    return 2 * seconds < PATIENCE and gib < SHARE * free_memory(device)
 
 
 def free_memory(device: torch.device) -> float:

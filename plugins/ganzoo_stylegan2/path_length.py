@@ -35,6 +35,7 @@ class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
         n = max(1, len(turn.z) // self.shrink)
         label = None if turn.label is None else turn.label[:n]
         ws = turn.G.styles(turn.z[:n], label, turn.stage)
+        ws = ws if ws.requires_grad else ws.detach().requires_grad_()  # a mapping without parameters
         image = turn.G.synthesize(ws, turn.stage)[-1]
         y = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
         return self.weight * (self._lengths(image, ws, y)).square()

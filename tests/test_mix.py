@@ -1,0 +1,215 @@
+"""Every mix of components either trains or is refused in one sentence; no third thing happens.
+
+The choices are whatever is registered, so a new component enrols itself. A mix is a recipe built from one choice a
+kind. Here every pair of choices that any recipe may hold trains once (all-pairs covering); benchmarks/mix.py walks the
+product.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+
+from ganzoo.component import Component, options, slots
+from ganzoo.errors import RecipeError
+from ganzoo.interfaces import Stage
+from ganzoo.model import experiment
+from ganzoo.recipe import Node, Source, parse
+from ganzoo.registry import registry
+from ganzoo.rules import RULES, check
+from ganzoo.trainer import Trainer
+
+Mix = dict[str, str | None]  # kind -> name; None leaves an optional slot empty
+Pair = tuple[tuple[str, str | None], tuple[str, str | None]]
+
+BATCH = 4
+ROOT = ("generator", "discriminator", "loss", "regularizer", "growth", "augment")
+SMALL = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "train_kimg": 0.01, "fade_kimg": 0.01,
+         "depth": 2}
+
+
+# --- from choices to a recipe ----------------------------------------------------------------------------------------
+
+
+def reachable() -> dict[str, list[str | None]]:
+    """{kind: choices} of every kind that a GAN's networks and objective are made of."""
+    known, found, todo = registry(), {}, list(ROOT)
+    optional = {"regularizer", "growth", "augment"}
+    while todo:
+        kind = todo.pop()
+        if kind in found or not known.names(kind):
+            continue
+        found[kind] = list(known.names(kind))
+        for cls in (known.get(kind, name) for name in found[kind]):
+            for slot in slots(cls).values():
+                todo.append(slot.kind)
+                optional |= {slot.kind} if slot.optional else set()
+    return {kind: [*names, *([None] if kind in optional else [])] for kind, names in sorted(found.items())}
+
+
+def component(kind: str, mix: Mix) -> Any:
+    """The chosen component of a kind, with the chosen ones in its slots."""
+    name = mix.get(kind)
+    if name is None:
+        return None
+    cls: type[Component] = registry().get(kind, name)
+    filled = {}
+    for parameter, slot in slots(cls).items():
+        inner = component(slot.kind, mix)
+        if inner is not None or slot.optional:
+            filled[parameter] = [inner] if slot.many else inner
+    return {"use": name, **{k: v for k, v in SMALL.items() if k in options(cls).model_fields}, **filled}
+
+
+def source(mix: Mix) -> Source:
+    penalty = component("regularizer", mix)
+    tree = {kind: component(kind, mix) for kind in ROOT if kind != "regularizer"}
+    return Source({"image": {"size": 8}, **tree, "regularizers": [penalty] if penalty else [],
+                   "training": {"batch": BATCH, "precision": "fp32"}}, name="mix")
+
+
+def node_of(mix: Mix) -> Node:
+    """The checked recipe of a mix. Raises RecipeError where a rule refuses it, and nothing else."""
+    recipe = source(mix)
+    node = parse(recipe, registry())
+    check(node, recipe)
+    return node
+
+
+def refusal(mix: Mix) -> RecipeError | None:
+    try:
+        node_of(mix)
+    except RecipeError as err:
+        return err
+    return None
+
+
+def breaking(mix: Mix) -> list[str]:
+    """Names of the rules that a mix breaks."""
+    node = parse(source(mix), registry())
+    return [rule.__name__ for rule in RULES if list(rule(node))]
+
+
+# --- what it is to train ---------------------------------------------------------------------------------------------
+
+
+def moments(trainer: Trainer) -> Iterator[int]:
+    """Numbers of images: one for each level and for each fade, the end last."""
+    seen: list[tuple[int, bool]] = []
+    for images in [*range(100), 10**9]:
+        stage: Stage = trainer.stage_at(images)
+        if (stage.level, stage.alpha < 1) not in seen:
+            seen.append((stage.level, stage.alpha < 1))
+            yield images
+
+
+def stuck(node: Node, draws: int = 3) -> set[str]:
+    """What never moves, whatever the initial weights: where they happen to satisfy a hinge's margin, nothing need move."""
+    found = resting(node, seed=0)
+    for seed in range(1, draws):
+        found = found and found & resting(node, seed)
+    return found
+
+
+def resting(node: Node, seed: int) -> set[str]:
+    """Parameters that a step at each stage leaves where they were. Raises Diverged for numbers that are not finite.
+
+    All parameters of G and D must have moved at the end: after one step where all levels train from the start; where
+    networks grow, after a step at each stage, since each stage uses the heads and inputs of its own levels alone. Two
+    things may stand still. A topology that could grow, but does not, has heads and inputs of coarser levels that wait.
+    And D's logit offset: a loss of differences does not see it, and a hinge within its margin neither.
+    """
+    torch.manual_seed(seed)
+    trainer = Trainer(experiment(node), torch.device("cpu"))
+    nets = {"G": trainer.G, "D": trainer.D}
+    before = {f"{net}.{name}": p.detach().clone() for net in nets for name, p in nets[net].named_parameters()}
+    real = torch.randint(0, 256, (BATCH, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    for images in moments(trainer):
+        trainer.images, trainer.iteration = images, 0  # lazy penalties are due at iteration 0
+        trainer.step(real, torch.zeros(BATCH, 0), torch.zeros(BATCH, 0))
+        assert trainer.report()
+    after = {f"{net}.{name}": p.detach() for net in nets for name, p in nets[net].named_parameters()}
+    assert all(p.isfinite().all() for p in after.values())
+    idle = {name for name, p in after.items() if name.startswith("D.") and p.numel() == 1}
+    if not node.has("growth"):
+        idle |= {name for path, part in (("generator.synthesis", "G.synthesis.to_rgb"),
+                                         ("discriminator.trunk", "D.trunk.from_rgb"))
+                 if node.has(path) and node[path].cls.grows
+                 for name in after if name.startswith(f"{part}.0.")}  # 8x8 has two levels, and the finer one is in use
+    return {name for name in after.keys() - idle if torch.equal(before[name], after[name])}
+
+
+# --- all pairs -------------------------------------------------------------------------------------------------------
+
+
+def pairs_of(mix: Mix) -> set[Pair]:
+    return set(combinations(sorted(mix.items()), 2))
+
+
+def covering(choices: dict[str, list[str | None]], tries: int = 12) -> tuple[list[Mix], dict[Pair, RecipeError]]:
+    """Mixes that no rule refuses and that hold every pair of choices; and the pairs that no such mix holds."""
+    draw = random.Random(0)
+    wanted = [p for a, b in combinations(sorted(choices), 2) for x in choices[a] for y in choices[b]
+              for p in [((a, x), (b, y))]]
+    draw.shuffle(wanted)
+    covered: set[Pair] = set()
+    mixes: list[Mix] = []
+    refused: dict[Pair, RecipeError] = {}
+    for pair in wanted:
+        if pair in covered:
+            continue
+        candidates, problem = [], None
+        for attempt in range(tries * 20):  # where nearly everything is refused, look longer
+            if len(candidates) == tries or (attempt >= tries and candidates):
+                break
+            mix = {kind: draw.choice(names) for kind, names in choices.items()} | dict(pair)
+            problem = refusal(mix)
+            if problem is None:
+                candidates.append(mix)
+        if candidates:
+            mixes.append(max(candidates, key=lambda m: len(pairs_of(m) - covered)))
+            covered |= pairs_of(mixes[-1])
+        else:
+            assert problem is not None
+            refused[pair] = problem
+    return mixes, refused
+
+
+CHOICES = reachable()
+MIXES, REFUSED = covering(CHOICES)
+
+
+def test_the_choices_are_those_of_the_registry():
+    for kind in ("layer", "block", "synthesis", "stem", "to_rgb", "trunk", "down", "head", "loss", "regularizer"):
+        assert set(CHOICES[kind]) - {None} == set(registry().names(kind))
+
+
+@pytest.mark.parametrize("number", range(len(MIXES)))
+def test_a_mix_trains(number):
+    assert not stuck(node_of(MIXES[number])), MIXES[number]
+
+
+def test_pairs_that_no_recipe_holds_are_refused_in_a_sentence_each():
+    for pair, problem in REFUSED.items():
+        for line in str(problem).splitlines():
+            assert line.startswith("mix: "), pair  # where: file and path
+            assert line.endswith("."), pair
+            assert "choose" in line or "leave" in line or "must be" in line, line  # the cure
+
+
+def test_only_a_pairs_own_rule_refuses_it():
+    """No pair is lost for a third choice's sake: these are the pairs of kinds that rules speak of."""
+    kinds = Counter(frozenset(kind for kind, _ in pair) for pair in REFUSED)
+    allowed = [{"growth", "synthesis"}, {"growth", "trunk"}, {"layer", "stem"}, {"loss", "regularizer"},
+               {"synthesis", "trunk"}]
+    assert [set(k) for k in kinds if set(k) not in allowed] == []
+
+
+def test_refused_mixes_raise_nothing_but_recipe_errors():
+    draw = random.Random(1)
+    for _ in range(500):
+        refusal({kind: draw.choice(names) for kind, names in CHOICES.items()})

@@ -1,0 +1,150 @@
+"""The shape of the house: borders between packages, sizes of files, and that everything is described."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganzoo import contents, recipe
+from ganzoo import plugin as plugins
+from ganzoo.component import described, options, summary
+from ganzoo.model import experiment
+from ganzoo.registry import index_path, registry
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(f for part in ("core", "plugins", "cli") for f in (ROOT / part).rglob("*.py"))
+FILE, FUNCTION = 350, 60  # lines
+SHIPPED = [p for p in plugins.installed() if p.distribution == "ganzoo"]
+RECIPES = [path for p in SHIPPED for path in p.recipes()]
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, Definition]]:
+    """Public classes and functions, and those of public classes; what is inside a function is its own business."""
+    for item in body:
+        if isinstance(item, Definition) and not item.name.startswith("_"):
+            overload = any(isinstance(d, ast.Name) and d.id == "overload" for d in item.decorator_list)
+            if not overload:
+                yield prefix + item.name, item
+            if isinstance(item, ast.ClassDef):
+                yield from public(item.body, f"{prefix}{item.name}.")
+
+
+def test_there_is_something_to_look_at():
+    assert len(SOURCES) > 40
+    assert len(SHIPPED) >= 6
+    assert len(RECIPES) >= 20
+
+
+def test_no_file_is_long():
+    lengths = {relative(f): len(f.read_text(encoding="utf-8").splitlines()) for f in SOURCES}
+    assert {f: n for f, n in lengths.items() if n > FILE} == {}
+
+
+def test_no_function_is_long():
+    functions = [(f, item) for f in SOURCES for item in ast.walk(tree(f))
+                 if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f"{relative(f)}:{item.name}": (item.end_lineno or 0) - item.lineno + 1 for f, item in functions}
+    assert {name: n for name, n in lengths.items() if n > FUNCTION} == {}
+
+
+def test_what_is_public_has_a_docstring():
+    bare = [relative(f) for f in SOURCES if not ast.get_docstring(tree(f))]
+    bare += [f"{relative(f)}:{name}" for f in SOURCES for name, item in public(tree(f).body)
+             if not ast.get_docstring(item)]
+    assert bare == []
+
+
+def test_no_asserts_on_what_users_give():
+    """An assert is for what cannot be; where one carries a message, somebody was meant to read it."""
+    spoken = [f"{relative(f)}:{item.lineno}" for f in SOURCES for item in ast.walk(tree(f))
+              if isinstance(item, ast.Assert) and item.msg is not None]
+    assert spoken == []
+
+
+def test_imports_keep_to_the_borders():
+    """core knows no plugin; plugins know no other; the command line knows the core only: see pyproject.toml."""
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(cache_dir=None))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Contracts: [1-9]\d* kept, 0 broken", done.stdout)
+
+
+def test_every_plugin_is_held_by_the_borders():
+    contracts = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.importlinter]")[2]
+    for plugin in SHIPPED:  # root packages, independence, and the three forbidden contracts
+        assert contracts.count(f'"{plugin.module}"') >= 5, plugin.module
+
+
+@pytest.mark.parametrize("module", ["ganzoo", "ganzoo_cli", "ganzoo_cli.app", "ganzoo.registry", "ganzoo.recipe",
+                                    *(p.module for p in SHIPPED)])
+def test_importing_needs_no_torch(module):
+    code = f"import sys, {module}; print({{'torch', 'numpy', 'matplotlib', 'PIL'}} & set(sys.modules) or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "light", done.stderr
+
+
+def test_core_names_no_plugin():
+    """Neither a plugin nor its module occurs as a string in the core: what it knows, it learns from entry points."""
+    names = {p.name for p in SHIPPED} | {p.module for p in SHIPPED}
+    common = {"data", "metrics"}  # also words of every recipe
+    found = [f"{relative(f)}:{item.lineno}: {item.value!r}" for f in SOURCES if f.is_relative_to(ROOT / "core")
+             for item in ast.walk(tree(f)) if isinstance(item, ast.Constant) and item.value in names - common]
+    assert found == []
+
+
+def test_registry_yaml_is_up_to_date():
+    assert index_path() == ROOT / "registry.yaml"
+    assert index_path().read_text(encoding="utf-8") == contents.text(), "run `make registry`"
+
+
+def test_nothing_is_wrong_with_any_shipped_plugin():
+    names = {p.name for p in SHIPPED}
+    assert names <= set(registry().versions)
+    assert [str(e) for name, e in registry().problems.items() if name.partition(" (")[0] in names] == []
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[p.stem for p in RECIPES])
+def test_shipped_recipes_build(path):
+    node = recipe.load(path)
+    assert node.value("title")
+    with torch.device("meta"):
+        gan = experiment(node)
+    assert sum(p.numel() for p in gan.G.parameters()) > 0
+    assert sum(p.numel() for p in gan.D.parameters()) > 0
+    again = recipe.parse(recipe.Source(node.dump()), registry())  # the filled recipe means the same
+    assert again.dump() == node.dump()
+
+
+def test_architectures_have_names_of_their_own():
+    names = [p.stem for p in RECIPES]
+    assert len(names) == len(set(names))
+
+
+def test_every_option_is_described():
+    missing = [f"{registry().owner(cls)}: {cls.kind} '{cls.name}': {name}" for cls in registry()
+               for name in options(cls).model_fields if name not in described(cls)]
+    assert missing == []
+
+
+def test_no_option_is_described_that_does_not_exist():
+    extra = [f"{registry().owner(cls)}: {cls.kind} '{cls.name}': {name}" for cls in registry()
+             for name in described(cls) if name not in options(cls).model_fields]
+    assert extra == []
+
+
+def test_every_component_has_a_sentence():
+    assert [cls for cls in registry() if not summary(cls).endswith((".", ")"))] == []
