@@ -21,7 +21,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from test_mix import breaking, node_of, reachable, refusal, stuck  # noqa: E402
+from test_mix import breaking, problem, reachable, refusal  # noqa: E402
 
 AXES = ("layer", "block", "synthesis", "stem", "to_rgb", "trunk", "down", "growth", "loss", "regularizer")
 
@@ -44,12 +44,8 @@ def main() -> int:
             rules.update(breaking(mix))
         elif draw.randrange(every) == 0:
             trained += 1
-            try:
-                problem = ", ".join(sorted(stuck(node_of(mix))))
-            except Exception as err:  # whatever it is, it is a fault of the mix
-                problem = f"{type(err).__name__}: {err}"
-            if problem:
-                failed.append(f"{mix}: {problem}")
+            if fault := problem(mix):
+                failed.append(f"{mix}: {fault}")
                 print(failed[-1], flush=True)
         if total % 1000 == 0:
             print(f"{total} mixes, {trained} trained, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)

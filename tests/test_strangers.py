@@ -67,7 +67,8 @@ def test_components_are_listed(there, tmp_path):
     assert {row["plugin"] for row in rows if row["name"] == "pixel_norm"} == {"progan", "clash"}
     assert len({row["plugin"] for row in rows}) > 6  # the zoo's own are there as well
     recipes = json.loads(gz(there, "recipe", "list", "--json", cwd=tmp_path).stdout)
-    assert "fancy" in {row["plugin"] for row in recipes if row["name"] == "fancy-tiny"}
+    (own,) = (row for row in recipes if row["name"] == "fancy-tiny")
+    assert (own["plugin"], own["title"]) == ("fancy", "A stranger's layer between the zoo's parts")
 
 
 def test_conformance_is_one_line(there, tmp_path):

@@ -13,8 +13,11 @@ import torch
 from ganzoo import contents, recipe
 from ganzoo import plugin as plugins
 from ganzoo.component import described, options, summary
+from ganzoo.interfaces import Layer, Norm
 from ganzoo.model import experiment
 from ganzoo.registry import index_path, registry
+from ganzoo.testing import conformance, faults_of
+from ganzoo.types import Maps, Size, Style
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(f for part in ("core", "plugins", "cli") for f in (ROOT / part).rglob("*.py"))
@@ -132,6 +135,33 @@ def test_shipped_recipes_build(path):
 def test_architectures_have_names_of_their_own():
     names = [p.stem for p in RECIPES]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", [p.name for p in SHIPPED])
+def test_every_plugin_conforms(name):
+    conformance(name)
+
+
+def test_conformance_says_what_is_wrong(tmp_path):
+    class Mute(Layer, name="mute"):
+        def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *,
+                     slope: float = 0.2) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(in_channels, out_channels, 3)
+            self.spare = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Maps, w: Style) -> Maps:
+            return self.conv(x)
+
+    class Untyped(Norm, name="untyped"):
+        def __init__(self, channels: int, /, *, eps=1e-8) -> None:
+            super().__init__()
+
+    said = "\n".join(faults_of(Mute, registry(), tmp_path))
+    for fault in ("has no docstring", "does not say what 'styled' is", "option 'slope' is not described",
+                  "gives (4, 8, 2, 2), not (4, 8, 8, 8) (size 8x8)", "no finite gradient reaches spare"):
+        assert fault in said
+    assert "option 'eps' has no type" in list(faults_of(Untyped, registry(), tmp_path))
 
 
 def test_every_option_is_described():

@@ -120,7 +120,7 @@ def env(as_json: Json = False) -> None:
     import torch
 
     from ganzoo.device import choose, has_bf16
-    from ganzoo.run import environment
+    from ganzoo.rundir import environment
 
     known()
     device = choose()

@@ -78,11 +78,11 @@ def train(
 
 def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
     from ganzoo import recipe as recipes
-    from ganzoo import run
+    from ganzoo import run, rundir
 
     path = recipes.find(reference)
     text = path.read_text(encoding="utf-8") + "".join(f"# --set {item}\n" for item in overrides)
-    folder = run.train(node, run.Options(name=path.stem, text=text, **options))
+    folder = run.train(node, rundir.Options(name=path.stem, text=text, **options))
     say(str(folder))
     snapshots = sorted(folder.glob("snapshot-*.safetensors"))
     if snapshots:

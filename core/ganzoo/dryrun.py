@@ -165,7 +165,8 @@ def cost(probe: Probe, level: int, batch: int) -> Cost:
         larger = min(2 * size, part)
         took, now = probe.seconds(larger, probe.lazy), peak_memory(probe.device)
         slope, size, peak = (now - peak) / (larger - size), larger, now
-    base = min(probe.seconds(size, ()) for _ in range(2))
+    again = took < PATIENCE  # a quick iteration is measured once more; a slow one is precise enough
+    base = min([*([] if probe.lazy else [took]), *(probe.seconds(size, ()) for _ in range(bool(probe.lazy) + again))])
     extra = sum(max(probe.seconds(size, (reg,)) - base, 0.0) / reg.every for reg in probe.lazy)
     return Cost((base + extra) / size, peak + slope * (part - size), size < part)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ganzoo import plugin as plugins
 from ganzoo.component import Component, summary
-from ganzoo.errors import DuplicateComponent, PluginError, UnknownComponent, nearest
+from ganzoo.errors import DuplicateComponent, PluginError, RecipeError, UnknownComponent, nearest
 from ganzoo.plugin import SHIPPED, Plugin
 
 CORE = "core"
@@ -128,6 +128,13 @@ def index() -> dict[str, list[dict[str, Any]]]:
     """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they answer."""
     from ganzoo.recipe import load_yaml
 
+    def about(path: Path) -> dict[str, Any]:
+        try:
+            tree = load_yaml(path).tree
+        except RecipeError:  # it says so when it is used
+            tree = {}
+        return {key: str(tree[key]) for key in ("title", "paper") if key in tree}
+
     table: dict[str, list[dict[str, Any]]] = load_yaml(index_path()).tree
     listed = {row["plugin"] for row in table["components"]} | {CORE}
     strangers = [p for p in plugins.installed() if p.name not in listed]
@@ -135,5 +142,5 @@ def index() -> dict[str, list[dict[str, Any]]]:
         full = registry()
         names = {p.name for p in strangers}
         table["components"] += [entry(cls, full.owner(cls)) for cls in full if full.owner(cls) in names]
-        table["recipes"] += [{"name": path.stem, "plugin": p.name} for p in strangers for path in p.recipes()]
+        table["recipes"] += [{"name": path.stem, "plugin": p.name, **about(path)} for p in strangers for path in p.recipes()]
     return table

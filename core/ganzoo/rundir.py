@@ -36,10 +36,12 @@ class Options:
 
 
 def newest(folder: Path, kind: str) -> list[Path]:
+    """A run's snapshots, or states, the newest first."""
     return sorted(folder.glob(f"{kind}-*.safetensors"), reverse=True)
 
 
 def new_folder(options: Options, dataset: Dataset) -> Path:
+    """Make the next run's directory. Raises UsageError where that cannot be."""
     try:
         options.outdir.mkdir(parents=True, exist_ok=True)
         numbers = [int(m[1]) for p in options.outdir.iterdir() if (m := re.match(r"(\d{5,})-", p.name))]
@@ -90,6 +92,7 @@ def _short(value: Any) -> str:
 
 
 def require_same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError where a state was trained with another recipe."""
     if found := differences(head.recipe, recipe):
         raise CheckpointError(f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
                               f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER[:-1])} may change.")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_origin
 
 import numpy as np
 import torch
@@ -48,12 +48,15 @@ def conformance(plugin: str) -> None:
 
 def faults_of(cls: type[Component], known: Registry, folder: Path) -> Iterator[str]:
     """Everything that one class does wrong; `folder` is for files."""
-    yield from _documentation(cls)
     try:
+        yield from _declaration(cls)
         source = {"path": _example(cls, folder)} if issubclass(cls, Dataset) and cls.needs_path else {}
         make = partial(cls, **source, **fillings(cls, known, {"path"}))
     except LookupError as err:
         yield str(err)
+        return
+    except Exception as err:
+        yield f"its signature cannot be read: {type(err).__name__}: {err}"
         return
     check = next((c for base, c in _CHECKS.items() if issubclass(cls, base)), _check_module)
     for size in SIZES:
@@ -63,15 +66,20 @@ def faults_of(cls: type[Component], known: Registry, folder: Path) -> Iterator[s
             yield f"{type(err).__name__} at size {size[0]}x{size[1]}: {err}"
 
 
-def _documentation(cls: type[Component]) -> Iterator[str]:
+def _declaration(cls: type[Component]) -> Iterator[str]:
     if not summary(cls):
         yield "has no docstring: its first sentence stands in 'gz components list'"
-    texts, parameters = described(cls), inspect.signature(cls).parameters
-    for name in options(cls).model_fields:
-        if name not in texts:
-            yield f"option '{name}' is not described: add it to the docstring's 'Args:'"
-        if parameters[name].annotation in (inspect.Parameter.empty, Any, "Any"):
-            yield f"option '{name}' has no type"
+    for base in cls.__mro__:
+        for name, annotation in inspect.get_annotations(base).items():
+            origin: Any = get_origin(annotation)
+            if origin is ClassVar and not hasattr(cls, name):
+                yield f"does not say what '{name}' is: set it in the class body, as {base.__name__} declares it"
+    texts = described(cls)
+    for p in inspect.signature(cls).parameters.values():
+        if p.kind is p.KEYWORD_ONLY and p.name not in texts:
+            yield f"option '{p.name}' is not described: add it to the docstring's 'Args:'"
+        if p.kind is p.KEYWORD_ONLY and p.annotation in (p.empty, Any, "Any"):
+            yield f"option '{p.name}' has no type"
 
 
 def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def regular(corners: int, inner: float = 1.0) -> Floats:
 POLYGONS = {
     "square": regular(4) @ np.array([[1.0, 1.0], [-1.0, 1.0]]) * 2**-0.5 * 1.1,
     "triangle": regular(3) * 1.3,
-    "star": regular(5, inner=0.45) * 1.2,
+    "star": regular(5, inner=0.45) * 1.15,
 }
 RADIUS = 0.85  # of the circle, beside the polygons above
 
@@ -116,7 +116,7 @@ class Shapes(Dataset, name="shapes"):
         """Fraction of each pixel [H, W] that the shape covers, for four draws in [0, 1): x, y, radius, rotation."""
         height, width = self.size
         shift = (jitter[:2] - 0.5) * 0.06  # +-3 %: the largest shape stays inside a square image
-        radius = min(height, width) * (0.33 + 0.05 * jitter[2])
+        radius = min(height, width) * (0.33 + 0.03 * jitter[2])
         angle = np.deg2rad(16 * (jitter[3] - 0.5))
         y, x = np.mgrid[:height, :width] + 0.5
         x, y = (x - width * (0.5 + shift[0])) / radius, (y - height * (0.5 + shift[1])) / radius
