@@ -49,9 +49,17 @@ def main() -> int:
                 print(failed[-1], flush=True)
         if total % 1000 == 0:
             print(f"{total} mixes, {trained} trained, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    found = {"axes": {kind: choices[kind] for kind in AXES}, "mixes": total, "refused": refused,
-             "refused_by_rule": dict(rules.most_common()), "accepted": total - refused, "trained": trained,
-             "failed": failed, "seconds": round(time.monotonic() - started), "torch": torch.__version__}
+    found = {
+        "axes": {kind: choices[kind] for kind in AXES},
+        "mixes": total,
+        "refused": refused,
+        "refused_by_rule": dict(rules.most_common()),
+        "accepted": total - refused,
+        "trained": trained,
+        "failed": failed,
+        "seconds": round(time.monotonic() - started),
+        "torch": torch.__version__,
+    }
     (HERE / "results" / "mix.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"{total} mixes: {refused} refused, {total - refused} accepted; {trained} were trained, {len(failed)} failed")
     print("refused by (a mix may break several):", ", ".join(f"{rule} {count}" for rule, count in rules.most_common()))

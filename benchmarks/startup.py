@@ -1,6 +1,6 @@
 """Seconds until the listing commands answer, and whether they imported torch: they should not, and take under 0.5 s.
 
-    python benchmarks/startup.py [--save]
+python benchmarks/startup.py [--save]
 """
 
 import argparse
@@ -11,7 +11,14 @@ import time
 
 from machine import save
 
-COMMANDS = [["--help"], ["train", "--help"], ["recipe", "list"], ["components", "list"], ["plugins", "list"], ["--version"]]
+COMMANDS = [
+    ["--help"],
+    ["train", "--help"],
+    ["recipe", "list"],
+    ["components", "list"],
+    ["plugins", "list"],
+    ["--version"],
+]
 
 
 def run(code: list[str]) -> float:
@@ -31,9 +38,17 @@ def main() -> None:
     for command in COMMANDS:
         times = [run(["-m", "ganzoo_cli", *command]) for _ in range(5)]
         code = f"import sys; sys.argv[1:] = {command!r}\nimport atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
-        seen = subprocess.run([sys.executable, "-c", f"{code}import ganzoo_cli; ganzoo_cli.main()"], capture_output=True, text=True).stderr
-        rows[" ".join(command)] = {"seconds": statistics.median(times), "spread": max(times) - min(times), "torch": "True" in seen}
-        print(f"gz {' '.join(command):<18} {statistics.median(times):.2f} s (spread {max(times) - min(times):.2f}), torch imported: {'True' in seen}")
+        seen = subprocess.run(
+            [sys.executable, "-c", f"{code}import ganzoo_cli; ganzoo_cli.main()"], capture_output=True, text=True
+        ).stderr
+        rows[" ".join(command)] = {
+            "seconds": statistics.median(times),
+            "spread": max(times) - min(times),
+            "torch": "True" in seen,
+        }
+        print(
+            f"gz {' '.join(command):<18} {statistics.median(times):.2f} s (spread {max(times) - min(times):.2f}), torch imported: {'True' in seen}"
+        )
     if args.save:
         print(save("startup", {"python": bare, "torch": torch, "commands": rows}))
 

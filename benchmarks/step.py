@@ -66,7 +66,9 @@ def main() -> None:
     if device.type == "cpu":
         keep_memory()
     name, *overrides = PRESETS[args.preset]
-    node = recipe.load(name, ["dataset=shapes", f"training.batch={args.batch}", f"training.precision={args.precision}", *overrides])
+    node = recipe.load(
+        name, ["dataset=shapes", f"training.batch={args.batch}", f"training.precision={args.precision}", *overrides]
+    )
     trainer = Trainer(experiment(node), device)
     used = dtype(trainer.options.precision, device)
     peak = convolution_peak(used, device.type)
@@ -80,17 +82,31 @@ def main() -> None:
         rows[phase] = {"seconds": s, "per_iteration": share, "gf": gf, "gf_per_s": gf / s, "of_peak": gf / s / peak}
         total, work_total = total + s * share, work_total + gf * share
     sec_per_kimg = total / args.batch * 1000
-    print(f"{args.preset}, batch {args.batch}, {used}, {device}, {torch.get_num_threads()} threads; convolution peak {peak:.0f} GF/s")
+    print(
+        f"{args.preset}, batch {args.batch}, {used}, {device}, {torch.get_num_threads()} threads; convolution peak {peak:.0f} GF/s"
+    )
     print(f"{'phase':<14}{'runs/iter':>10}{'seconds':>10}{'GF':>9}{'GF/s':>8}{'of peak':>9}{'of time':>9}")
     for phase, r in rows.items():
-        print(f"{phase:<14}{r['per_iteration']:>10.3f}{r['seconds']:>10.4f}{r['gf']:>9.1f}{r['gf_per_s']:>8.0f}{r['of_peak']:>9.0%}"
-              f"{r['seconds'] * r['per_iteration'] / total:>9.0%}")
+        print(
+            f"{phase:<14}{r['per_iteration']:>10.3f}{r['seconds']:>10.4f}{r['gf']:>9.1f}{r['gf_per_s']:>8.0f}{r['of_peak']:>9.0%}"
+            f"{r['seconds'] * r['per_iteration'] / total:>9.0%}"
+        )
     floor = work_total / peak / args.batch * 1000
-    print(f"{sec_per_kimg:.1f} sec/kimg; {work_total / args.batch:.1f} GF an image; floor {floor:.1f} sec/kimg, reached {sec_per_kimg / floor:.1f}x; "
-          f"peak memory {peak_memory(device):.2f} GiB")
+    print(
+        f"{sec_per_kimg:.1f} sec/kimg; {work_total / args.batch:.1f} GF an image; floor {floor:.1f} sec/kimg, reached {sec_per_kimg / floor:.1f}x; "
+        f"peak memory {peak_memory(device):.2f} GiB"
+    )
     if args.save:
-        result = {"preset": args.preset, "batch": args.batch, "dtype": str(used), "peak_gf_per_s": peak, "phases": rows,
-                  "sec_per_kimg": sec_per_kimg, "floor_sec_per_kimg": floor, "memory_gib": peak_memory(device)}
+        result = {
+            "preset": args.preset,
+            "batch": args.batch,
+            "dtype": str(used),
+            "peak_gf_per_s": peak,
+            "phases": rows,
+            "sec_per_kimg": sec_per_kimg,
+            "floor_sec_per_kimg": floor,
+            "memory_gib": peak_memory(device),
+        }
         print(save(f"step-{args.preset}-{str(used).removeprefix('torch.')}", result))
 
 

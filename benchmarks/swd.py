@@ -102,9 +102,16 @@ def measure(num: int, size: int) -> dict[str, object]:
     start = time.perf_counter()
     values = metric.compute()
     computing = time.perf_counter() - start
-    return {"images_of_each_set": num, "size": size, "update_seconds": round(updating, 1),
-            "compute_seconds": round(computing, 1), "seconds": round(updating + computing, 1),
-            "peak_mb": round(peak_mb()), "peak_mb_before": round(start_mb), "values": values}
+    return {
+        "images_of_each_set": num,
+        "size": size,
+        "update_seconds": round(updating, 1),
+        "compute_seconds": round(computing, 1),
+        "seconds": round(updating + computing, 1),
+        "peak_mb": round(peak_mb()),
+        "peak_mb_before": round(start_mb),
+        "values": values,
+    }
 
 
 def machine() -> dict[str, object]:
@@ -113,8 +120,14 @@ def machine() -> dict[str, object]:
     if (info := Path("/proc/cpuinfo")).exists():
         lines = info.read_text().splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    return {"cores": os.cpu_count(), "processor": name, "torch": torch.__version__, "numpy": np.__version__,
-            "threads": torch.get_num_threads(), "load_average_5_min": round(os.getloadavg()[1], 1)}
+    return {
+        "cores": os.cpu_count(),
+        "processor": name,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "load_average_5_min": round(os.getloadavg()[1], 1),
+    }
 
 
 def main() -> None:
@@ -131,8 +144,12 @@ def main() -> None:
         start = time.perf_counter()
         values = plain_swd(sets)
         seconds = time.perf_counter() - start
-        run |= {"plain_seconds": round(seconds, 1), "plain_peak_mb": round(peak_mb()), "plain_values": values,
-                "times_faster": round(seconds / float(str(run["seconds"])), 1)}
+        run |= {
+            "plain_seconds": round(seconds, 1),
+            "plain_peak_mb": round(peak_mb()),
+            "plain_values": values,
+            "times_faster": round(seconds / float(str(run["seconds"])), 1),
+        }
     for key, value in run.items():
         print(f"{key:>20}: {value}")
     RESULTS.parent.mkdir(exist_ok=True)

@@ -12,9 +12,21 @@ from ganzoo.trainer import Trainer
 
 GOLDEN = Path(__file__).parent / "golden"
 
-SMALL = ["image.size=16", "generator.z_dim=8", "generator.w_dim=8", "generator.channel_base=128", "generator.channel_max=8",
-         "discriminator.channel_base=128", "discriminator.channel_max=8", "dataset=shapes", "metrics=[]", "training.batch=4",
-         "training.tick_kimg=0.02", "training.precision=fp32", "training.snapshot_ticks=1000"]
+SMALL = [
+    "image.size=16",
+    "generator.z_dim=8",
+    "generator.w_dim=8",
+    "generator.channel_base=128",
+    "generator.channel_max=8",
+    "discriminator.channel_base=128",
+    "discriminator.channel_max=8",
+    "dataset=shapes",
+    "metrics=[]",
+    "training.batch=4",
+    "training.tick_kimg=0.02",
+    "training.precision=fp32",
+    "training.snapshot_ticks=1000",
+]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -72,7 +72,10 @@ def ada_generator_recipe(meta: Meta) -> Tree:
         "channel_base": synthesis["channel_base"],
         "channel_max": synthesis["channel_max"],
         "mapping": {
-            "use": "mlp", "depth": mapping["num_layers"], "lr_mul": mapping["lr_multiplier"], "gain": "activation",
+            "use": "mlp",
+            "depth": mapping["num_layers"],
+            "lr_mul": mapping["lr_multiplier"],
+            "gain": "activation",
         },
         "synthesis": {
             "use": "skip" if architecture == "skip" else "last",
@@ -91,15 +94,19 @@ def ada_generator(state: State, meta: Meta) -> dict[str, Tensor]:
         name = {"noise_strength": "noise.strength", "noise_const": "noise.const"}.get(match[3], match[3])
         return f"synthesis.blocks.{level(match[1])}.layers.{index}.{name}"
 
-    out = _mapped(state, [
-        (r"mapping\.w_avg", "w_mean"),
-        (r"mapping\.embed\.(\w+)", r"mapping.embed.\1"),
-        (r"mapping\.fc(\d+)\.(\w+)", r"mapping.layers.\1.\2"),
-        (r"synthesis\.b4\.const", "synthesis.stem.const"),
-        (r"synthesis\.b(\d+)\.conv([01])\.(.+)", conv),
-        (r"synthesis\.b(\d+)\.skip\.weight", lambda m: f"synthesis.blocks.{level(m[1])}.shortcut.weight"),
-        (r"synthesis\.b(\d+)\.torgb\.(.+)", lambda m: f"synthesis.to_rgb.{level(m[1])}.{m[2]}"),
-    ], skip=r".*resample_filter")
+    out = _mapped(
+        state,
+        [
+            (r"mapping\.w_avg", "w_mean"),
+            (r"mapping\.embed\.(\w+)", r"mapping.embed.\1"),
+            (r"mapping\.fc(\d+)\.(\w+)", r"mapping.layers.\1.\2"),
+            (r"synthesis\.b4\.const", "synthesis.stem.const"),
+            (r"synthesis\.b(\d+)\.conv([01])\.(.+)", conv),
+            (r"synthesis\.b(\d+)\.skip\.weight", lambda m: f"synthesis.blocks.{level(m[1])}.shortcut.weight"),
+            (r"synthesis\.b(\d+)\.torgb\.(.+)", lambda m: f"synthesis.to_rgb.{level(m[1])}.{m[2]}"),
+        ],
+        skip=r".*resample_filter",
+    )
     return _reshaped(out, [("stem.const", (1, -1)), ("noise.const", (1, 1, -1)), ("noise.strength", (-1, 1, 1, 1))])
 
 
@@ -116,7 +123,9 @@ def ada_discriminator_recipe(meta: Meta) -> Tree:
             "from_rgb": {"use": "plain", "gain": "activation", "clamp": clamp},
         },
         "head": {
-            "use": "dense", "gain": "activation", "clamp": clamp,
+            "use": "dense",
+            "gain": "activation",
+            "clamp": clamp,
             "statistic": _statistic(epilogue["mbstd_group_size"], epilogue["mbstd_num_channels"]),
         },
     }
@@ -126,13 +135,17 @@ def ada_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
     """Its unconditional `Discriminator` as our composed discriminator."""
     if meta.get("c_dim"):
         raise ValueError("a conditional discriminator needs a projection head, which is not there yet")
-    return _mapped(state, [
-        (r"b(\d+)\.fromrgb\.(\w+)", lambda m: f"trunk.from_rgb.{level(m[1])}.conv.{m[2]}"),
-        (r"b(\d+)\.conv([01])\.(\w+)", lambda m: f"trunk.blocks.{level(m[1]) - 1}.conv{m[2]}.{m[3]}"),
-        (r"b(\d+)\.skip\.weight", lambda m: f"trunk.blocks.{level(m[1]) - 1}.shortcut.weight"),
-        (r"b4\.(conv|out)\.(\w+)", r"head.\1.\2"),
-        (r"b4\.fc\.(\w+)", r"head.dense.\1"),
-    ], skip=r".*resample_filter")
+    return _mapped(
+        state,
+        [
+            (r"b(\d+)\.fromrgb\.(\w+)", lambda m: f"trunk.from_rgb.{level(m[1])}.conv.{m[2]}"),
+            (r"b(\d+)\.conv([01])\.(\w+)", lambda m: f"trunk.blocks.{level(m[1]) - 1}.conv{m[2]}.{m[3]}"),
+            (r"b(\d+)\.skip\.weight", lambda m: f"trunk.blocks.{level(m[1]) - 1}.shortcut.weight"),
+            (r"b4\.(conv|out)\.(\w+)", r"head.\1.\2"),
+            (r"b4\.fc\.(\w+)", r"head.dense.\1"),
+        ],
+        skip=r".*resample_filter",
+    )
 
 
 # --- PGGAN of genforce/genforce --------------------------------------------------------------------------------------
@@ -151,7 +164,10 @@ def genforce_pggan_generator_recipe(meta: Meta) -> Tree:
         **_gf_channels(meta),
         "mapping": "normalize",
         "synthesis": {
-            "use": "progressive", "stem": "dense", "block": {"use": "plain", "layer": "conv"}, "to_rgb": "conv",
+            "use": "progressive",
+            "stem": "dense",
+            "block": {"use": "plain", "layer": "conv"},
+            "to_rgb": "conv",
         },
     }
 

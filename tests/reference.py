@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ganzoo.build import Experiment
-from ganzoo.recipe import Source, parse
+from ganzoo.recipe import parse
 from ganzoo.registry import registry
 
 Tree = dict[str, Any]

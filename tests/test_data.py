@@ -76,7 +76,8 @@ def png_header(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     end = b"IDAT" + zlib.compress(b"\0" * 10)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (chunk, end, b"IEND"))
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (chunk, end, b"IEND")
+    )
 
 
 # --- modes -----------------------------------------------------------------------------------------------------------
@@ -147,9 +148,19 @@ def test_cmyk() -> None:
     assert np.array_equal(pixels(encode(red, "TIFF"), 3), np.broadcast_to([255, 0, 0], (8, 8, 3)))
 
 
-@pytest.mark.parametrize("orientation, upright", [
-    (1, lambda a: a), (2, np.fliplr), (3, lambda a: np.rot90(a, 2)), (4, np.flipud), (5, lambda a: a.swapaxes(0, 1)),
-    (6, lambda a: np.rot90(a, -1)), (7, lambda a: np.rot90(a, 2).swapaxes(0, 1)), (8, np.rot90)])
+@pytest.mark.parametrize(
+    "orientation, upright",
+    [
+        (1, lambda a: a),
+        (2, np.fliplr),
+        (3, lambda a: np.rot90(a, 2)),
+        (4, np.flipud),
+        (5, lambda a: a.swapaxes(0, 1)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).swapaxes(0, 1)),
+        (8, np.rot90),
+    ],
+)
 def test_exif_orientation(orientation: int, upright: Callable[[np.ndarray], np.ndarray]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -277,7 +288,11 @@ def test_fingerprint(make: Callable[..., Any]) -> None:
     assert base == make(files).fingerprint() == make(files, upscale=True).fingerprint()
     first = next(iter(files))
     changes: list[dict[str, Any]] = [
-        {"size": (8, 4)}, {"channels": 1}, {"fit": "fit"}, {"filter": "box"}, {"background": "black"},
+        {"size": (8, 4)},
+        {"channels": 1},
+        {"fit": "fit"},
+        {"filter": "box"},
+        {"background": "black"},
         {"files": files | {"dataset.json": json.dumps({"labels": [[n, 0] for n in files]}).encode()}, "labels": 1},
         {"files": files | {first: encode(np.full((8, 8, 3), 99, np.uint8))}},
         {"files": files | {"z.png": files[first]}},
@@ -296,10 +311,17 @@ def test_folder_and_zip_agree(tmp_path: Path) -> None:
 
 
 def test_check_names_what_is_odd(make: Callable[..., Any]) -> None:
-    data = make({
-        "a.png": encode(RGB), "b.png": encode(RGB), "c.png": b"text", "d.png": encode(RGB[..., 0]),
-        "e.png": encode(np.zeros((8, 40, 3), np.uint8)), "f.png": encode(np.ones((4, 4, 3), np.uint8)),
-    }, upscale=True)
+    data = make(
+        {
+            "a.png": encode(RGB),
+            "b.png": encode(RGB),
+            "c.png": b"text",
+            "d.png": encode(RGB[..., 0]),
+            "e.png": encode(np.zeros((8, 40, 3), np.uint8)),
+            "f.png": encode(np.ones((4, 4, 3), np.uint8)),
+        },
+        upscale=True,
+    )
     calls: list[tuple[int, int]] = []
     found = {(f.file, f.fatal): f.problem for f in data.check(lambda *c: calls.append(c))}
     assert set(found) == {("b.png", False), ("c.png", True), ("d.png", False), ("e.png", False), ("f.png", False)}
@@ -498,8 +520,14 @@ def test_shapes_are_what_their_labels_say() -> None:
 
 
 def test_shapes_fingerprint() -> None:
-    sets = [Shapes((8, 8), 3, 0), Shapes((8, 8), 3, 4), Shapes((8, 8), 1, 0), Shapes((8, 4), 3, 0),
-            Shapes((8, 8), 3, 0, seed=1), Shapes((8, 8), 3, 0, count=5)]
+    sets = [
+        Shapes((8, 8), 3, 0),
+        Shapes((8, 8), 3, 4),
+        Shapes((8, 8), 1, 0),
+        Shapes((8, 4), 3, 0),
+        Shapes((8, 8), 3, 0, seed=1),
+        Shapes((8, 8), 3, 0, count=5),
+    ]
     assert len({s.fingerprint() for s in sets}) == 6 and Shapes((8, 8), 3, 0).fingerprint() == sets[0].fingerprint()
 
 

@@ -44,8 +44,10 @@ LOSSES: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[Formula, Formula]] =
     ("wasserstein", (("drift", 0.25),)): (lambda r, f: f - r + 0.25 * r * r, lambda r, f: -f),
     ("lsgan", ()): (lambda r, f: (r - 1) ** 2 + f**2, lambda r, f: (f - 1) ** 2),
     ("lsgan", (("targets", "progan"),)): (lambda r, f: r**2 + 0.1 * (f - 1) ** 2, lambda r, f: f**2),
-    ("relativistic_average", ()): (lambda r, f: positive(1 - (r - f.sum() / N)) + positive(1 + (f - r.sum() / N)),
-                                   lambda r, f: positive(1 + (r - f.sum() / N)) + positive(1 - (f - r.sum() / N))),
+    ("relativistic_average", ()): (
+        lambda r, f: positive(1 - (r - f.sum() / N)) + positive(1 + (f - r.sum() / N)),
+        lambda r, f: positive(1 + (r - f.sum() / N)) + positive(1 - (f - r.sum() / N)),
+    ),
     ("relativistic_paired", ()): (lambda r, f: -log_sigmoid(r - f), lambda r, f: -log_sigmoid(f - r)),
 }
 

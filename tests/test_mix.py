@@ -27,8 +27,15 @@ Pair = tuple[tuple[str, str | None], tuple[str, str | None]]
 
 BATCH = 4
 ROOT = ("generator", "discriminator", "loss", "regularizer", "growth", "augment")
-SMALL = {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "train_kimg": 0.01, "fade_kimg": 0.01,
-         "depth": 2}
+SMALL = {
+    "z_dim": 8,
+    "w_dim": 8,
+    "channel_base": 128,
+    "channel_max": 8,
+    "train_kimg": 0.01,
+    "fade_kimg": 0.01,
+    "depth": 2,
+}
 
 
 # --- from choices to a recipe ----------------------------------------------------------------------------------------
@@ -67,8 +74,15 @@ def component(kind: str, mix: Mix) -> Any:
 def source(mix: Mix) -> Source:
     penalty = component("regularizer", mix)
     tree = {kind: component(kind, mix) for kind in ROOT if kind != "regularizer"}
-    return Source({"image": {"size": 8}, **tree, "regularizers": [penalty] if penalty else [],
-                   "training": {"batch": BATCH, "precision": "fp32"}}, name="mix")
+    return Source(
+        {
+            "image": {"size": 8},
+            **tree,
+            "regularizers": [penalty] if penalty else [],
+            "training": {"batch": BATCH, "precision": "fp32"},
+        },
+        name="mix",
+    )
 
 
 def node_of(mix: Mix) -> Node:
@@ -144,10 +158,16 @@ def resting(node: Node, seed: int) -> set[str]:
     assert all(p.isfinite().all() for p in after.values())
     idle = {name for name, p in after.items() if name.startswith("D.") and p.numel() == 1}
     if not node.has("growth"):
-        idle |= {name for path, part in (("generator.synthesis", "G.synthesis.to_rgb"),
-                                         ("discriminator.trunk", "D.trunk.from_rgb"))
-                 if node.has(path) and node[path].cls.grows
-                 for name in after if name.startswith(f"{part}.0.")}  # 8x8 has two levels, and the finer one is in use
+        idle |= {
+            name
+            for path, part in (
+                ("generator.synthesis", "G.synthesis.to_rgb"),
+                ("discriminator.trunk", "D.trunk.from_rgb"),
+            )
+            if node.has(path) and node[path].cls.grows
+            for name in after
+            if name.startswith(f"{part}.0.")
+        }  # 8x8 has two levels, and the finer one is in use
     return {name for name in after.keys() - idle if torch.equal(before[name], after[name])}
 
 
@@ -161,8 +181,13 @@ def pairs_of(mix: Mix) -> set[Pair]:
 def covering(choices: dict[str, list[str | None]], tries: int = 12) -> tuple[list[Mix], dict[Pair, RecipeError]]:
     """Mixes that no rule refuses and that hold every pair of choices; and the pairs that no such mix holds."""
     draw = random.Random(0)
-    wanted = [p for a, b in combinations(sorted(choices), 2) for x in choices[a] for y in choices[b]
-              for p in [((a, x), (b, y))]]
+    wanted = [
+        p
+        for a, b in combinations(sorted(choices), 2)
+        for x in choices[a]
+        for y in choices[b]
+        for p in [((a, x), (b, y))]
+    ]
     draw.shuffle(wanted)
     covered: set[Pair] = set()
     mixes: list[Mix] = []
@@ -222,8 +247,13 @@ def test_pairs_that_no_recipe_holds_are_refused_in_a_sentence_each(covered):
 
 def test_only_a_pairs_own_rule_refuses_it(covered):
     """No pair is lost for a third choice's sake: these are the pairs of kinds that rules speak of."""
-    allowed = [{"growth", "synthesis"}, {"growth", "trunk"}, {"layer", "stem"}, {"loss", "regularizer"},
-               {"synthesis", "trunk"}]
+    allowed = [
+        {"growth", "synthesis"},
+        {"growth", "trunk"},
+        {"layer", "stem"},
+        {"loss", "regularizer"},
+        {"synthesis", "trunk"},
+    ]
     assert [pair for pair in covered[1] if {kind for kind, _ in pair} not in allowed] == []
 
 

@@ -83,8 +83,11 @@ def as_upfirdn2d(case: dict[str, Any], f: Tensor | None) -> dict[str, Any]:
     factors = pair(options.get("up" if api == "upsample2d" else "down", 1 if api == "filter2d" else 2))
     extra = []
     for n, k in zip(widths, factors):
-        extra += {"filter2d": [n // 2, (n - 1) // 2], "upsample2d": [(n + k - 1) // 2, (n - k) // 2],
-                  "downsample2d": [(n - k + 1) // 2, (n - k) // 2]}[api]
+        extra += {
+            "filter2d": [n // 2, (n - 1) // 2],
+            "upsample2d": [(n + k - 1) // 2, (n - k) // 2],
+            "downsample2d": [(n - k + 1) // 2, (n - k) // 2],
+        }[api]
     name = {"filter2d": {}, "upsample2d": {"up": factors}, "downsample2d": {"down": factors}}[api]
     gain = gain * factors[0] * factors[1] if api == "upsample2d" else gain
     return {**name, "padding": tuple(a + b for a, b in zip(padding, extra)), "gain": gain, "flip": flip}

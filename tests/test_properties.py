@@ -68,10 +68,23 @@ def schedule(*overrides: str):
     return recipe.load("progan-1024", overrides)["growth"].bind()(shape), shape
 
 
-@pytest.mark.parametrize(("start", "kimg", "lod", "side"), [
-    (4, 0, 8, 4), (4, 1200, 7, 8), (4, 1950, 6.75, 16), (4, 2400, 6, 16), (4, 9300, 0.5, 1024), (4, 9600, 0, 1024),
-    (4, 12000, 0, 1024), (8, 0, 7, 8), (8, 600, 7, 8), (8, 900, 6.5, 16), (8, 8400, 0, 1024), (8, 25000, 0, 1024),
-])
+@pytest.mark.parametrize(
+    ("start", "kimg", "lod", "side"),
+    [
+        (4, 0, 8, 4),
+        (4, 1200, 7, 8),
+        (4, 1950, 6.75, 16),
+        (4, 2400, 6, 16),
+        (4, 9300, 0.5, 1024),
+        (4, 9600, 0, 1024),
+        (4, 12000, 0, 1024),
+        (8, 0, 7, 8),
+        (8, 600, 7, 8),
+        (8, 900, 6.5, 16),
+        (8, 8400, 0, 1024),
+        (8, 25000, 0, 1024),
+    ],
+)
 def test_growth_is_that_of_the_released_code(start, kimg, lod, side):
     """lod = log2(1024) - log2(start) - floor(kimg / 1200) - max(kimg mod 1200 - 600, 0) / 600, not below 0."""
     growth, shape = schedule(f"growth.start={start}")
@@ -86,7 +99,16 @@ def test_batches_and_rates_by_size():
     batch, lr = node.value("training").batch, node.value("training").lr
     sides = [h for h, _ in shape.sizes]
     assert dict(zip(sides, [growth.batch(Stage(i), batch) for i in range(9)])) == {
-        4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4, 1024: 4}
+        4: 128,
+        8: 128,
+        16: 128,
+        32: 64,
+        64: 32,
+        128: 16,
+        256: 8,
+        512: 4,
+        1024: 4,
+    }
     assert [growth.lr(Stage(i), lr) for i in range(9)] == [0.001] * 8 + [0.0015]
     assert growth.batch(growth.stage(1_900_000), batch) == 128  # the size that fades in counts
 
@@ -114,8 +136,10 @@ def test_the_trainer_forgets_moments_and_keeps_the_average():
 # --- lazy penalties and the moving average ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("every", "lr", "beta2"), [
-    (4, 0.0016, 0.9919920), (8, 0.00177778, 0.9911062), (16, 0.00188235, 0.9905855), (1, 0.002, 0.99)])
+@pytest.mark.parametrize(
+    ("every", "lr", "beta2"),
+    [(4, 0.0016, 0.9919920), (8, 0.00177778, 0.9911062), (16, 0.00188235, 0.9905855), (1, 0.002, 0.99)],
+)
 def test_lazy_adam(every, lr, beta2):
     """c = k / (k + 1): lr c, beta^c (arXiv:1912.04958, appendix B); a penalty at each iteration changes nothing."""
     penalties = f"regularizers=[{{use: r1, every: {every}}}, {{use: path_length, every: {every}}}]"
@@ -276,9 +300,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch):
     table, results = torch.randn(100, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64), []
     real = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
     for part in ("null", "2", "1"):
-        made = trainer("stylegan2-tiny", "generator.synthesis.block.layer.noise=null", "generator.mixing=0",
-                       "discriminator.head.statistic=null", "regularizers=[{use: r1, every: 2}]",
-                       f"training.batch_gpu={part}", "training.eps=1e-3")
+        made = trainer(
+            "stylegan2-tiny",
+            "generator.synthesis.block.layer.noise=null",
+            "generator.mixing=0",
+            "discriminator.head.statistic=null",
+            "regularizers=[{use: r1, every: 2}]",
+            f"training.batch_gpu={part}",
+            "training.eps=1e-3",
+        )
         made.G_ema.double()
         for net in (made.G, made.D):
             net.double().set_dtype(torch.float64)
@@ -292,12 +322,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch):
             torch.testing.assert_close(a, b, atol=1e-7, rtol=0)
 
 
-@pytest.mark.parametrize(("size", "sizes"), [
-    (16, [(4, 4), (8, 8), (16, 16)]),
-    (96, [(6, 6), (12, 12), (24, 24), (48, 48), (96, 96)]),
-    ((48, 32), [(6, 4), (12, 8), (24, 16), (48, 32)]),
-    ((40, 56), [(5, 7), (10, 14), (20, 28), (40, 56)]),
-])
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        (16, [(4, 4), (8, 8), (16, 16)]),
+        (96, [(6, 6), (12, 12), (24, 24), (48, 48), (96, 96)]),
+        ((48, 32), [(6, 4), (12, 8), (24, 16), (48, 32)]),
+        ((40, 56), [(5, 7), (10, 14), (20, 28), (40, 56)]),
+    ],
+)
 def test_sizes_are_a_base_times_a_power_of_two(size, sizes):
     assert Images(size=size).shape() == Shape(tuple(sizes), 3)
 

@@ -15,8 +15,11 @@ from ganzoo import checkpoint, run
 from ganzoo.errors import CheckpointError
 
 GROWING = ["growth.train_kimg=0.02", "growth.fade_kimg=0.02"]  # 4x4 -> 8x8 -> 16x16 within 0.08 kimg
-CASES = {"stylegan2": ("stylegan2-tiny", []), "stylegan2-bf16-parts": ("stylegan2-tiny", ["training.precision=bf16", "training.batch_gpu=2"]),
-         "progan-across-growth": ("progan-tiny", GROWING)}
+CASES = {
+    "stylegan2": ("stylegan2-tiny", []),
+    "stylegan2-bf16-parts": ("stylegan2-tiny", ["training.precision=bf16", "training.batch_gpu=2"]),
+    "progan-across-growth": ("progan-tiny", GROWING),
+}
 
 
 def train(name: str, folder: Path, *overrides: str, resume: str | None = None) -> Path:
@@ -71,7 +74,9 @@ except Interrupted as stop:
 
 def start(out: Path, resume: str | None = None) -> subprocess.Popen[bytes]:
     code = SCRIPT.format(tests=str(Path(__file__).parent), out=str(out), overrides=GROWING, resume=resume)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 def wait_for_ticks(out: Path, count: int) -> None:

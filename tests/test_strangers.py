@@ -38,8 +38,18 @@ def there(tmp_path_factory) -> Path:
     lines = [f"site.addsitedir({path!r})" for path in site.getsitepackages()]
     (packages / "_borrowed.pth").write_text(f"import site; {'; '.join(lines)}\n")
     python = folder / "venv" / "bin" / "python"
-    done = run(python, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index",
-               "--disable-pip-version-check", *STRANGERS, cwd=folder)
+    done = run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--disable-pip-version-check",
+        *STRANGERS,
+        cwd=folder,
+    )
     assert done.returncode == 0, done.stderr
     return python
 
@@ -126,8 +136,9 @@ def test_without_the_plugin_its_checkpoint_names_it(snapshot, tmp_path):
 
 
 def test_a_qualified_name_means_the_clashing_one_for_good(there, tmp_path):
-    (tmp_path / "mine.yaml").write_text("extends: fancy-tiny\n"
-                                        "generator: {synthesis: {block: {layer: {norm: 'clash:pixel_norm'}}}}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "extends: fancy-tiny\ngenerator: {synthesis: {block: {layer: {norm: 'clash:pixel_norm'}}}}\n"
+    )
     done = gz(there, "train", "mine.yaml", "--outdir", tmp_path, "--device", "cpu", cwd=tmp_path)
     (found,) = Path(done.stdout.strip()).glob("snapshot-*.safetensors")
     code = f"""
@@ -155,11 +166,14 @@ assert norm('halved').cls.__module__ == norm('clash:halved').cls.__module__ == '
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("wanted", "sentence"), [
-    ("broken:something", BROKEN),
-    ("newer:something", NEWER),
-    ("nobody:something", "'nobody:something' needs the plugin 'nobody', which is not installed."),
-])
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("broken:something", BROKEN),
+        ("newer:something", NEWER),
+        ("nobody:something", "'nobody:something' needs the plugin 'nobody', which is not installed."),
+    ],
+)
 def test_asking_for_what_a_plugin_cannot_give_is_exit_code_3(there, tmp_path, wanted, sentence):
     done = gz(there, "recipe", "validate", "fancy-tiny", "--set", f"loss={wanted}", cwd=tmp_path, code=3)
     assert sentence in done.stderr

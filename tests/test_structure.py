@@ -58,23 +58,32 @@ def test_no_file_is_long():
 
 
 def test_no_function_is_long():
-    functions = [(f, item) for f in SOURCES for item in ast.walk(tree(f))
-                 if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        (f, item)
+        for f in SOURCES
+        for item in ast.walk(tree(f))
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     lengths = {f"{relative(f)}:{item.name}": (item.end_lineno or 0) - item.lineno + 1 for f, item in functions}
     assert {name: n for name, n in lengths.items() if n > FUNCTION} == {}
 
 
 def test_what_is_public_has_a_docstring():
     bare = [relative(f) for f in SOURCES if not ast.get_docstring(tree(f))]
-    bare += [f"{relative(f)}:{name}" for f in SOURCES for name, item in public(tree(f).body)
-             if not ast.get_docstring(item)]
+    bare += [
+        f"{relative(f)}:{name}" for f in SOURCES for name, item in public(tree(f).body) if not ast.get_docstring(item)
+    ]
     assert bare == []
 
 
 def test_no_asserts_on_what_users_give():
     """An assert is for what cannot be; where one carries a message, somebody was meant to read it."""
-    spoken = [f"{relative(f)}:{item.lineno}" for f in SOURCES for item in ast.walk(tree(f))
-              if isinstance(item, ast.Assert) and item.msg is not None]
+    spoken = [
+        f"{relative(f)}:{item.lineno}"
+        for f in SOURCES
+        for item in ast.walk(tree(f))
+        if isinstance(item, ast.Assert) and item.msg is not None
+    ]
     assert spoken == []
 
 
@@ -92,8 +101,10 @@ def test_every_plugin_is_held_by_the_borders():
         assert contracts.count(f'"{plugin.module}"') >= 5, plugin.module
 
 
-@pytest.mark.parametrize("module", ["ganzoo", "ganzoo_cli", "ganzoo_cli.app", "ganzoo.registry", "ganzoo.recipe",
-                                    *(p.module for p in SHIPPED)])
+@pytest.mark.parametrize(
+    "module",
+    ["ganzoo", "ganzoo_cli", "ganzoo_cli.app", "ganzoo.registry", "ganzoo.recipe", *(p.module for p in SHIPPED)],
+)
 def test_importing_needs_no_torch(module):
     code = f"import sys, {module}; print({{'torch', 'numpy', 'matplotlib', 'PIL'}} & set(sys.modules) or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -104,8 +115,13 @@ def test_core_names_no_plugin():
     """Neither a plugin nor its module occurs as a string in the core: what it knows, it learns from entry points."""
     names = {p.name for p in SHIPPED} | {p.module for p in SHIPPED}
     common = {"data", "metrics"}  # also words of every recipe
-    found = [f"{relative(f)}:{item.lineno}: {item.value!r}" for f in SOURCES if f.is_relative_to(ROOT / "core")
-             for item in ast.walk(tree(f)) if isinstance(item, ast.Constant) and item.value in names - common]
+    found = [
+        f"{relative(f)}:{item.lineno}: {item.value!r}"
+        for f in SOURCES
+        if f.is_relative_to(ROOT / "core")
+        for item in ast.walk(tree(f))
+        if isinstance(item, ast.Constant) and item.value in names - common
+    ]
     assert found == []
 
 
@@ -144,8 +160,9 @@ def test_every_plugin_conforms(name):
 
 def test_conformance_says_what_is_wrong(tmp_path):
     class Mute(Layer, name="mute"):
-        def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *,
-                     slope: float = 0.2) -> None:
+        def __init__(
+            self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *, slope: float = 0.2
+        ) -> None:
             super().__init__()
             self.conv = torch.nn.Conv2d(in_channels, out_channels, 3)
             self.spare = torch.nn.Parameter(torch.zeros(()))
@@ -158,21 +175,34 @@ def test_conformance_says_what_is_wrong(tmp_path):
             super().__init__()
 
     said = "\n".join(faults_of(Mute, registry(), tmp_path))
-    for fault in ("has no docstring", "does not say what 'styled' is", "option 'slope' is not described",
-                  "gives (4, 8, 2, 2), not (4, 8, 8, 8) (size 8x8)", "no finite gradient reaches spare"):
+    for fault in (
+        "has no docstring",
+        "does not say what 'styled' is",
+        "option 'slope' is not described",
+        "gives (4, 8, 2, 2), not (4, 8, 8, 8) (size 8x8)",
+        "no finite gradient reaches spare",
+    ):
         assert fault in said
     assert "option 'eps' has no type" in list(faults_of(Untyped, registry(), tmp_path))
 
 
 def test_every_option_is_described():
-    missing = [f"{registry().owner(cls)}: {cls.kind} '{cls.name}': {name}" for cls in registry()
-               for name in options(cls).model_fields if name not in described(cls)]
+    missing = [
+        f"{registry().owner(cls)}: {cls.kind} '{cls.name}': {name}"
+        for cls in registry()
+        for name in options(cls).model_fields
+        if name not in described(cls)
+    ]
     assert missing == []
 
 
 def test_no_option_is_described_that_does_not_exist():
-    extra = [f"{registry().owner(cls)}: {cls.kind} '{cls.name}': {name}" for cls in registry()
-             for name in described(cls) if name not in options(cls).model_fields]
+    extra = [
+        f"{registry().owner(cls)}: {cls.kind} '{cls.name}': {name}"
+        for cls in registry()
+        for name in described(cls)
+        if name not in options(cls).model_fields
+    ]
     assert extra == []
 
 

@@ -128,8 +128,11 @@ def pair(dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
     options = meta["loss"]
     r1 = {"use": "r1", "gamma": options["r1_gamma"], "every": recorded.meta["gains"]["Dreg"]}
     path_length = {
-        "use": "path_length", "weight": options["pl_weight"], "decay": options["pl_decay"],
-        "shrink": options["pl_batch_shrink"], "every": recorded.meta["gains"]["Greg"],
+        "use": "path_length",
+        "weight": options["pl_weight"],
+        "decay": options["pl_decay"],
+        "shrink": options["pl_batch_shrink"],
+        "every": recorded.meta["gains"]["Greg"],
     }
     trees = foreign.ada_generator_recipe(meta["G"]), foreign.ada_discriminator_recipe(meta["D"])
     gan = experiment(meta["G"]["img_resolution"], *trees, dtype, regularizers=[r1, path_length])

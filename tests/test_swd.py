@@ -35,8 +35,9 @@ def pyramids(golden) -> dict[str, list[torch.Tensor]]:
     return {name: laplacian_pyramid(torch.from_numpy(golden[f"images_{name}"]).float()) for name in "ab"}
 
 
-def images(n: int, channels: int = 3, size: tuple[int, int] = (32, 32), seed: int = 0,
-           spread: float = 40) -> torch.Tensor:
+def images(
+    n: int, channels: int = 3, size: tuple[int, int] = (32, 32), seed: int = 0, spread: float = 40
+) -> torch.Tensor:
     """Smooth random uint8 images; spread is the contrast of their large parts."""
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.randn(n, channels, 5, 5, generator=draw) * spread + 128
@@ -226,8 +227,9 @@ def second_opinion(real: torch.Tensor, fake: torch.Tensor, seed: int, per_image:
 
 
 class TestMetric:
-    @pytest.mark.parametrize(("channels", "size"),
-                             [(3, (32, 32)), (1, (16, 40)), (4, (35, 70)), (5, (66, 33)), (2, (9, 7))])
+    @pytest.mark.parametrize(
+        ("channels", "size"), [(3, (32, 32)), (1, (16, 40)), (4, (35, 70)), (5, (66, 33)), (2, (9, 7))]
+    )
     def test_second_opinion(self, channels, size):
         real, fake = images(6, channels, size, 1), images(6, channels, size, 2, 25)
         got = run([real], [fake], seed=5)

@@ -115,7 +115,7 @@ def validate(file: Reference, set_: Sets = []) -> None:  # noqa: B006
 def resolve(recipe: Reference, set_: Sets = []) -> None:  # noqa: B006
     """Print the filled recipe, with every default written out, as YAML."""
     from ganzoo.recipe import load
-    from ganzoo.rundir import to_yaml
+    from ganzoo.source import to_yaml
 
     known()
     print(to_yaml(load(recipe, set_).dump()), end="")

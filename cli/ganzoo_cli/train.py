@@ -10,7 +10,8 @@ from ganzoo_cli.console import Device, Sets, known, note, say, table
 
 if TYPE_CHECKING:
     from ganzoo.dryrun import Estimate
-    from ganzoo.recipe import Node, Source
+    from ganzoo.recipe import Node
+    from ganzoo.source import Source
 
 Option = typer.Option
 Recipe = Annotated[

@@ -31,14 +31,20 @@ class Images(Options):
         """All sizes from base to size. Raises RecipeError where the base does not lead to the size."""
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         sizes = [(height, width)]
-        while sizes[0] != self.base and not any(side % 2 for side in sizes[0]) and (self.base or min(sizes[0]) // 2 >= 4):
+        while (
+            sizes[0] != self.base and not any(side % 2 for side in sizes[0]) and (self.base or min(sizes[0]) // 2 >= 4)
+        ):
             sizes.insert(0, (sizes[0][0] // 2, sizes[0][1] // 2))
         if self.base and sizes[0] != self.base:
-            raise RecipeError(f"image.base: {list(self.base)} times a power of two is not the size {[height, width]}: "
-                              f"halving it gives {', '.join(str(list(s)) for s in reversed(sizes))}.")
+            raise RecipeError(
+                f"image.base: {list(self.base)} times a power of two is not the size {[height, width]}: "
+                f"halving it gives {', '.join(str(list(s)) for s in reversed(sizes))}."
+            )
         if len(sizes) < 2 or max(sizes[0]) > 64:
-            raise RecipeError(f"image.size: {[height, width]} can be halved only down to {list(sizes[0])}: choose sides that are a "
-                              f"number from 4 to 7 (or a small odd one) times a power of two, such as 32, 48, 96 or 128.")
+            raise RecipeError(
+                f"image.size: {[height, width]} can be halved only down to {list(sizes[0])}: choose sides that are a "
+                f"number from 4 to 7 (or a small odd one) times a power of two, such as 32, 48, 96 or 128."
+            )
         return Shape(tuple(sizes), self.channels)
 
 
@@ -103,12 +109,23 @@ class Experiment(Component, kind="experiment", name="gan"):
         training: how to train
     """
 
-    def __init__(self, *, title: str = "", paper: str = "", image: Images, labels: Annotated[int, Ge(0)] = 0,
-                 generator: Make[Generator] = ComposedGenerator, discriminator: Make[Discriminator] = ComposedDiscriminator, loss: Make[Loss],
-                 regularizers: list[Make[Regularizer]] = [], growth: Make[Growth] | None = None,  # noqa: B006 (never changed)
-                 augment: Make[Augment] | None = None, dataset: Make[Dataset] | None = None,
-                 metrics: list[Make[Metric]] = [],  # noqa: B006
-                 training: Training = Training()) -> None:  # noqa: B008 (frozen)
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        paper: str = "",
+        image: Images,
+        labels: Annotated[int, Ge(0)] = 0,
+        generator: Make[Generator] = ComposedGenerator,
+        discriminator: Make[Discriminator] = ComposedDiscriminator,
+        loss: Make[Loss],
+        regularizers: list[Make[Regularizer]] = [],
+        growth: Make[Growth] | None = None,  # noqa: B006 (never changed)
+        augment: Make[Augment] | None = None,
+        dataset: Make[Dataset] | None = None,
+        metrics: list[Make[Metric]] = [],  # noqa: B006
+        training: Training = Training(),
+    ) -> None:  # noqa: B008 (frozen)
         self.title, self.labels, self.training = title, labels, training
         self.shape = image.shape()
         self.G = generator(self.shape, labels)

@@ -32,7 +32,9 @@ class Header:
     images: int
     iteration: int = 0
     data: dict[str, Any] = field(default_factory=dict)  # title, path and fingerprint of the training images
-    versions: dict[str, str] = field(default_factory=dict)  # of ganzoo and of every plugin the recipe uses: "distribution version"
+    versions: dict[str, str] = field(
+        default_factory=dict
+    )  # of ganzoo and of every plugin the recipe uses: "distribution version"
     digest: str = ""  # sha256 over the tensors
     format: int = FORMAT
 
@@ -69,8 +71,10 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
         sync(path.parent)
     except (OSError, SafetensorError) as err:
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {' '.join(str(err).split())}. Free some space or choose another --outdir; "
-                              f"earlier files are whole.") from None
+        raise CheckpointError(
+            f"{path} cannot be written: {' '.join(str(err).split())}. Free some space or choose another --outdir; "
+            f"earlier files are whole."
+        ) from None
 
 
 def sync(path: Path) -> None:
@@ -100,13 +104,17 @@ def _open(path: Path, *, tensors: bool) -> tuple[Header, Tensors]:
             metadata = file.metadata() or {}
             found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no iterator)
     except (SafetensorError, OSError, ValueError) as err:
-        raise CheckpointError(f"{path} is no whole safetensors file{_guess(path)} ({' '.join(str(err).split())[:120]}).") from None
+        raise CheckpointError(
+            f"{path} is no whole safetensors file{_guess(path)} ({' '.join(str(err).split())[:120]})."
+        ) from None
     if "ganzoo" not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not one of ganzoo: it holds no recipe.")
     try:
         fields = json.loads(metadata["ganzoo"])
         if fields["format"] > FORMAT:
-            raise CheckpointError(f"{path} was written by a newer ganzoo (format {fields['format']}, this one reads {FORMAT}): upgrade ganzoo.")
+            raise CheckpointError(
+                f"{path} was written by a newer ganzoo (format {fields['format']}, this one reads {FORMAT}): upgrade ganzoo."
+            )
         return Header(**fields), found
     except (ValueError, TypeError, KeyError) as err:
         raise CheckpointError(f"{path}: its metadata is damaged ({err}).") from None
@@ -116,7 +124,9 @@ def _guess(path: Path) -> str:
     with path.open("rb") as file:
         start, size = file.read(9), path.stat().st_size
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:2] == b"PK":
-        return ": it looks like a pickle or a torch .pt file, which ganzoo does not load, since loading one can run code"
+        return (
+            ": it looks like a pickle or a torch .pt file, which ganzoo does not load, since loading one can run code"
+        )
     if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
         return f": it is cut off or damaged at {size:,} bytes"
     return ""
@@ -136,9 +146,14 @@ def fitting(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Pa
     """The tensors under a prefix, compared with what a module, which may be on the meta device, takes. Raises like `fill`."""
     wanted = net.state_dict()
     given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-    faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [f"has an unknown {prefix}.{n}" for n in given.keys() - wanted.keys()]
-    faults += [f"has {prefix}.{n} of shape {list(given[n].shape)} instead of {list(t.shape)}" for n, t in wanted.items()
-               if n in given and given[n].shape != t.shape]
+    faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [
+        f"has an unknown {prefix}.{n}" for n in given.keys() - wanted.keys()
+    ]
+    faults += [
+        f"has {prefix}.{n} of shape {list(given[n].shape)} instead of {list(t.shape)}"
+        for n, t in wanted.items()
+        if n in given and given[n].shape != t.shape
+    ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise CheckpointError(f"{path} does not fit its recipe: it {', '.join(sorted(faults)[:3])}{more}.")
@@ -158,7 +173,11 @@ def require_plugins(head: Header, path: Path) -> None:
     from ganzoo.registry import registry
 
     known = registry()
-    missing = {name: version for name, version in head.versions.items() if name not in ("ganzoo", "core") and name not in known.versions}
+    missing = {
+        name: version
+        for name, version in head.versions.items()
+        if name not in ("ganzoo", "core") and name not in known.versions
+    }
     if missing:
         wanted = ", ".join(f"'{name}' ({version})" for name, version in sorted(missing.items()))
         packages = " ".join(version.split()[0] for version in missing.values())

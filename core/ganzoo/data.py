@@ -1,8 +1,8 @@
 """From a dataset to batches. What is drawn depends on seed and images seen alone, so resuming needs no state.
 
-    order   images [position, position + count) of training -> indices of the dataset
-    mirrored the same images -> which of them are flipped
-    Loader  reads them in threads, one batch ahead
+order   images [position, position + count) of training -> indices of the dataset
+mirrored the same images -> which of them are flipped
+Loader  reads them in threads, one batch ahead
 """
 
 import time
@@ -123,9 +123,13 @@ def section(source: str, registry: Registry) -> dict[str, str]:
     return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
 
 
-def open_set(source: str, size: Size, channels: int, labels: int, registry: Registry, options: Mapping[str, Any] | None = None) -> Dataset:
+def open_set(
+    source: str, size: Size, channels: int, labels: int, registry: Registry, options: Mapping[str, Any] | None = None
+) -> Dataset:
     """Open what `--data SOURCE` means, with options of its section where they are given. Raises UsageError or DataError."""
-    dataset: Dataset = component_from("dataset", {**(options or {}), **section(source, registry)}, registry).bind()(size, channels, labels)
+    dataset: Dataset = component_from("dataset", {**(options or {}), **section(source, registry)}, registry).bind()(
+        size, channels, labels
+    )
     return dataset
 
 

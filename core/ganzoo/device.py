@@ -23,8 +23,14 @@ def choose(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
-        there = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.backends.mps.is_available() else [])]
-        raise UsageError(f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: auto, {', '.join(there)}.") from None
+        there = [
+            "cpu",
+            *(["cuda"] if torch.cuda.is_available() else []),
+            *(["mps"] if torch.backends.mps.is_available() else []),
+        ]
+        raise UsageError(
+            f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: auto, {', '.join(there)}."
+        ) from None
     return device
 
 

@@ -1,15 +1,15 @@
 """The errors a user can meet. Each prints as one sentence; none prints a traceback.
 
-    ZooError                      exit 1
-    ├── UsageError                exit 2   a flag or an argument
-    │   └── RecipeError           exit 2   a recipe: wrong option, wrong value, a mix that cannot work
-    │       └── UnknownComponent  exit 2   no component of that name
-    ├── PluginError               exit 3   a plugin is missing or broken
-    │   └── DuplicateComponent    exit 3   two plugins claim one name
-    ├── DataError                 exit 1   images: missing, unreadable, of the wrong shape
-    ├── CheckpointError           exit 1   a weights or state file: damaged, foreign
-    ├── Diverged                  exit 4   training produced NaN or infinity
-    └── Interrupted               exit 130 stopped by a signal, after the state was written
+ZooError                      exit 1
+├── UsageError                exit 2   a flag or an argument
+│   └── RecipeError           exit 2   a recipe: wrong option, wrong value, a mix that cannot work
+│       └── UnknownComponent  exit 2   no component of that name
+├── PluginError               exit 3   a plugin is missing or broken
+│   └── DuplicateComponent    exit 3   two plugins claim one name
+├── DataError                 exit 1   images: missing, unreadable, of the wrong shape
+├── CheckpointError           exit 1   a weights or state file: damaged, foreign
+├── Diverged                  exit 4   training produced NaN or infinity
+└── Interrupted               exit 130 stopped by a signal, after the state was written
 """
 
 from collections.abc import Iterable

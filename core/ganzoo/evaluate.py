@@ -42,7 +42,9 @@ def limit(metrics: Sequence[Metric], available: int) -> None:
         metric.num = min(metric.num, available)
 
 
-def measure(metrics: Sequence[Metric], fake: Iterable[Tensor], real: Iterable[Tensor], progress: Progress | None = None) -> dict[str, dict[str, float]]:
+def measure(
+    metrics: Sequence[Metric], fake: Iterable[Tensor], real: Iterable[Tensor], progress: Progress | None = None
+) -> dict[str, dict[str, float]]:
     """{metric: {value name: value}} from uint8 images; each metric takes the first `num` of either set."""
     sets: list[tuple[Which, Iterable[Tensor]]] = [("real", real), ("fake", fake)]
     total = max((m.num for m in metrics), default=0)
@@ -63,5 +65,14 @@ def measure(metrics: Sequence[Metric], fake: Iterable[Tensor], real: Iterable[Te
 def provenance(metric: Metric, values: dict[str, float], **about: Any) -> dict[str, Any]:
     """A metric's result with all that is needed to know what was measured, for metric-<name>.jsonl."""
     options = {k: v for k, v in vars(metric).items() if isinstance(v, int | float | str) and not k.startswith("_")}
-    return {"metric": metric.name, "results": values, "num_real": metric.num, "num_fake": metric.num, "options": options,
-            "size": list(metric.shape.size), "channels": metric.shape.channels, "ganzoo": ganzoo.__version__, **about}
+    return {
+        "metric": metric.name,
+        "results": values,
+        "num_real": metric.num,
+        "num_fake": metric.num,
+        "options": options,
+        "size": list(metric.shape.size),
+        "channels": metric.shape.channels,
+        "ganzoo": ganzoo.__version__,
+        **about,
+    }

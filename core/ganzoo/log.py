@@ -46,8 +46,15 @@ class Log:
     def __init__(self, file: Path | None, total: int, done: int = 0, unit: str = "img") -> None:
         self.file, self.started = file, time.monotonic()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
-                            TimeRemainingColumn(), console=self.console, disable=not sys.stderr.isatty())
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not sys.stderr.isatty(),
+        )
         self.task = self.bar.add_task("", total=total, completed=done)
 
     def __enter__(self) -> "Log":

@@ -1,7 +1,7 @@
 """A trained model from a checkpoint: the way in for Python users.
 
-    model = ganzoo.load("snapshot.safetensors")
-    pictures = model.sample(seeds=[1, 2], psi=0.7)
+model = ganzoo.load("snapshot.safetensors")
+pictures = model.sample(seeds=[1, 2], psi=0.7)
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,10 @@ from ganzoo.data import to_uint8
 from ganzoo.device import choose
 from ganzoo.errors import RecipeError, UsageError
 from ganzoo.images import picture
-from ganzoo.interfaces import Generator, NoiseMode
-from ganzoo.recipe import Node, Source, parse
+from ganzoo.interfaces import Generator, NoiseMode, Stage
+from ganzoo.recipe import Node, parse
 from ganzoo.registry import registry
+from ganzoo.source import Source
 from ganzoo.types import Image, Label, Latent
 
 
@@ -36,12 +37,21 @@ def latents(seeds: Sequence[int], z_dim: int) -> Latent:
 class Model:
     """A generator (the moving average) and what its checkpoint says of it."""
 
-    def __init__(self, G: Generator, header: Header, path: Path, device: torch.device) -> None:
-        self.G, self.header, self.path, self.device = G, header, path, device
+    def __init__(self, G: Generator, header: Header, path: Path, device: torch.device, stage: Stage) -> None:
+        self.G, self.header, self.path, self.device, self.stage = G, header, path, device, stage
 
-    def images(self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: Sequence[float] | int | None = None,
-               noise: NoiseMode = "const") -> Image:
+    def images(
+        self,
+        seeds: Sequence[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        label: Sequence[float] | int | None = None,
+        noise: NoiseMode = "const",
+    ) -> Image:
         """Images in about [-1, 1], [N, C, H, W]. A seed gives the same image in whatever company: each is computed alone.
+
+        A generator that was still growing gives images of the size it had reached.
 
         Args:
             seeds: one for each image
@@ -57,11 +67,18 @@ class Model:
     def _one(self, seed: int, psi: float, cutoff: int | None, label: Label, noise: NoiseMode) -> Image:
         z = latents([seed], self.G.z_dim).to(self.device)
         with self.G.noise(noise, seeds=[seed]):
-            ws = self.G.truncate(self.G.styles(z, label), psi, cutoff)
-            return self.G.synthesize(ws)[-1].cpu()
+            ws = self.G.truncate(self.G.styles(z, label, self.stage), psi, cutoff)
+            return self.G.synthesize(ws, self.stage)[-1].cpu()
 
-    def sample(self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: Sequence[float] | int | None = None,
-               noise: NoiseMode = "const") -> list[PIL.Image]:
+    def sample(
+        self,
+        seeds: Sequence[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        label: Sequence[float] | int | None = None,
+        noise: NoiseMode = "const",
+    ) -> list[PIL.Image]:
         """Like `images`, as PIL pictures."""
         pixels = to_uint8(self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)).numpy()
         return [picture(p) for p in pixels]
@@ -72,7 +89,11 @@ class Model:
         if label is None or not k:
             if (label is None) == (k == 0):
                 return None
-            raise UsageError(f"{self.path} was trained on {k} classes: name one, from 0 to {k - 1}." if k else f"{self.path} was trained without classes.")
+            raise UsageError(
+                f"{self.path} was trained on {k} classes: name one, from 0 to {k - 1}."
+                if k
+                else f"{self.path} was trained without classes."
+            )
         if isinstance(label, int):
             if not 0 <= label < k:
                 raise UsageError(f"class {label}: choose from 0 to {k - 1}.")
@@ -86,7 +107,9 @@ def tree(path: Path, head: Header) -> Node:
     try:
         return parse(Source(head.recipe, name=str(path)), registry())
     except RecipeError as err:
-        raise RecipeError(f"{err} The checkpoint was written with {', '.join(f'{k} {v}' for k, v in head.versions.items())}.") from None
+        raise RecipeError(
+            f"{err} The checkpoint was written with {', '.join(f'{k} {v}' for k, v in head.versions.items())}."
+        ) from None
 
 
 def experiment(node: Node) -> Experiment:
@@ -101,14 +124,17 @@ def load(path: str | Path, device: str = "auto") -> Model:
     head, tensors = checkpoint.read(path)
     where = choose(device)
     with torch.device("meta"):
-        G = experiment(tree(path, head)).G
-    G = G.to_empty(device="cpu")
+        made = experiment(tree(path, head))
+    G = made.G.to_empty(device="cpu")
     checkpoint.fill(G, tensors, "G_ema", path)
-    return Model(G.to(where).eval().requires_grad_(False), head, path, where)
+    stage = made.growth.stage(head.images) if made.growth else Stage(len(made.shape.sizes) - 1)
+    return Model(G.to(where).eval().requires_grad_(False), head, path, where, stage)
 
 
 @torch.inference_mode()
-def fakes(G: Generator, num: int, batch: int, seed: int, device: torch.device, labels: NDArray[np.float32] | None = None) -> Iterator[torch.Tensor]:
+def fakes(
+    G: Generator, num: int, batch: int, seed: int, device: torch.device, labels: NDArray[np.float32] | None = None
+) -> Iterator[torch.Tensor]:
     """uint8 images [N, C, H, W] for metrics, one latent a seed counted from `seed`; noise is random but of the image's seed."""
     for start in range(0, num, batch):
         seeds = range(start, min(start + batch, num))

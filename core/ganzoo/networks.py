@@ -28,9 +28,21 @@ class ComposedGenerator(Generator, name="composed"):
         w_mean_beta: decay of the moving average of style codes, per batch
     """
 
-    def __init__(self, shape: Shape, labels: int, /, *, mapping: Make[Mapping], synthesis: Make[Synthesis], z_dim: Count = 512, w_dim: Count = 512,
-                 channel_base: Count = 16384, channel_max: Count = 512, mixing: Annotated[float, Interval(ge=0, le=1)] = 0.0,
-                 w_mean_beta: Annotated[float, Interval(ge=0, le=1)] = 0.995) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        labels: int,
+        /,
+        *,
+        mapping: Make[Mapping],
+        synthesis: Make[Synthesis],
+        z_dim: Count = 512,
+        w_dim: Count = 512,
+        channel_base: Count = 16384,
+        channel_max: Count = 512,
+        mixing: Annotated[float, Interval(ge=0, le=1)] = 0.0,
+        w_mean_beta: Annotated[float, Interval(ge=0, le=1)] = 0.995,
+    ) -> None:
         super().__init__()
         self.shape, self.labels, self.z_dim, self.mixing, self.w_mean_beta = shape, labels, z_dim, mixing, w_mean_beta
         self.mapping = mapping(z_dim, w_dim, labels)
@@ -80,8 +92,17 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         channel_max: most channels of any level
     """
 
-    def __init__(self, shape: Shape, labels: int, /, *, trunk: Make[Trunk], head: Make[Head], channel_base: Count = 16384,
-                 channel_max: Count = 512) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        labels: int,
+        /,
+        *,
+        trunk: Make[Trunk],
+        head: Make[Head],
+        channel_base: Count = 16384,
+        channel_max: Count = 512,
+    ) -> None:
         super().__init__()
         self.shape, self.labels = shape, labels
         plan = shape.plan(channel_base, channel_max)

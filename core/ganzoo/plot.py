@@ -13,8 +13,11 @@ def draw(folder: Path) -> None:
     if not stats:
         return
     metrics = {p.stem.removeprefix("metric-"): read_json_lines(p) for p in sorted(folder.glob("metric-*.jsonl"))}
-    panels = [(title, names) for title, prefix in (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))
-              if (names := [n for n in stats[-1]["means"] if n.startswith(prefix)])]
+    panels = [
+        (title, names)
+        for title, prefix in (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))
+        if (names := [n for n in stats[-1]["means"] if n.startswith(prefix)])
+    ]
     figure = Figure(figsize=(6 * (len(panels) + len(metrics)), 4), layout="constrained")
     axes = figure.subplots(1, len(panels) + len(metrics), squeeze=False)[0]
     for axis, (title, names) in zip(axes, panels):
@@ -22,7 +25,7 @@ def draw(folder: Path) -> None:
             points = [(row["kimg"], row["means"][name]) for row in stats if name in row["means"]]
             axis.plot(*zip(*points), label=name)
         axis.set_title(title)
-    for axis, (name, rows) in zip(axes[len(panels):], metrics.items()):
+    for axis, (name, rows) in zip(axes[len(panels) :], metrics.items()):
         for key in rows[-1]["results"] if rows else []:
             points = [(row["kimg"], row["results"][key]) for row in rows if key in row["results"]]
             axis.plot(*zip(*points), label=key, marker=".", linewidth=2 if key == name else 1)

@@ -88,8 +88,10 @@ def components(plugin: Plugin) -> list[type]:
         wanted = getattr(module, "GANZOO_API", API)
         if wanted != API:
             cure = "upgrade ganzoo" if wanted > API else "upgrade the plugin"
-            raise PluginError(f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin API {wanted}, "
-                              f"this ganzoo has API {API}: {cure}.")
+            raise PluginError(
+                f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin API {wanted}, "
+                f"this ganzoo has API {API}: {cure}."
+            )
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
         manager.register(module, name=plugin.name)
@@ -98,9 +100,13 @@ def components(plugin: Plugin) -> list[type]:
         raise
     except (Exception, SystemExit) as err:
         sys.modules.pop(plugin.module, None)
-        raise PluginError(f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) is broken: "
-                          f"{' '.join(f'{type(err).__name__}: {err}'.split()).rstrip('.')}. "
-                          f"Repair it, or remove it with 'pip uninstall {plugin.distribution}'.") from err
+        raise PluginError(
+            f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) is broken: "
+            f"{' '.join(f'{type(err).__name__}: {err}'.split()).rstrip('.')}. "
+            f"Repair it, or remove it with 'pip uninstall {plugin.distribution}'."
+        ) from err
     if not answers:
-        raise PluginError(f"plugin '{plugin.name}' ({plugin.module}) has no hook ganzoo_components marked with @hookimpl.")
+        raise PluginError(
+            f"plugin '{plugin.name}' ({plugin.module}) has no hook ganzoo_components marked with @hookimpl."
+        )
     return [cls for answer in answers for cls in answer]

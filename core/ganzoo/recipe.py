@@ -1,57 +1,26 @@
 """YAML -> tree -> checked Nodes -> bound factories. A name never changes on the way, and nothing in a recipe is executed.
 
-    read()     YAML text, its parents (`extends:`) and the overrides, as one plain tree that remembers file and line
-    parse()    the tree as Nodes: classes found by name, options checked against their signatures, defaults filled in
-    Node.bind  functools.partial from the leaves up; Node.dump is the filled recipe
+read()     YAML text, its parents (`extends:`) and the overrides, as one plain tree that remembers file and line
+parse()    the tree as Nodes: classes found by name, options checked against their signatures, defaults filled in
+Node.bind  functools.partial from the leaves up; Node.dump is the filled recipe
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ganzoo import plugin as plugins
 from ganzoo.component import Component, Slot, default_of, options, slots
 from ganzoo.errors import PluginError, RecipeError, UnknownComponent, nearest
 from ganzoo.registry import Registry
+from ganzoo.source import Source, Where, load_yaml, parse_yaml
 
-Where = tuple[str | int, ...]
 ROOT_KIND = "experiment"
-MAX_VALUES = 20_000  # a recipe is small: more is an alias bomb
-
-
-@dataclass
-class Source:
-    """A recipe's plain tree, and where each value was written."""
-
-    tree: dict[str, Any]
-    origins: dict[Where, str] = field(default_factory=dict)
-    name: str = "recipe"
-
-    def origin(self, where: Where) -> str:
-        """'file:line' of the nearest enclosing value."""
-        for end in range(len(where), -1, -1):
-            if where[:end] in self.origins:
-                return self.origins[where[:end]]
-        return self.name
-
-    def files(self) -> list[str]:
-        """What the values come from: the recipe itself, then its parents, then overrides."""
-        found = dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)
-        return sorted({self.name: None} | found, key=lambda name: (name != self.name, name.startswith("--set ")))
-
-    def fail(self, where: Where, sentence: str) -> RecipeError:
-        """An error that begins with file, line and path."""
-        path = ".".join(map(str, where))
-        return RecipeError(f"{self.origin(where)}: {path + ': ' if path else ''}{sentence}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +39,9 @@ class Node:
 
     def bind(self) -> "partial[Any]":
         """A factory that waits only for sizes."""
-        values = {name: getattr(self.model, name) for name in type(self.model).model_fields if name not in self.children}
+        values = {
+            name: getattr(self.model, name) for name in type(self.model).model_fields if name not in self.children
+        }
         return partial(self.cls, **values, **{k: _each(c, Node.bind) for k, c in self.children.items()})
 
     def dump(self) -> dict[str, Any]:
@@ -103,58 +74,6 @@ def _each(child: "Node | list[Node] | None", do: Any) -> Any:
     return [do(c) for c in child] if isinstance(child, list) else child and do(child)
 
 
-# --- YAML ------------------------------------------------------------------------------------------------------------
-
-
-def load_yaml(path: Path) -> Source:
-    """Read a YAML 1.2 file into plain values. Two equal keys, tabs, tags and other faults raise RecipeError with the line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        reason = "is not UTF-8 text" if isinstance(err, UnicodeDecodeError) else f"cannot be read: {err.strerror or err}"
-        raise RecipeError(f"{path} {reason}.") from None
-    return parse_yaml(text, str(path))
-
-
-def parse_yaml(text: str, name: str) -> Source:
-    """Like `load_yaml`, from text."""
-    yaml = YAML(typ="rt", pure=True)
-    try:
-        raw = yaml.load(text)
-    except MarkedYAMLError as err:
-        line = f":{err.problem_mark.line + 1}" if err.problem_mark else ""
-        raise RecipeError(f"{name}{line}: {' '.join(str(err.problem or err.context).split())}.") from None
-    except (YAMLError, ValueError, RecursionError) as err:
-        raise RecipeError(f"{name}: not YAML: {' '.join(str(err).split())[:200]}") from None
-    source = Source({}, {(): name}, name)
-    tree = _plain(raw, (), source)
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, this is {type(tree).__name__}.")
-    source.tree = tree
-    return source
-
-
-def _plain(value: Any, where: Where, source: Source) -> Any:
-    if len(source.origins) > MAX_VALUES or len(where) > 50:
-        raise RecipeError(f"{source.name}: more than {MAX_VALUES} values or 50 levels: this is no recipe.")
-    if (tag := getattr(value, "tag", None)) and tag.value:
-        raise source.fail(where, f"the YAML tag '{tag.value}' has no meaning in a recipe: leave it out.")
-    if isinstance(value, CommentedMap):
-        out = {}
-        for key, item in value.items():
-            source.origins[*where, str(key)] = f"{source.name}:{value.lc.key(key)[0] + 1}" if key in (value.lc.data or {}) else source.name
-            out[str(key)] = _plain(item, (*where, str(key)), source)
-        return out
-    if isinstance(value, CommentedSeq):
-        for i in range(len(value)):
-            source.origins[*where, i] = f"{source.name}:{value.lc.item(i)[0] + 1}"
-        return [_plain(item, (*where, i), source) for i, item in enumerate(value)]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return None if value is None else str(value)
-
-
 # --- extends and overrides -------------------------------------------------------------------------------------------
 
 
@@ -169,7 +88,9 @@ def find(reference: str) -> Path:
     shipped |= {f"{plugin.name}:{p.stem}": p for plugin in plugins.installed() for p in plugin.recipes()}
     if reference not in shipped:
         names = sorted(n for n in shipped if ":" not in n)
-        raise RecipeError(f"no recipe file or architecture '{reference}'.{nearest(reference, names)} See 'gz recipe list'.")
+        raise RecipeError(
+            f"no recipe file or architecture '{reference}'.{nearest(reference, names)} See 'gz recipe list'."
+        )
     return shipped[reference]
 
 
@@ -246,7 +167,9 @@ def _enter(place: Any, step: str | int, flag: str, sofar: Sequence[str | int]) -
     """Step into a map or list; a component written as a bare name becomes a map, an unwritten one begins empty."""
     if isinstance(place, list):
         if not (isinstance(step, int) and step < len(place)):
-            raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, sofar))} has {len(place)} entries.")
+            raise RecipeError(
+                f"{flag}: no such place in the recipe: {'.'.join(map(str, sofar))} has {len(place)} entries."
+            )
     elif isinstance(place, dict):
         place.setdefault(step, {})
         if place[step] is None:
@@ -254,7 +177,9 @@ def _enter(place: Any, step: str | int, flag: str, sofar: Sequence[str | int]) -
     if isinstance(place[step], str):
         place[step] = {"use": place[step]}
     if not isinstance(place[step], dict | list):
-        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, [*sofar, step]))} is {place[step]!r}.")
+        raise RecipeError(
+            f"{flag}: no such place in the recipe: {'.'.join(map(str, [*sofar, step]))} is {place[step]!r}."
+        )
     return place[step]
 
 
@@ -275,7 +200,10 @@ def component_from(kind: str, raw: Any, registry: Registry) -> Node:
 def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node:
     raw = {"use": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, dict):
-        raise source.fail(where, f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: {', '.join(registry.names(kind))}.")
+        raise source.fail(
+            where,
+            f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: {', '.join(registry.names(kind))}.",
+        )
     raw = dict(raw)
     preset = default_of(default)
     if "use" in raw:
@@ -283,7 +211,9 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
         try:
             cls = registry.get(kind, str(name))
         except (UnknownComponent, PluginError) as err:
-            raise type(err)(str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))) from None
+            raise type(err)(
+                str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))
+            ) from None
         if preset and cls is preset[0]:
             raw = {**preset[1], **raw}
     elif preset:
@@ -300,11 +230,15 @@ def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Sour
         raise RecipeError("\n".join(_sentence(e, cls, where, source) for e in err.errors())) from None
     children: dict[str, Node | list[Node] | None] = {}
     for name, slot in slots(cls).items():
-        children[name] = _slot(slot, raw.get(name, ...), options(cls).model_fields[name].default, (*where, name), source, registry)
+        children[name] = _slot(
+            slot, raw.get(name, ...), options(cls).model_fields[name].default, (*where, name), source, registry
+        )
     return Node(cls, model, children, where, registry.reference(cls))
 
 
-def _slot(slot: Slot, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node | list[Node] | None:
+def _slot(
+    slot: Slot, raw: Any, default: Any, where: Where, source: Source, registry: Registry
+) -> Node | list[Node] | None:
     if raw is ...:
         if slot.many:
             return [_check(*made, where, source, registry) for d in default if (made := default_of(d))]
@@ -317,7 +251,9 @@ def _slot(slot: Slot, raw: Any, default: Any, where: Where, source: Source, regi
     if raw is None:
         if slot.optional:
             return None
-        raise source.fail(where, f"a {slot.kind} is needed here, it cannot be null. Known: {', '.join(registry.names(slot.kind))}.")
+        raise source.fail(
+            where, f"a {slot.kind} is needed here, it cannot be null. Known: {', '.join(registry.names(slot.kind))}."
+        )
     return _node(slot.kind, raw, default, where, source, registry)
 
 
@@ -326,11 +262,18 @@ def _sentence(error: Any, cls: type[Component], where: Where, source: Source) ->
     known = [n for n in options(cls).model_fields]
     if error["type"] == "extra_forbidden" and len(loc) == 1:
         names = f" Options: {', '.join(known)}." if known else " It has none."
-        return str(source.fail((*where, *loc), f"{cls.name} has no option '{loc[0]}'.{nearest(str(loc[0]), known)}{names}"))
+        return str(
+            source.fail((*where, *loc), f"{cls.name} has no option '{loc[0]}'.{nearest(str(loc[0]), known)}{names}")
+        )
     if error["type"] == "extra_forbidden":
         group = options(cls).model_fields[str(loc[0])].annotation
         inner = list(getattr(group, "model_fields", {}))
-        return str(source.fail((*where, *loc), f"{loc[0]} has no option '{loc[-1]}'.{nearest(str(loc[-1]), inner)} Options: {', '.join(inner)}."))
+        return str(
+            source.fail(
+                (*where, *loc),
+                f"{loc[0]} has no option '{loc[-1]}'.{nearest(str(loc[-1]), inner)} Options: {', '.join(inner)}.",
+            )
+        )
     if error["type"] == "missing":
         return str(source.fail(where, f"{cls.name} needs the option '{'.'.join(map(str, loc))}'."))
     message = error["msg"][:1].lower() + error["msg"][1:]

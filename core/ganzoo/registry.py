@@ -20,13 +20,17 @@ class Registry:
         self._classes: dict[tuple[str, str], type[Component]] = {}
         self._owners: dict[type[Component], str] = {}
         self._qualified: dict[tuple[str, str], type[Component]] = {}
-        self.problems: dict[str, PluginError] = {}  # one sentence each: by a plugin's name if it is broken, else "name (what is left out)"
+        self.problems: dict[
+            str, PluginError
+        ] = {}  # one sentence each: by a plugin's name if it is broken, else "name (what is left out)"
         self.versions: dict[str, tuple[str, str]] = {}  # plugin -> (distribution, version)
 
     def add(self, cls: type[Component], owner: str) -> None:
         """Register a class for a plugin. A clash raises DuplicateComponent that names both owners."""
         if not (isinstance(cls, type) and issubclass(cls, Component) and cls.kind and cls.name):
-            raise PluginError(f"plugin '{owner}' returns {cls!r}, which is no component: give its class header a kind's base and a name=.")
+            raise PluginError(
+                f"plugin '{owner}' returns {cls!r}, which is no component: give its class header a kind's base and a name=."
+            )
         self._qualified[cls.kind, f"{owner}:{cls.name}"] = cls
         self._owners[cls] = owner
         taken = self._classes.setdefault((cls.kind, cls.name), cls)
@@ -52,8 +56,14 @@ class Registry:
             have = ", ".join(sorted(self.versions)) or "none"
             raise PluginError(f"'{name}' needs the plugin '{owner}', which is not installed. Installed: {have}.")
         known = self.names(kind)
-        broken = f" Not everything installed works: {', '.join(sorted(self.problems))} (see 'gz plugins doctor')." if self.problems else ""
-        raise UnknownComponent(f"no {kind} named '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.{broken}")
+        broken = (
+            f" Not everything installed works: {', '.join(sorted(self.problems))} (see 'gz plugins doctor')."
+            if self.problems
+            else ""
+        )
+        raise UnknownComponent(
+            f"no {kind} named '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.{broken}"
+        )
 
     def names(self, kind: str) -> list[str]:
         """All bare names of a kind."""
@@ -88,7 +98,8 @@ def build(installed: Iterable[Plugin]) -> Registry:
         if plugin.name in registry.versions:
             first, _ = registry.versions[plugin.name]
             registry.problems[f"{plugin.name} ({plugin.distribution})"] = DuplicateComponent(
-                f"plugin '{plugin.name}' of {plugin.distribution} is left out: {first} already provides a plugin of that name.")
+                f"plugin '{plugin.name}' of {plugin.distribution} is left out: {first} already provides a plugin of that name."
+            )
             continue
         registry.versions[plugin.name] = (plugin.distribution, plugin.version)
         try:
@@ -126,7 +137,7 @@ def entry(cls: type[Component], owner: str) -> dict[str, str]:
 @cache
 def index() -> dict[str, list[dict[str, Any]]]:
     """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they answer."""
-    from ganzoo.recipe import load_yaml
+    from ganzoo.source import load_yaml
 
     def about(path: Path) -> dict[str, Any]:
         try:
@@ -142,5 +153,7 @@ def index() -> dict[str, list[dict[str, Any]]]:
         full = registry()
         names = {p.name for p in strangers}
         table["components"] += [entry(cls, full.owner(cls)) for cls in full if full.owner(cls) in names]
-        table["recipes"] += [{"name": path.stem, "plugin": p.name, **about(path)} for p in strangers for path in p.recipes()]
+        table["recipes"] += [
+            {"name": path.stem, "plugin": p.name, **about(path)} for p in strangers for path in p.recipes()
+        ]
     return table

@@ -24,8 +24,10 @@ from ganzoo.model import experiment as build
 from ganzoo.model import fakes, latents
 from ganzoo.recipe import Node
 from ganzoo.registry import registry
-from ganzoo.rundir import Options, environment, new_folder, newest, require_same_recipe, resume_from, to_yaml
+from ganzoo.rundir import Options, environment, new_folder, newest, require_same_recipe, resume_from
+from ganzoo.source import to_yaml
 from ganzoo.trainer import Trainer, seed_of
+
 
 def train(node: Node, options: Options) -> Path:
     """Train what a checked recipe describes, and return the run directory.
@@ -42,15 +44,25 @@ def train(node: Node, options: Options) -> Path:
     recipe = node.dump()
     start = resume_from(options, recipe, dataset)
     folder = start.parent if start else new_folder(options, dataset)
-    head = Header("snapshot", recipe, 0, data={"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()},
-                  versions=versions(node))
+    head = Header(
+        "snapshot",
+        recipe,
+        0,
+        data={"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()},
+        versions=versions(node),
+    )
     if start:
-        require_same_recipe(checkpoint.header(start), recipe, start)
+        before = checkpoint.header(start)
+        require_same_recipe(before, recipe, start)
         state.restore(trainer, start)
     with Log(folder / "log.txt", round(experiment.training.kimg * 1000), trainer.images) as log:
         run = Run(trainer, dataset, folder, head, log)
         if start:
             log.say(f"Continuing {folder} from {trainer.images / 1000:.1f} kimg.")
+            if before.data.get("fingerprint") != head.data["fingerprint"]:
+                log.say(
+                    f"The images are not those of {start.name}: training goes on, but not as it would have gone on."
+                )
         else:
             run.begin(options)
         run.loop(options.workers)
@@ -61,12 +73,16 @@ def open_data(experiment: Experiment) -> Dataset:
     """The training images, checked file by file. Raises DataError that names what cannot be used."""
     dataset = experiment.dataset()
     if dataset is None:
-        raise UsageError("the recipe names no images: add --data PATH (a folder, a .zip, or 'shapes'), or a 'dataset:' section.")
+        raise UsageError(
+            "the recipe names no images: add --data PATH (a folder, a .zip, or 'shapes'), or a 'dataset:' section."
+        )
     fatal = [f for f in dataset.check() if f.fatal]
     if fatal:
         some = "; ".join(f"{f.file}: {f.problem}" for f in fatal[:5])
         more = f"; and {len(fatal) - 5} more" if len(fatal) > 5 else ""
-        raise DataError(f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them ('gz data doctor' lists all).")
+        raise DataError(
+            f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them ('gz data doctor' lists all)."
+        )
     return dataset
 
 
@@ -108,8 +124,10 @@ class Run:
                     if self._tick_of(trainer.images) > self._tick_of(before) or done:
                         self.tick(self._tick_of(trainer.images), loader, done)
                 if stop:
-                    raise Interrupted(f"stopped by {signal.Signals(stop[0]).name} at {trainer.images / 1000:.1f} kimg; the state is written: "
-                                      f"continue with --resume {self.folder}.")
+                    raise Interrupted(
+                        f"stopped by {signal.Signals(stop[0]).name} at {trainer.images / 1000:.1f} kimg; the state is written: "
+                        f"continue with --resume {self.folder}."
+                    )
         finally:
             loader.close()
 
@@ -120,15 +138,19 @@ class Run:
         """Write what is known before the first step: recipe, environment, reals, first samples, first metrics."""
         (self.folder / "recipe.yaml").write_text(options.text or to_yaml(self.head.recipe), encoding="utf-8")
         (self.folder / "recipe.resolved.yaml").write_text(to_yaml(self.head.recipe), encoding="utf-8")
-        (self.folder / "environment.json").write_text(json.dumps(environment(self.trainer.device, options.command), indent=1), encoding="utf-8")
+        (self.folder / "environment.json").write_text(
+            json.dumps(environment(self.trainer.device, options.command), indent=1), encoding="utf-8"
+        )
         indices = range(min(len(self.grid_seeds), len(self.dataset)))
         reals = next(evaluate.real_images(self.dataset, len(indices), len(indices)))
         save(grid(reals.numpy(), self.columns), self.folder / "reals.png")
         self.samples("init")
         G, D = (sum(p.numel() for p in net.parameters()) for net in (self.trainer.G, self.trainer.D))
         dtype = str(getattr(getattr(self.trainer.G, "synthesis", None), "dtype", None)).removeprefix("torch.")
-        self.log.say(f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, generator {G:,} and discriminator {D:,} parameters, "
-                     f"{self.trainer.device} {dtype}.")
+        self.log.say(
+            f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, generator {G:,} and discriminator {D:,} parameters, "
+            f"{self.trainer.device} {dtype}."
+        )
         self.measure()
         self.maintenance += time.monotonic() - self.tick_started
 
@@ -137,13 +159,23 @@ class Run:
         now, trainer = time.monotonic(), self.trainer
         means = trainer.report()
         spent, images = now - self.tick_started - self.maintenance, trainer.images - self.tick_images
-        record = {"kimg": trainer.images / 1000, "iteration": trainer.iteration, "level": trainer.stage.level, "alpha": trainer.stage.alpha,
-                  "seconds": now - self.started, "sec_per_kimg": spent / max(images, 1) * 1000, "memory_gib": peak_memory(trainer.device),
-                  "waited": loader.waited, "means": means}
+        record = {
+            "kimg": trainer.images / 1000,
+            "iteration": trainer.iteration,
+            "level": trainer.stage.level,
+            "alpha": trainer.stage.alpha,
+            "seconds": now - self.started,
+            "sec_per_kimg": spent / max(images, 1) * 1000,
+            "memory_gib": peak_memory(trainer.device),
+            "waited": loader.waited,
+            "means": means,
+        }
         append_json(self.folder / "stats.jsonl", record)
-        self.log.say(f"tick {number:<5d} kimg {record['kimg']:<8.1f} time {duration(now - self.started):<12s} sec/tick {spent:<7.1f} "
-                     f"sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} mem {record['memory_gib']:<5.2f} "
-                     f"{self._growth()}loss G {means.get('loss/g', 0):.3f} D {means.get('loss/d', 0):.3f}")
+        self.log.say(
+            f"tick {number:<5d} kimg {record['kimg']:<8.1f} time {duration(now - self.started):<12s} sec/tick {spent:<7.1f} "
+            f"sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} mem {record['memory_gib']:<5.2f} "
+            f"{self._growth()}loss G {means.get('loss/g', 0):.3f} D {means.get('loss/d', 0):.3f}"
+        )
         due = self.options.snapshot_ticks and (number % self.options.snapshot_ticks == 0 or number == 1)
         if due or done:
             self.snapshot(final=done)
@@ -159,9 +191,14 @@ class Run:
         """State first, then weights, samples, metrics and curves; then forget what need not be kept."""
         trainer, name = self.trainer, f"{round(self.trainer.images / 1000):06d}"
         at = {**vars(self.head), "images": trainer.images, "iteration": trainer.iteration}
-        checkpoint.write(self.folder / f"state-{name}.safetensors", state.tensors(trainer), Header(**{**at, "kind": "state"}))
-        weights = {k: v for prefix, net in (("G", trainer.G), ("D", trainer.D), ("G_ema", trainer.G_ema))
-                   for k, v in checkpoint.prefixed(prefix, net).items()}
+        checkpoint.write(
+            self.folder / f"state-{name}.safetensors", state.tensors(trainer), Header(**{**at, "kind": "state"})
+        )
+        weights = {
+            k: v
+            for prefix, net in (("G", trainer.G), ("D", trainer.D), ("G_ema", trainer.G_ema))
+            for k, v in checkpoint.prefixed(prefix, net).items()
+        }
         checkpoint.write(self.folder / f"snapshot-{name}.safetensors", weights, Header(**at))
         self.samples(name)
         self.measure(name)
@@ -175,11 +212,18 @@ class Run:
         z = latents(list(self.grid_seeds), G.z_dim).to(device)
         labels = drawn_labels(self.dataset, len(z), 0).to(device) if G.labels else None
         with G.noise("const"):
-            parts = [to_uint8(G(z[i : i + 32], None if labels is None else labels[i : i + 32], stage)[-1].cpu()) for i in range(0, len(z), 32)]
+            parts = [
+                to_uint8(G(z[i : i + 32], None if labels is None else labels[i : i + 32], stage)[-1].cpu())
+                for i in range(0, len(z), 32)
+            ]
         images = torch.cat(parts)
         scale = self.trainer.experiment.shape.size[0] // images.shape[2]
         images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-        about = {"recipe": checkpoint.recipe_hash(self.head.recipe), "kimg": self.trainer.images / 1000, "ganzoo": ganzoo.__version__}
+        about = {
+            "recipe": checkpoint.recipe_hash(self.head.recipe),
+            "kimg": self.trainer.images / 1000,
+            "ganzoo": ganzoo.__version__,
+        }
         save(grid(images.numpy(), self.columns), self.folder / f"fakes{'_' if name == 'init' else ''}{name}.png", about)
 
     def measure(self, name: str = "") -> None:
@@ -199,13 +243,31 @@ class Run:
         num = max(m.num for m in metrics)
         labels = drawn_labels(self.dataset, num, 1).numpy() if experiment.labels else None
         made = fakes(self.trainer.G_ema, num, 32, self.options.seed, self.trainer.device, labels)
-        values = evaluate.measure(metrics, made, evaluate.real_images(self.dataset, num, 64, self.options.seed),
-                                  lambda which, i, n: self.log.progress(self.trainer.images, f"measuring: {which} {i}/{n}"))
+        values = evaluate.measure(
+            metrics,
+            made,
+            evaluate.real_images(self.dataset, num, 64, self.options.seed),
+            lambda which, i, n: self.log.progress(self.trainer.images, f"measuring: {which} {i}/{n}"),
+        )
         for metric in metrics:
-            about = {"kimg": kimg, "snapshot": f"snapshot-{name}.safetensors" if name else None, "seed": self.options.seed,
-                     "data": self.head.data, "ema": True, "psi": 1.0, "noise": "random", "seconds": time.monotonic() - began}
-            append_json(self.folder / f"metric-{metric.name}.jsonl", evaluate.provenance(metric, values[metric.name], **about))
-            self.log.say(f"kimg {kimg:.1f}: " + ", ".join(f"{k} {v:.2f}" for k, v in values[metric.name].items()) + f" ({metric.num} images)")
+            about = {
+                "kimg": kimg,
+                "snapshot": f"snapshot-{name}.safetensors" if name else None,
+                "seed": self.options.seed,
+                "data": self.head.data,
+                "ema": True,
+                "psi": 1.0,
+                "noise": "random",
+                "seconds": time.monotonic() - began,
+            }
+            append_json(
+                self.folder / f"metric-{metric.name}.jsonl", evaluate.provenance(metric, values[metric.name], **about)
+            )
+            self.log.say(
+                f"kimg {kimg:.1f}: "
+                + ", ".join(f"{k} {v:.2f}" for k, v in values[metric.name].items())
+                + f" ({metric.num} images)"
+            )
 
     def forget(self) -> None:
         """Keep the newest and the best snapshots, and the two newest states."""
@@ -216,7 +278,10 @@ class Run:
             rows = [r for r in read_json_lines(self.folder / f"metric-{first.name}.jsonl") if r["snapshot"]]
             rows.sort(key=lambda r: r["results"][first.primary], reverse=not first.lower_is_better)
             keep |= {r["snapshot"] for r in rows[: self.options.keep_best]}
-        for old in [*newest(self.folder, "state")[2:], *(p for p in newest(self.folder, "snapshot") if p.name not in keep)]:
+        for old in [
+            *newest(self.folder, "state")[2:],
+            *(p for p in newest(self.folder, "snapshot") if p.name not in keep),
+        ]:
             old.unlink()
 
 

@@ -4,12 +4,10 @@ import platform
 import re
 import sys
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from ruamel.yaml import YAML
 
 import ganzoo
 from ganzoo import checkpoint
@@ -18,7 +16,16 @@ from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.registry import registry
 
-MAY_DIFFER = ("training.kimg", "training.tick_kimg", "training.snapshot_ticks", "training.keep_last", "training.keep_best", "metrics", "title")
+MAY_DIFFER = (
+    "training.kimg",
+    "training.tick_kimg",
+    "training.snapshot_ticks",
+    "training.keep_last",
+    "training.keep_best",
+    "metrics",
+    "title",
+    "dataset.path",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,9 @@ def new_folder(options: Options, dataset: Dataset) -> Path:
         folder = options.outdir / f"{max(numbers, default=-1) + 1:05d}-{name}"
         folder.mkdir()
     except OSError as err:
-        raise UsageError(f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may write to.") from None
+        raise UsageError(
+            f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may write to."
+        ) from None
     return folder
 
 
@@ -81,7 +90,9 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
     if at in MAY_DIFFER:
         return []
     if isinstance(a, dict) and isinstance(b, dict):
-        return [d for key in {**a, **b} for d in differences(a.get(key, ...), b.get(key, ...), f"{at}.{key}".lstrip("."))]
+        return [
+            d for key in {**a, **b} for d in differences(a.get(key, ...), b.get(key, ...), f"{at}.{key}".lstrip("."))
+        ]
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         return [d for i, (x, y) in enumerate(zip(a, b)) for d in differences(x, y, f"{at}.{i}")]
     return [] if a == b else [f"{at} (was {_short(a)}, now {_short(b)})"]
@@ -94,23 +105,23 @@ def _short(value: Any) -> str:
 def require_same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError where a state was trained with another recipe."""
     if found := differences(head.recipe, recipe):
-        raise CheckpointError(f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
-                              f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER[:-1])} may change.")
-
-
-def to_yaml(tree: dict[str, Any]) -> str:
-    """A plain tree as YAML text."""
-    out = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(tree, out)
-    return out.getvalue()
+        raise CheckpointError(
+            f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
+            f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER)} may change."
+        )
 
 
 def environment(device: torch.device, command: list[str]) -> dict[str, Any]:
     """What the run ran on."""
-    return {"command": command, "ganzoo": ganzoo.__version__, "python": platform.python_version(), "torch": torch.__version__,
-            "system": platform.platform(), "processor": platform.processor() or platform.machine(), "device": str(device),
-            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None, "threads": torch.get_num_threads(),
-            "plugins": {p: " ".join(v) for p, v in registry().versions.items()}}
+    return {
+        "command": command,
+        "ganzoo": ganzoo.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "plugins": {p: " ".join(v) for p, v in registry().versions.items()},
+    }

@@ -66,6 +66,12 @@ class Scorer:
 
     def measure(self, seed: int, progress: Progress | None = None) -> dict[str, Any]:
         """The model against the real images, measured as in training: a record of the values and their origin."""
+        sizes = self.model.G.shape.sizes
+        if self.model.stage.level < len(sizes) - 1:
+            reached, last = (f"{h}x{w}" for h, w in (sizes[self.model.stage.level], sizes[-1]))
+            raise DataError(
+                f"{self.model.path} was still growing: it makes {reached} images, the metric wants {last}. Train it further."
+            )
         metric, began = self._metric(seed, len(self.dataset)), time.monotonic()
         labels = (
             class_labels(self.dataset, metric.num, torch.Generator().manual_seed(seed_of(1))).numpy()

@@ -27,7 +27,9 @@ def restore(trainer: Trainer, path: Path) -> Header:
     """Put a state into a freshly built trainer of the same recipe. Raises CheckpointError where they do not fit."""
     head, found = checkpoint.read(path)
     if head.kind != "state":
-        raise CheckpointError(f"{path} is a {head.kind}; training continues from a state-*.safetensors of a run directory.")
+        raise CheckpointError(
+            f"{path} is a {head.kind}; training continues from a state-*.safetensors of a run directory."
+        )
     for prefix, module in _modules(trainer).items():
         checkpoint.fill(module, found, prefix, path)
     parameters = {(who, name): p for who in trainer.nets for name, p in trainer.nets[who].named_parameters()}
@@ -36,7 +38,9 @@ def restore(trainer: Trainer, path: Path) -> Header:
             place, _, name = entry.partition(":")
             _, who, key = place.split(".")
             parameter = parameters[who, name]  # type: ignore[index]
-            own = torch.empty_like(parameter if value.shape == parameter.shape and key != "step" else value.to(parameter.device))
+            own = torch.empty_like(
+                parameter if value.shape == parameter.shape and key != "step" else value.to(parameter.device)
+            )
             trainer.optimizers[who].state[parameter][key] = own.copy_(value).detach()  # type: ignore[index]
     level, alpha = found["stage"].tolist()
     trainer.stage = Stage(int(level), alpha)
@@ -45,5 +49,11 @@ def restore(trainer: Trainer, path: Path) -> Header:
 
 
 def _modules(trainer: Trainer) -> dict[str, torch.nn.Module]:
-    modules = {"G": trainer.G, "D": trainer.D, "G_ema": trainer.G_ema, "loss": trainer.loss, "regularizers": trainer.regularizers}
+    modules = {
+        "G": trainer.G,
+        "D": trainer.D,
+        "G_ema": trainer.G_ema,
+        "loss": trainer.loss,
+        "regularizers": trainer.regularizers,
+    }
     return modules | ({"augment": trainer.experiment.augment} if trainer.experiment.augment else {})

@@ -1,9 +1,9 @@
 """Conformance: what every component of every plugin must do. A plugin's whole test file may be
 
-    from ganzoo.testing import conformance
+from ganzoo.testing import conformance
 
-    def test_conformance() -> None:
-        conformance("my_plugin")
+def test_conformance() -> None:
+    conformance("my_plugin")
 """
 
 import inspect
@@ -39,9 +39,13 @@ def conformance(plugin: str) -> None:
         raise Nonconforming("\n".join(problems))
     classes = [cls for cls in known if known.owner(cls) == plugin]
     if not classes:
-        raise Nonconforming(f"no installed plugin '{plugin}' registers a component. Installed: {', '.join(known.versions) or 'none'}.")
+        raise Nonconforming(
+            f"no installed plugin '{plugin}' registers a component. Installed: {', '.join(known.versions) or 'none'}."
+        )
     with tempfile.TemporaryDirectory() as folder:
-        faults = [f"{cls.kind} '{cls.name}': {fault}" for cls in classes for fault in faults_of(cls, known, Path(folder))]
+        faults = [
+            f"{cls.kind} '{cls.name}': {fault}" for cls in classes for fault in faults_of(cls, known, Path(folder))
+        ]
     if faults:
         raise Nonconforming("\n".join(faults))
 
@@ -93,7 +97,9 @@ def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) 
         if not candidates:
             raise LookupError(f"its slot '{name}' needs a {slot.kind}, and none is installed")
         found[name] = partial(candidates[0], **fillings(candidates[0], known))
-    missing = [n for n, f in options(cls).model_fields.items() if f.is_required() and n not in slots(cls) and n not in given]
+    missing = [
+        n for n, f in options(cls).model_fields.items() if f.is_required() and n not in slots(cls) and n not in given
+    ]
     if missing:
         raise LookupError(f"its option '{missing[0]}' has no default, so it cannot be tried: give it one")
     return found
@@ -174,7 +180,11 @@ def _gradients(module: nn.Module, inputs: tuple[Any, ...], y: Tensor, cls: Any) 
         yield "its output does not depend on its input"
     silent = []
     parameters = dict(module.named_parameters())
-    firsts = torch.autograd.grad((y * weight).sum(), list(parameters.values()), retain_graph=True, allow_unused=True) if parameters else ()
+    firsts = (
+        torch.autograd.grad((y * weight).sum(), list(parameters.values()), retain_graph=True, allow_unused=True)
+        if parameters
+        else ()
+    )
     silent = [name for name, g in zip(parameters, firsts) if g is None or not torch.isfinite(g).all()]
     if silent and cls.kind not in ("synthesis", "trunk", "generator", "discriminator"):
         yield f"no finite gradient reaches {', '.join(silent)}"
@@ -185,7 +195,9 @@ def _gradients(module: nn.Module, inputs: tuple[Any, ...], y: Tensor, cls: Any) 
             yield "its second derivative is not finite: gradient penalties would break"
 
 
-def _round_trip(make: "partial[Any]", module: nn.Module, sizes: tuple[Any, ...], inputs: tuple[Any, ...], y: Tensor) -> Iterator[str]:
+def _round_trip(
+    make: "partial[Any]", module: nn.Module, sizes: tuple[Any, ...], inputs: tuple[Any, ...], y: Tensor
+) -> Iterator[str]:
     if not module.state_dict():
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -231,8 +243,15 @@ class _Linear(nn.Module):
 
 def _check_regularizer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
     reg, nets = make(), _Linear(size)
-    turn = Turn(nets, lambda images, label, stage: nets.judge(images[-1]), Stage(1), torch.randn(N, W), None,  # type: ignore[arg-type]
-                (torch.randn(N, 3, *size),), None)
+    turn = Turn(
+        nets,
+        lambda images, label, stage: nets.judge(images[-1]),
+        Stage(1),
+        torch.randn(N, W),
+        None,  # type: ignore[arg-type]
+        (torch.randn(N, 3, *size),),
+        None,
+    )
     value = reg.penalty(turn)
     if value.ndim != 1 or not torch.isfinite(value).all():
         yield f"penalty() gives {tuple(value.shape)}, not one finite value a sample"
@@ -248,7 +267,9 @@ def _check_growth(make: "partial[Any]", cls: type[Component], size: tuple[int, i
     shape = Shape(tuple((size[0] * 2**i, size[1] * 2**i) for i in range(3)), 3)
     growth = make(shape)
     stages = [growth.stage(images) for images in range(0, 20_000_000, 100_000)]
-    if any(not (0 <= s.level < 3 and 0 <= s.alpha <= 1) for s in stages) or any(b.level < a.level for a, b in zip(stages, stages[1:])):
+    if any(not (0 <= s.level < 3 and 0 <= s.alpha <= 1) for s in stages) or any(
+        b.level < a.level for a, b in zip(stages, stages[1:])
+    ):
         yield "a stage is out of range, or levels do not rise"
     if stages != [growth.stage(images) for images in range(0, 20_000_000, 100_000)]:
         yield "stage() is no pure function of the images seen"
@@ -284,7 +305,9 @@ def _check_metric(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iter
     for splits in ((8,), (3, 5)):
         metric = make(Shape(((height // 2, width // 2), (height, width)), 3), 0, num=8)
         for which, seed in (("real", 1), ("fake", 2)):
-            images = torch.randint(0, 256, (8, 3, height, width), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+            images = torch.randint(0, 256, (8, 3, height, width), generator=torch.Generator().manual_seed(seed)).to(
+                torch.uint8
+            )
             for part in images.split(list(splits)):
                 metric.update(part, which)
         results.append(metric.compute())
@@ -295,5 +318,9 @@ def _check_metric(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iter
 
 
 _CHECKS: dict[type, Callable[..., Iterator[str]]] = {
-    Loss: _check_loss, Regularizer: _check_regularizer, Growth: _check_growth, Dataset: _check_dataset, Metric: _check_metric,
+    Loss: _check_loss,
+    Regularizer: _check_regularizer,
+    Growth: _check_growth,
+    Dataset: _check_dataset,
+    Metric: _check_metric,
 }

@@ -151,7 +151,13 @@ class Trainer:
         """Adam; lazy steps make it move more often, so step length and memory shrink (arXiv:1912.04958, appendix B)."""
         o, c = self.options, self.lazy_factor(who)
         betas = (o.betas[0] ** c, o.betas[1] ** c)
-        return torch.optim.Adam(self.nets[who].parameters(), lr=self.lr(who), betas=betas, eps=o.eps, fused=self.device.type in ("cpu", "cuda"))
+        return torch.optim.Adam(
+            self.nets[who].parameters(),
+            lr=self.lr(who),
+            betas=betas,
+            eps=o.eps,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
 
     def lazy_factor(self, who: Who) -> float:
         """Main steps as a share of all optimizer steps: k / (k + 1) for one penalty at each k-th iteration."""
@@ -198,6 +204,8 @@ class Trainer:
         self.stats.clear()
         bad = [f"{name} is {value}" for name, value in means.items() if value - value != 0]
         if bad:
-            raise Diverged(f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, strengthen the penalty "
-                           f"(regularizers.*.gamma), or use training.precision=fp32; the last snapshot is untouched.")
+            raise Diverged(
+                f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, strengthen the penalty "
+                f"(regularizers.*.gamma), or use training.precision=fp32; the last snapshot is untouched."
+            )
         return means

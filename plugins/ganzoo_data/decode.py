@@ -1,10 +1,10 @@
 """Bytes of an image file -> uint8 [C, H, W]. Pure functions; BadImage says what is wrong with a file, without its name.
 
-    load        bytes -> PIL picture, upright, first frame
-    to_channels picture -> picture of mode L, RGB or RGBA
-    place       picture -> picture of exactly the wanted size
-    load_npy    bytes -> uint8 [C, H, W], for any number of channels
-    decode      all of it
+load        bytes -> PIL picture, upright, first frame
+to_channels picture -> picture of mode L, RGB or RGBA
+place       picture -> picture of exactly the wanted size
+load_npy    bytes -> uint8 [C, H, W], for any number of channels
+decode      all of it
 """
 
 from dataclasses import dataclass
@@ -74,8 +74,10 @@ def decode(data: bytes, target: Target, *, is_npy: bool) -> Decoded:
         gray = target.channels == 1
     else:
         if target.channels not in MODES:
-            raise BadImage(f"has at most 4 channels, the recipe wants {target.channels}: "
-                           "use .npy files of [height, width, channels]")
+            raise BadImage(
+                f"has at most 4 channels, the recipe wants {target.channels}: "
+                "use .npy files of [height, width, channels]"
+            )
         picture = load(data)
         gray = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I")
         planes = [to_channels(picture, target.channels, target.background)]
@@ -119,8 +121,9 @@ def load_npy(data: bytes, channels: int) -> NDArray[np.uint8]:
         array = array.transpose(2, 0, 1)
     elif array.ndim != 3 or array.shape[0] != channels:
         wanted = "[height, width]" if channels == 1 else f"[height, width, {channels}] or [{channels}, height, width]"
-        raise BadImage(f"has the shape {list(array.shape)}, the recipe wants {wanted}: "
-                       "change image.channels or the file")
+        raise BadImage(
+            f"has the shape {list(array.shape)}, the recipe wants {wanted}: change image.channels or the file"
+        )
     if array.shape[1] * array.shape[2] > MAX_PIXELS:
         raise BadImage(BOMB)
     return np.ascontiguousarray(array if array.dtype == np.uint8 else to_eight_bits(array))
@@ -139,8 +142,10 @@ def _npy_array(data: bytes) -> NDArray[np.unsignedinteger]:
         raise BadImage(f"holds {dtype}, not uint8 or uint16: convert it before numpy.save")
     count = int(np.prod(shape, dtype=object))
     if count == 0 or len(data) - stream.tell() != count * dtype.itemsize:
-        raise BadImage(f"is damaged: {len(data) - stream.tell()} bytes of pixels where the shape {list(shape)} needs "
-                       f"{count * dtype.itemsize}: write it again with numpy.save")
+        raise BadImage(
+            f"is damaged: {len(data) - stream.tell()} bytes of pixels where the shape {list(shape)} needs "
+            f"{count * dtype.itemsize}: write it again with numpy.save"
+        )
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
 
 
@@ -168,8 +173,9 @@ def to_channels(picture: Image.Image, channels: int, background: str) -> Image.I
             picture = Image.alpha_composite(ground, rgba).convert("RGB")
         return picture.convert(MODES[channels])
     except ValueError as err:  # rare modes, such as LAB, have no conversion
-        raise BadImage(f"has the colour mode {picture.mode}, which cannot be converted ({reason(err)}): "
-                       "save it as RGB") from None
+        raise BadImage(
+            f"has the colour mode {picture.mode}, which cannot be converted ({reason(err)}): save it as RGB"
+        ) from None
 
 
 # --- size ------------------------------------------------------------------------------------------------------------

@@ -29,8 +29,10 @@ def read_labels(text: bytes | None, names: Sequence[str], labels: int, where: st
         table = json.loads(text)["labels"]
         found = None if table is None else {str(name).replace("\\", "/"): label for name, label in table}
     except (ValueError, TypeError, KeyError, RecursionError) as err:
-        raise DataError(f'{where}/{FILE} is not {{"labels": [[name, label], ...]}} ({type(err).__name__}: '
-                        f"{reason(err)}): write it anew or set image.labels=0.") from None
+        raise DataError(
+            f'{where}/{FILE} is not {{"labels": [[name, label], ...]}} ({type(err).__name__}: '
+            f"{reason(err)}): write it anew or set image.labels=0."
+        ) from None
     if found is None:
         raise DataError(f"{where}/{FILE} holds no labels, the recipe wants {labels}: {cure}.")
     missing = [name for name in names if name not in found]
@@ -43,12 +45,16 @@ def read_labels(text: bytes | None, names: Sequence[str], labels: int, where: st
 def _vector(label: Any, labels: int, where: str) -> NDArray[np.float32]:
     if isinstance(label, int) and not isinstance(label, bool):
         if not 0 <= label < labels:
-            raise DataError(f"{where} has the class {label}, the recipe has classes 0 to {labels - 1}: "
-                            "set image.labels higher or mend the file.")
+            raise DataError(
+                f"{where} has the class {label}, the recipe has classes 0 to {labels - 1}: "
+                "set image.labels higher or mend the file."
+            )
         return np.eye(1, labels, label, dtype=np.float32)[0]
     numbers = isinstance(label, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in label)
     if not numbers or len(label) != labels or not np.isfinite(np.array(label, np.float64)).all():
         shown = f"a vector of {len(label)}" if numbers and len(label) != labels else f"'{json.dumps(label)[:40]}'"
-        raise DataError(f"{where} has the label {shown}, the recipe wants a class number or {labels} finite numbers: "
-                        "change image.labels or mend the file.")
+        raise DataError(
+            f"{where} has the label {shown}, the recipe wants a class number or {labels} finite numbers: "
+            "change image.labels or mend the file."
+        )
     return np.array(label, np.float32)

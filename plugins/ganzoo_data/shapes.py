@@ -76,8 +76,10 @@ class Shapes(Dataset, name="shapes"):
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         if labels not in (0, len(CLASSES)):
-            raise DataError(f"image.labels is {labels}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)}): "
-                            f"set it to {len(CLASSES)} or 0.")
+            raise DataError(
+                f"image.labels is {labels}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)}): "
+                f"set it to {len(CLASSES)} or 0."
+            )
         self.size, self.channels, self.labels = (size[0], size[1]), channels, labels
         self.count, self.seed = count, seed
 

@@ -1,6 +1,6 @@
 """The Laplacian pyramid of Burt and Adelson (1983), whose levels the sliced Wasserstein distance looks at one by one.
 
-    G_0 = image,  G_{k+1} = down(G_k),  L_k = G_k - up(G_{k+1}),  and the last level is the last G itself.
+G_0 = image,  G_{k+1} = down(G_k),  L_k = G_k - up(G_{k+1}),  and the last level is the last G itself.
 """
 
 import torch.nn.functional as F

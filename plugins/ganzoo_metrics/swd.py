@@ -36,6 +36,7 @@ def sorted_gaps(a: Floats, b: Floats) -> NDArray[np.float64]:
     Returns:
         float64 [K]
     """
+
     def gap(row: int) -> float:
         a[row].sort()  # numpy sorts with vector instructions and lets go of the interpreter lock
         b[row].sort()
@@ -62,13 +63,15 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> float:
         DataError: the samples are empty or of different shapes
     """
     if a.shape != b.shape or not len(a):
-        raise DataError("the sliced Wasserstein distance compares equally large samples, "
-                        f"not {list(a.shape)} and {list(b.shape)}.")
+        raise DataError(
+            f"the sliced Wasserstein distance compares equally large samples, not {list(a.shape)} and {list(b.shape)}."
+        )
     return float(sorted_gaps((directions.T @ a.T).numpy(), (directions.T @ b.T).numpy()).mean())
 
 
-def draw_positions(seed: int, which: Which, level: int, size: tuple[int, int], images: range, per_image: int,
-                   patch: int = 7) -> tuple[Tensor, Tensor]:
+def draw_positions(
+    seed: int, which: Which, level: int, size: tuple[int, int], images: range, per_image: int, patch: int = 7
+) -> tuple[Tensor, Tensor]:
     """Centres of patches, uniform where the patch lies inside; an image's depend on its number, not on its batch.
 
     A counter-based generator, one counter a patch, makes that possible without a loop over images.
@@ -122,17 +125,28 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
 
     primary: ClassVar[str] = "swd"
 
-    def __init__(self, shape: Shape, seed: int, /, *, num: Annotated[int, Ge(1)] = 16384,
-                 patches_per_image: Annotated[int, Ge(1)] = 128, patch: Annotated[int, Ge(1)] = 7,
-                 repeats: Annotated[int, Ge(1)] = 4, directions: Annotated[int, Ge(1)] = 128) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        seed: int,
+        /,
+        *,
+        num: Annotated[int, Ge(1)] = 16384,
+        patches_per_image: Annotated[int, Ge(1)] = 128,
+        patch: Annotated[int, Ge(1)] = 7,
+        repeats: Annotated[int, Ge(1)] = 4,
+        directions: Annotated[int, Ge(1)] = 128,
+    ) -> None:
         super().__init__(shape, seed, num=num)
         self.patches_per_image, self.patch, self.directions = patches_per_image, patch, repeats * directions
         self.width = shape.channels * patch**2
         self.sizes = pyramid_sizes(shape.size)
         if any(min(size) < patch for size in self.sizes):
             h, w = self.sizes[-1]
-            raise DataError(f"a patch of {patch}x{patch} pixels does not fit into images of {h}x{w}, which SWD "
-                            f"compares; set patch to at most {min(h, w)}.")
+            raise DataError(
+                f"a patch of {patch}x{patch} pixels does not fit into images of {h}x{w}, which SWD "
+                f"compares; set patch to at most {min(h, w)}."
+            )
         self.seen: dict[Which, int] = dict.fromkeys(WHICH, 0)
         self.stores: dict[tuple[Which, int], DescriptorStore] = {}
 
@@ -144,8 +158,10 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         """
         wanted = [self.shape.channels, *self.shape.size]
         if images.dtype != torch.uint8 or list(images.shape[1:]) != wanted:
-            raise DataError(f"SWD takes uint8 images of shape [N, {', '.join(map(str, wanted))}], "
-                            f"not {str(images.dtype).removeprefix('torch.')} {list(images.shape)}.")
+            raise DataError(
+                f"SWD takes uint8 images of shape [N, {', '.join(map(str, wanted))}], "
+                f"not {str(images.dtype).removeprefix('torch.')} {list(images.shape)}."
+            )
         images = images[: self.num - self.seen[which]]
         try:
             for part in torch.split(images, max(1, PIXELS // math.prod(wanted))) if len(images) else ():
@@ -177,8 +193,10 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         """
         real, fake = (self.seen[which] for which in WHICH)
         if real != fake or not real:
-            raise DataError("SWD compares equally many real and fake images, at least one each; "
-                            f"it was given {real} real and {fake} fake ones.")
+            raise DataError(
+                "SWD compares equally many real and fake images, at least one each; "
+                f"it was given {real} real and {fake} fake ones."
+            )
         self._check_contrast()
         samples = real * self.patches_per_image
         block = min(self.directions, max(1, PROJECTION_BYTES // (2 * 4 * samples)))
@@ -204,15 +222,19 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         for (which, level), store in self.stores.items():
             if not store.moments()[1].any():
                 h, w = self.sizes[level]
-                raise DataError(f"SWD is not defined: at {h}x{w} the {which} images have no contrast, "
-                                "so their patches cannot be normalised.")
+                raise DataError(
+                    f"SWD is not defined: at {h}x{w} the {which} images have no contrast, "
+                    "so their patches cannot be normalised."
+                )
 
     def _no_space(self, err: OSError) -> DataError:
         self.close()
         need = 4 * self.width * self.patches_per_image * self.num * len(WHICH) * len(self.sizes) / 1e9
         folder = tempfile.tempdir or "the temporary folder"
-        return DataError(f"SWD could not use temporary files in {folder} ({err.strerror or err}); "
-                         f"set TMPDIR to a folder with {need:.3g} GB of space, or num to fewer images.")
+        return DataError(
+            f"SWD could not use temporary files in {folder} ({err.strerror or err}); "
+            f"set TMPDIR to a folder with {need:.3g} GB of space, or num to fewer images."
+        )
 
     def close(self) -> None:
         """Drop what was taken in, and its temporary files. Happens by itself when the metric is let go of, or fails."""

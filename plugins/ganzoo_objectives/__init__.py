@@ -9,6 +9,16 @@ def ganzoo_components() -> list[type]:
     from ganzoo_objectives import losses, penalties
 
     return [
-        losses.Logistic, losses.Saturating, losses.Hinge, losses.Wasserstein, losses.LSGAN, losses.RelativisticAverage, losses.RelativisticPaired,
-        penalties.R1, penalties.R2, penalties.WGANGP, penalties.ZeroCentered, penalties.OneCenteredReal,
+        losses.Logistic,
+        losses.Saturating,
+        losses.Hinge,
+        losses.Wasserstein,
+        losses.LSGAN,
+        losses.RelativisticAverage,
+        losses.RelativisticPaired,
+        penalties.R1,
+        penalties.R2,
+        penalties.WGANGP,
+        penalties.ZeroCentered,
+        penalties.OneCenteredReal,
     ]

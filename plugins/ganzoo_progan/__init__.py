@@ -9,9 +9,19 @@ def ganzoo_components() -> list[type]:
     from ganzoo_progan import discriminator, generator, growth
 
     return [
-        generator.PixelNorm, generator.Normalize, generator.Dense, generator.Conv, generator.ConvRGB, generator.PlainBlock,
-        generator.LastSynthesis, generator.ProgressiveSynthesis,
-        discriminator.FromRGB, discriminator.PlainDown, discriminator.PlainTrunk, discriminator.ProgressiveTrunk,
-        discriminator.MinibatchStd, discriminator.DenseHead,
+        generator.PixelNorm,
+        generator.Normalize,
+        generator.Dense,
+        generator.Conv,
+        generator.ConvRGB,
+        generator.PlainBlock,
+        generator.LastSynthesis,
+        generator.ProgressiveSynthesis,
+        discriminator.FromRGB,
+        discriminator.PlainDown,
+        discriminator.PlainTrunk,
+        discriminator.ProgressiveTrunk,
+        discriminator.MinibatchStd,
+        discriminator.DenseHead,
         growth.Progressive,
     ]

@@ -24,7 +24,9 @@ class FromRGB(zoo.FromRGB, name="plain", paper=PAPER):
         clamp: limit of the absolute output; null for none
     """
 
-    def __init__(self, image_channels: int, channels: int, /, *, gain: Gain = "weight", clamp: float | None = None) -> None:
+    def __init__(
+        self, image_channels: int, channels: int, /, *, gain: Gain = "weight", clamp: float | None = None
+    ) -> None:
         super().__init__()
         self.conv = ActConv2d(image_channels, channels, 1, gain=gain, clamp=clamp)
 
@@ -59,7 +61,9 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
 
     rgb_at_every_level = False
 
-    def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down], from_rgb: Make[zoo.FromRGB] = FromRGB) -> None:
+    def __init__(
+        self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down], from_rgb: Make[zoo.FromRGB] = FromRGB
+    ) -> None:
         super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
@@ -79,7 +83,15 @@ class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
 
     grows = True
 
-    def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down] = PlainDown, from_rgb: Make[zoo.FromRGB] = FromRGB) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        image_channels: int,
+        /,
+        *,
+        down: Make[zoo.Down] = PlainDown,
+        from_rgb: Make[zoo.FromRGB] = FromRGB,
+    ) -> None:
         super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
@@ -100,7 +112,9 @@ class MinibatchStd(zoo.Statistic, name="minibatch_std", paper=PAPER):
         features: number of statistics, each over its share of the channels
     """
 
-    def __init__(self, channels: int, /, *, group: Annotated[int, Ge(1)] | None = 4, features: Annotated[int, Ge(1)] = 1) -> None:
+    def __init__(
+        self, channels: int, /, *, group: Annotated[int, Ge(1)] | None = 4, features: Annotated[int, Ge(1)] = 1
+    ) -> None:
         super().__init__()
         self.group, self.features = group, features
         self.out_channels = channels + features
@@ -119,11 +133,22 @@ class DenseHead(zoo.Head, name="dense", paper=PAPER):
         clamp: limit of the convolution's absolute output; null for none
     """
 
-    def __init__(self, channels: int, size: Size, labels: int, /, *, statistic: Make[zoo.Statistic] | None = MinibatchStd, gain: Gain = "weight",
-                 clamp: float | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: Size,
+        labels: int,
+        /,
+        *,
+        statistic: Make[zoo.Statistic] | None = MinibatchStd,
+        gain: Gain = "weight",
+        clamp: float | None = None,
+    ) -> None:
         super().__init__()
         self.statistic = statistic(channels) if statistic else None
-        self.conv = ActConv2d(self.statistic.out_channels if self.statistic else channels, channels, 3, gain=gain, clamp=clamp)
+        self.conv = ActConv2d(
+            self.statistic.out_channels if self.statistic else channels, channels, 3, gain=gain, clamp=clamp
+        )
         self.dense = ActLinear(channels * size[0] * size[1], channels, gain=gain)
         self.out = Linear(channels, 1)
 

@@ -75,8 +75,17 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
 
     styled = False
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *,
-                 norm: Make[zoo.Norm] | None = PixelNorm) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        size: Size,
+        up: bool,
+        /,
+        *,
+        norm: Make[zoo.Norm] | None = PixelNorm,
+    ) -> None:
         super().__init__()
         self.up = up
         self.conv = Conv2d(in_channels, out_channels, 3, gain=math.sqrt(2))
@@ -109,7 +118,9 @@ class PlainBlock(zoo.Block, name="plain", paper=PAPER):
         layer: a convolution with everything around it
     """
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool, /, *, layer: Make[zoo.Layer]) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool, /, *, layer: Make[zoo.Layer]
+    ) -> None:
         super().__init__()
         inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
         self.layers = Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)

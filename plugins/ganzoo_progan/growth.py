@@ -22,12 +22,23 @@ class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
         reset_optimizer: forget Adam's moments at the start and the end of each fade
     """
 
-    def __init__(self, shape: Shape, /, *, train_kimg: Kimg = 600.0, fade_kimg: Kimg = 600.0, start: int | None = None,
-                 batches: dict[int, Annotated[int, Ge(1)]] | None = None, lrs: dict[int, Annotated[float, Gt(0)]] | None = None,
-                 reset_optimizer: bool = True) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        /,
+        *,
+        train_kimg: Kimg = 600.0,
+        fade_kimg: Kimg = 600.0,
+        start: int | None = None,
+        batches: dict[int, Annotated[int, Ge(1)]] | None = None,
+        lrs: dict[int, Annotated[float, Gt(0)]] | None = None,
+        reset_optimizer: bool = True,
+    ) -> None:
         self.heights = [h for h, _ in shape.sizes]
         if start is not None and start not in self.heights:
-            raise RecipeError(f"growth.start: {start} is not among the heights {', '.join(map(str, self.heights))}: choose one, or null for the first.")
+            raise RecipeError(
+                f"growth.start: {start} is not among the heights {', '.join(map(str, self.heights))}: choose one, or null for the first."
+            )
         self.first = 0 if start is None else self.heights.index(start)
         self.train_kimg, self.fade_kimg = train_kimg, fade_kimg
         self.batches, self.lrs, self.reset_optimizer = batches or {}, lrs or {}, reset_optimizer

@@ -28,8 +28,17 @@ class MLP(zoo.Mapping, name="mlp", paper=PAPER):
         gain: where the √2 of leaky ReLU sits: in the weight (StyleGAN) or after the activation (StyleGAN2)
     """
 
-    def __init__(self, z_dim: int, w_dim: int, labels: int, /, *, depth: Annotated[int, Ge(1)] = 8, lr_mul: Annotated[float, Gt(0)] = 0.01,
-                 gain: Gain = "weight") -> None:
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        labels: int,
+        /,
+        *,
+        depth: Annotated[int, Ge(1)] = 8,
+        lr_mul: Annotated[float, Gt(0)] = 0.01,
+        gain: Gain = "weight",
+    ) -> None:
         super().__init__()
         self.embed = Linear(labels, w_dim) if labels else None
         widths = [z_dim + (w_dim if labels else 0), *[w_dim] * depth]
@@ -76,8 +85,18 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
 
     styled = True
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *, noise: Make[zoo.Noise] | None = PixelNoise,
-                 blur: Taps = (1, 2, 1)) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        size: Size,
+        up: bool,
+        /,
+        *,
+        noise: Make[zoo.Noise] | None = PixelNoise,
+        blur: Taps = (1, 2, 1),
+    ) -> None:
         super().__init__()
         self.up, self.blur = up, blur
         self.conv = Conv2d(in_channels, out_channels, 3, gain=math.sqrt(2))

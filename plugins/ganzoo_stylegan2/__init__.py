@@ -9,7 +9,13 @@ def ganzoo_components() -> list[type]:
     from ganzoo_stylegan2 import discriminator, generator, path_length
 
     return [
-        generator.Constant, generator.ModConv, generator.ModConvRGB, generator.ResidualBlock, generator.SkipSynthesis,
-        discriminator.FilteredDown, discriminator.ResidualDown, discriminator.SkipTrunk,
+        generator.Constant,
+        generator.ModConv,
+        generator.ModConvRGB,
+        generator.ResidualBlock,
+        generator.SkipSynthesis,
+        discriminator.FilteredDown,
+        discriminator.ResidualDown,
+        discriminator.SkipTrunk,
         path_length.PathLength,
     ]

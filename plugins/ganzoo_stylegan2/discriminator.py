@@ -25,7 +25,9 @@ class FilteredDown(zoo.Down, name="filtered", paper=PAPER):
         clamp: limit of the absolute outputs; null for none
     """
 
-    def __init__(self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None
+    ) -> None:
         super().__init__()
         self.conv0 = ActConv2d(in_channels, in_channels, 3, gain="activation", clamp=clamp)
         self.conv1 = ActConv2d(in_channels, out_channels, 3, gain="activation", clamp=clamp, down=resample_filter)
@@ -42,7 +44,9 @@ class ResidualDown(FilteredDown, name="residual", paper=PAPER):
         resample_filter: taps of the low-pass filters
     """
 
-    def __init__(self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None
+    ) -> None:
         super().__init__(in_channels, out_channels, size, resample_filter=resample_filter, clamp=clamp)
         self.shortcut = Conv2d(in_channels, out_channels, 1, bias=False, down=resample_filter)
 
@@ -58,8 +62,16 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
         resample_filter: taps of the images' low-pass filter
     """
 
-    def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down] = FilteredDown, from_rgb: Make[zoo.FromRGB],
-                 resample_filter: Taps = FILTER) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        image_channels: int,
+        /,
+        *,
+        down: Make[zoo.Down] = FilteredDown,
+        from_rgb: Make[zoo.FromRGB],
+        resample_filter: Taps = FILTER,
+    ) -> None:
         super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
         self.resample_filter = resample_filter
 

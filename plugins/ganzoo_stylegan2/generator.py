@@ -48,8 +48,20 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
 
     styled = True
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, up: bool, /, *, noise: Make[zoo.Noise] | None = None,
-                 demodulate: bool = True, resample_filter: Taps = FILTER, clamp: Clamp = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        size: Size,
+        up: bool,
+        /,
+        *,
+        noise: Make[zoo.Noise] | None = None,
+        demodulate: bool = True,
+        resample_filter: Taps = FILTER,
+        clamp: Clamp = None,
+    ) -> None:
         super().__init__()
         self.affine = Linear(w_dim, in_channels, bias=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
@@ -95,8 +107,18 @@ class ResidualBlock(zoo.Block, name="residual", paper=PAPER):
         resample_filter: taps of the shortcut's filter
     """
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool, /, *, layer: Make[zoo.Layer],
-                 resample_filter: Taps = FILTER) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        size: Size,
+        first: bool,
+        /,
+        *,
+        layer: Make[zoo.Layer],
+        resample_filter: Taps = FILTER,
+    ) -> None:
         super().__init__()
         inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
         self.layers = Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
@@ -118,8 +140,18 @@ class SkipSynthesis(zoo.Synthesis, name="skip", paper=PAPER):
         resample_filter: taps of the images' filter
     """
 
-    def __init__(self, plan: Plan, w_dim: int, image_channels: int, /, *, stem: Make[zoo.Stem], block: Make[zoo.Block], to_rgb: Make[zoo.ToRGB],
-                 resample_filter: Taps = FILTER) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        w_dim: int,
+        image_channels: int,
+        /,
+        *,
+        stem: Make[zoo.Stem],
+        block: Make[zoo.Block],
+        to_rgb: Make[zoo.ToRGB],
+        resample_filter: Taps = FILTER,
+    ) -> None:
         super().__init__(plan, w_dim, image_channels, stem=stem, block=block, to_rgb=to_rgb)
         self.resample_filter = resample_filter
 

@@ -9,7 +9,9 @@ from ganzoo.types import Maps
 EPS = 1e-8
 
 
-def modulated_conv2d(x: Maps, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: Taps | None = None) -> Maps:
+def modulated_conv2d(
+    x: Maps, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: Taps | None = None
+) -> Maps:
     """Convolve each sample with its own weights w'_oi = s_i w_oi (Eq. 1), scaled to unit norm for each output channel (Eq. 3).
 
     Scaling the input by s and the output by d is the same function without per-sample weights, and Σ_ik (s_i w_oik)² is s² times
@@ -27,14 +29,20 @@ def modulated_conv2d(x: Maps, weight: Tensor, styles: Tensor, *, demodulate: boo
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
     x = x * styles.to(x.dtype)[:, :, None, None]
     w, padding = weight.to(x.dtype), weight.shape[-1] // 2
-    x = conv2d_resample(x, w, fir(up, x), up=2, padding=padding, flip_weight=False) if up else conv2d_resample(x, w, padding=padding)
+    x = (
+        conv2d_resample(x, w, fir(up, x), up=2, padding=padding, flip_weight=False)
+        if up
+        else conv2d_resample(x, w, padding=padding)
+    )
     if demodulate:
         norm = styles.square() @ weight.square().sum(dim=[2, 3]).T  # [N O]
         x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
     return x
 
 
-def modulated_conv2d_reference(x: Maps, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: Taps | None = None) -> Maps:
+def modulated_conv2d_reference(
+    x: Maps, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: Taps | None = None
+) -> Maps:
     """The same from the definition: build each sample's weights and convolve with them. Slow; what the tests trust."""
     w = weight[None] * styles[:, None, :, None, None]  # [N O I k k], Eq. 1
     if demodulate:

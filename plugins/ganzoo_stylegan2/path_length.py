@@ -23,8 +23,14 @@ class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
     on = "g"
     needs_styles = True
 
-    def __init__(self, *, weight: Annotated[float, Ge(0)] = 2.0, decay: Annotated[float, Interval(gt=0, le=1)] = 0.01,
-                 shrink: Annotated[int, Ge(1)] = 2, every: Annotated[int, Ge(1)] = 4) -> None:
+    def __init__(
+        self,
+        *,
+        weight: Annotated[float, Ge(0)] = 2.0,
+        decay: Annotated[float, Interval(gt=0, le=1)] = 0.01,
+        shrink: Annotated[int, Ge(1)] = 2,
+        every: Annotated[int, Ge(1)] = 4,
+    ) -> None:
         super().__init__(every=every)
         self.weight, self.decay, self.shrink = weight, decay, shrink
         self.mean: Tensor

@@ -59,8 +59,11 @@ class Generator(nn.Module, Component, kind="generator"):
             mode: "random" draws anew at each call, "const" uses the stored maps, "none" adds nothing
             seeds: with "random", one seed a sample, so that a sample's noise does not depend on the batch it is in
         """
-        draws: dict[str, Draw] = {"const": lambda noise, x: noise.const, "none": lambda noise, x: None,
-                                  "random": fresh if seeds is None else _seeded(seeds)}
+        draws: dict[str, Draw] = {
+            "const": lambda noise, x: noise.const,
+            "none": lambda noise, x: None,
+            "random": fresh if seeds is None else _seeded(seeds),
+        }
         if mode not in draws:
             raise UsageError(f"noise mode '{mode}': choose random, const or none.")
         with self.drawing(draws[mode]):

@@ -30,7 +30,9 @@ class Shape:
 
     def plan(self, channel_base: int, channel_max: int) -> Plan:
         """[(size, channels)]: level l has min(channel_base / r, channel_max) channels, r = 4 * 2^l (arXiv:1710.10196, Table 2)."""
-        return [(size, max(1, min(channel_base // (4 * 2**level), channel_max))) for level, size in enumerate(self.sizes)]
+        return [
+            (size, max(1, min(channel_base // (4 * 2**level), channel_max))) for level, size in enumerate(self.sizes)
+        ]
 
 
 @dataclass(frozen=True)
@@ -152,16 +154,35 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     emits: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype | None = None  # of the feature maps, None for that of the parameters; images and styles stay float32
+    dtype: torch.dtype | None = (
+        None  # of the feature maps, None for that of the parameters; images and styles stay float32
+    )
 
-    def __init__(self, plan: Plan, w_dim: int, image_channels: int, /, *, stem: Make[Stem], block: Make[Block], to_rgb: Make[ToRGB]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        w_dim: int,
+        image_channels: int,
+        /,
+        *,
+        stem: Make[Stem],
+        block: Make[Block],
+        to_rgb: Make[ToRGB],
+    ) -> None:
         super().__init__()
         (base, first), *_ = plan
         self.stem = stem(w_dim, first, base)
         inputs = [first, *(c for _, c in plan)]
-        self.blocks = Stack(block(cin, c, w_dim, size, level == 0) for level, (cin, (size, c)) in enumerate(zip(inputs, plan)))
-        self.to_rgb = nn.ModuleDict({str(level): to_rgb(c, w_dim, image_channels) for level, (_, c) in enumerate(plan)
-                                     if self.rgb_at_every_level or level == len(plan) - 1})
+        self.blocks = Stack(
+            block(cin, c, w_dim, size, level == 0) for level, (cin, (size, c)) in enumerate(zip(inputs, plan))
+        )
+        self.to_rgb = nn.ModuleDict(
+            {
+                str(level): to_rgb(c, w_dim, image_channels)
+                for level, (_, c) in enumerate(plan)
+                if self.rgb_at_every_level or level == len(plan) - 1
+            }
+        )
         styled_rgb = any(m.styled for m in self.to_rgb.values())
         self.num_ws = self.stem.styled + sum(b.num_ws for b in self.blocks) + styled_rgb
 
@@ -220,7 +241,9 @@ class Trunk(nn.Module, Component, kind="trunk"):
         super().__init__()
         levels = range(len(plan)) if self.rgb_at_every_level else [len(plan) - 1]
         self.from_rgb = nn.ModuleDict({str(level): from_rgb(image_channels, plan[level][1]) for level in levels})
-        self.blocks = Stack(down(cin, cout, size) for (_, cout), (size, cin) in zip(plan, plan[1:]))  # blocks[l] maps level l + 1 to l
+        self.blocks = Stack(
+            down(cin, cout, size) for (_, cout), (size, cin) in zip(plan, plan[1:])
+        )  # blocks[l] maps level l + 1 to l
 
     def features(self, image: Image, level: int) -> Maps:
         """An image's features at a level, in the working precision."""

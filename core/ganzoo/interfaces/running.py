@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganzoo.component import Component
-from ganzoo.interfaces.layers import Shape, Stage
+from ganzoo.interfaces.layers import Stage
 from ganzoo.types import Pyramid, Size
 
 
@@ -91,5 +91,3 @@ class Dataset(Component, ABC, kind="dataset"):
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash that changes when an image changes; in checkpoints and in every metric's provenance."""
-
-

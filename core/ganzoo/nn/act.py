@@ -24,8 +24,16 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], float]] = {
 }
 
 
-def bias_act(x: Tensor, bias: Tensor | None = None, act: Activation = "linear", *, alpha: float = 0.2, gain: float | None = None,
-             clamp: float | None = None, dim: int = 1) -> Tensor:
+def bias_act(
+    x: Tensor,
+    bias: Tensor | None = None,
+    act: Activation = "linear",
+    *,
+    alpha: float = 0.2,
+    gain: float | None = None,
+    clamp: float | None = None,
+    dim: int = 1,
+) -> Tensor:
     """clamp(gain * act(x + bias)).
 
     Args:

@@ -28,7 +28,9 @@ class Linear(nn.Module):
         lr_mul: learning rate multiplier of weight and bias
     """
 
-    def __init__(self, fan_in: int, fan_out: int, *, bias: float | None = 0.0, gain: float = 1.0, lr_mul: float = 1.0) -> None:
+    def __init__(
+        self, fan_in: int, fan_out: int, *, bias: float | None = 0.0, gain: float = 1.0, lr_mul: float = 1.0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / lr_mul)
         self.bias = None if bias is None else nn.Parameter(torch.full([fan_out], float(bias)))
@@ -52,8 +54,17 @@ class Conv2d(nn.Module):
         down: taps of the filter when downsampling
     """
 
-    def __init__(self, fan_in: int, fan_out: int, kernel: int, *, bias: bool = True, gain: float = 1.0, up: Taps | None = None,
-                 down: Taps | None = None) -> None:
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        kernel: int,
+        *,
+        bias: bool = True,
+        gain: float = 1.0,
+        up: Taps | None = None,
+        down: Taps | None = None,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
@@ -76,7 +87,16 @@ class Conv2d(nn.Module):
 class ActConv2d(Conv2d):
     """Convolution, bias, leaky ReLU(0.2). `gain` says whether √2 multiplies the weight or the activation; `clamp` limits the output."""
 
-    def __init__(self, fan_in: int, fan_out: int, kernel: int, *, gain: Gain = "weight", clamp: float | None = None, down: Taps | None = None) -> None:
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        kernel: int,
+        *,
+        gain: Gain = "weight",
+        clamp: float | None = None,
+        down: Taps | None = None,
+    ) -> None:
         super().__init__(fan_in, fan_out, kernel, gain=math.sqrt(2) if gain == "weight" else 1.0, down=down)
         self.act_gain = 1.0 if gain == "weight" else math.sqrt(2)
         self.clamp = clamp

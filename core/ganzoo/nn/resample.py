@@ -44,8 +44,15 @@ def _depthwise(x: Maps, f: Tensor, up: tuple[int, int], down: tuple[int, int], p
     low = [max(-p, 0) for p in padding]  # what negative padding crops
     left, right, top, bottom = (max(p, 0) for p in padding)
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    z = torch.empty(n, c, h * up_y + top + bottom, w * up_x + left + right, dtype=x.dtype, device=x.device,
-                    memory_format=torch.channels_last if channels_last else torch.contiguous_format).zero_()
+    z = torch.empty(
+        n,
+        c,
+        h * up_y + top + bottom,
+        w * up_x + left + right,
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    ).zero_()
     z[:, :, top : top + h * up_y : up_y, left : left + w * up_x : up_x] = x
     z = z[:, :, low[2] : z.shape[2] - low[3], low[0] : z.shape[3] - low[1]]
     return F.conv2d(z, weight, stride=(down[1], down[0]), groups=c)
@@ -72,8 +79,16 @@ class _UpFirDn(torch.autograd.Function):
         return _UpFirDn.apply(dy, *ctx.adjoint), None, None, None, None
 
 
-def upfirdn2d(x: Maps, f: Tensor | None, *, up: int | Sequence[int] = 1, down: int | Sequence[int] = 1, padding: Pad = (0, 0, 0, 0),
-              gain: float = 1.0, flip: bool = False) -> Maps:
+def upfirdn2d(
+    x: Maps,
+    f: Tensor | None,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: Pad = (0, 0, 0, 0),
+    gain: float = 1.0,
+    flip: bool = False,
+) -> Maps:
     """Upsample by zeros, pad, filter, downsample.
 
     Args:
@@ -116,8 +131,18 @@ def downsample(x: Maps, taps: Taps) -> Maps:
     return upfirdn2d(x, fir(taps, x), down=2, padding=(lo, hi, lo, hi))
 
 
-def conv2d_resample(x: Maps, weight: Tensor, f: Tensor | None = None, *, up: int = 1, down: int = 1, padding: int | Pad = 0, groups: int = 1,
-                    flip_weight: bool = True, flip_filter: bool = False) -> Maps:
+def conv2d_resample(
+    x: Maps,
+    weight: Tensor,
+    f: Tensor | None = None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Pad = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> Maps:
     """A convolution that also resamples; the size changes by exactly up / down when padding is (k - 1) / 2.
 
     Args:
@@ -135,14 +160,26 @@ def conv2d_resample(x: Maps, weight: Tensor, f: Tensor | None = None, *, up: int
     fw, fh = (1, 1) if f is None else (f.shape[-1], f.shape[0])
     left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
     if up > 1:
-        left, right, top, bottom = left + (fw + up - 1) // 2, right + (fw - up) // 2, top + (fh + up - 1) // 2, bottom + (fh - up) // 2
+        left, right, top, bottom = (
+            left + (fw + up - 1) // 2,
+            right + (fw - up) // 2,
+            top + (fh + up - 1) // 2,
+            bottom + (fh - up) // 2,
+        )
     if down > 1:
-        left, right, top, bottom = left + (fw - down + 1) // 2, right + (fw - down) // 2, top + (fh - down + 1) // 2, bottom + (fh - down) // 2
+        left, right, top, bottom = (
+            left + (fw - down + 1) // 2,
+            right + (fw - down) // 2,
+            top + (fh - down + 1) // 2,
+            bottom + (fh - down) // 2,
+        )
     pad: Pad = (left, right, top, bottom)
 
     if up == down == 1 and left == right >= 0 and top == bottom >= 0:  # nothing to resample
         return _conv(x, weight, groups, flip_weight, padding=(top, left))
-    if kh == kw == 1 and down > 1 and up == 1:  # filter and decimate first: the convolution sees a quarter of the pixels
+    if (
+        kh == kw == 1 and down > 1 and up == 1
+    ):  # filter and decimate first: the convolution sees a quarter of the pixels
         x = upfirdn2d(x, f, down=down, padding=pad, flip=flip_filter)
         return _conv(x, weight, groups, flip_weight)
     if kh == kw == 1 and up > 1 and down == 1:
@@ -159,7 +196,9 @@ def conv2d_resample(x: Maps, weight: Tensor, f: Tensor | None = None, *, up: int
     return x if down == 1 else upfirdn2d(x, f, down=down, flip=flip_filter)
 
 
-def _conv(x: Maps, weight: Tensor, groups: int, flip_weight: bool, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> Maps:
+def _conv(
+    x: Maps, weight: Tensor, groups: int, flip_weight: bool, stride: int = 1, padding: tuple[int, int] = (0, 0)
+) -> Maps:
     return F.conv2d(x, weight if flip_weight else weight.flip([2, 3]), stride=stride, padding=padding, groups=groups)
 
 

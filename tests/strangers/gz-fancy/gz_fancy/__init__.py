@@ -35,8 +35,18 @@ class Gated(zoo.Layer, name="gated"):
 
     styled = True
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: tuple[int, int], up: bool, /, *,
-                 norm: Make[zoo.Norm] | None = RMSGate, slope: Annotated[float, Interval(ge=0, le=1)] = 0.2) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        size: tuple[int, int],
+        up: bool,
+        /,
+        *,
+        norm: Make[zoo.Norm] | None = RMSGate,
+        slope: Annotated[float, Interval(ge=0, le=1)] = 0.2,
+    ) -> None:
         super().__init__()
         self.up, self.slope = up, slope
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -71,8 +81,13 @@ class EMALogit(zoo.Regularizer, name="ema_logit", paper="arXiv:2104.03310"):
 
     on = "d"
 
-    def __init__(self, *, weight: Annotated[float, Ge(0)] = 0.1, decay: Annotated[float, Interval(ge=0, le=1)] = 0.99,
-                 every: Annotated[int, Ge(1)] = 1) -> None:
+    def __init__(
+        self,
+        *,
+        weight: Annotated[float, Ge(0)] = 0.1,
+        decay: Annotated[float, Interval(ge=0, le=1)] = 0.99,
+        every: Annotated[int, Ge(1)] = 1,
+    ) -> None:
         super().__init__(every=every)
         self.weight, self.decay = weight, decay
         self.anchors: Tensor

@@ -1,0 +1,105 @@
+"""YAML to plain values and back. Each value remembers the file and line it was written at."""
+
+import re
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from ganzoo.errors import RecipeError
+
+Where = tuple[str | int, ...]
+MAX_VALUES = 20_000  # a recipe is small: more is an alias bomb
+
+
+@dataclass
+class Source:
+    """A recipe's plain tree, and where each value was written."""
+
+    tree: dict[str, Any]
+    origins: dict[Where, str] = field(default_factory=dict)
+    name: str = "recipe"
+
+    def origin(self, where: Where) -> str:
+        """'file:line' of the nearest enclosing value."""
+        for end in range(len(where), -1, -1):
+            if where[:end] in self.origins:
+                return self.origins[where[:end]]
+        return self.name
+
+    def files(self) -> list[str]:
+        """What the values come from: the recipe itself, then its parents, then overrides."""
+        found = dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)
+        return sorted({self.name: None} | found, key=lambda name: (name != self.name, name.startswith("--set ")))
+
+    def fail(self, where: Where, sentence: str) -> RecipeError:
+        """An error that begins with file, line and path."""
+        path = ".".join(map(str, where))
+        return RecipeError(f"{self.origin(where)}: {path + ': ' if path else ''}{sentence}")
+
+
+def load_yaml(path: Path) -> Source:
+    """Read a YAML 1.2 file into plain values. Two equal keys, tabs, tags and other faults raise RecipeError with the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        reason = (
+            "is not UTF-8 text" if isinstance(err, UnicodeDecodeError) else f"cannot be read: {err.strerror or err}"
+        )
+        raise RecipeError(f"{path} {reason}.") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Source:
+    """Like `load_yaml`, from text."""
+    yaml = YAML(typ="rt", pure=True)
+    try:
+        raw = yaml.load(text)
+    except MarkedYAMLError as err:
+        line = f":{err.problem_mark.line + 1}" if err.problem_mark else ""
+        raise RecipeError(f"{name}{line}: {' '.join(str(err.problem or err.context).split())}.") from None
+    except (YAMLError, ValueError, RecursionError) as err:
+        raise RecipeError(f"{name}: not YAML: {' '.join(str(err).split())[:200]}") from None
+    source = Source({}, {(): name}, name)
+    tree = _plain(raw, (), source)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, this is {type(tree).__name__}.")
+    source.tree = tree
+    return source
+
+
+def _plain(value: Any, where: Where, source: Source) -> Any:
+    if len(source.origins) > MAX_VALUES or len(where) > 50:
+        raise RecipeError(f"{source.name}: more than {MAX_VALUES} values or 50 levels: this is no recipe.")
+    if (tag := getattr(value, "tag", None)) and tag.value:
+        raise source.fail(where, f"the YAML tag '{tag.value}' has no meaning in a recipe: leave it out.")
+    if isinstance(value, CommentedMap):
+        out = {}
+        for key, item in value.items():
+            source.origins[*where, str(key)] = (
+                f"{source.name}:{value.lc.key(key)[0] + 1}" if key in (value.lc.data or {}) else source.name
+            )
+            out[str(key)] = _plain(item, (*where, str(key)), source)
+        return out
+    if isinstance(value, CommentedSeq):
+        for i in range(len(value)):
+            source.origins[*where, i] = f"{source.name}:{value.lc.item(i)[0] + 1}"
+        return [_plain(item, (*where, i), source) for i, item in enumerate(value)]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else str(value)
+
+
+def to_yaml(tree: dict[str, Any]) -> str:
+    """A plain tree as YAML text."""
+    out = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(tree, out)
+    return out.getvalue()
