@@ -37,7 +37,8 @@ def main() -> None:
     rows = {}
     for command in COMMANDS:
         times = [run(["-m", "ganzoo_cli", *command]) for _ in range(5)]
-        code = f"import sys; sys.argv[1:] = {command!r}\nimport atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+        code = f"import atexit, sys; sys.argv[1:] = {command!r}\n"
+        code += "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
         seen = subprocess.run(
             [sys.executable, "-c", f"{code}import ganzoo_cli; ganzoo_cli.main()"], capture_output=True, text=True
         ).stderr
@@ -47,7 +48,8 @@ def main() -> None:
             "torch": "True" in seen,
         }
         print(
-            f"gz {' '.join(command):<18} {statistics.median(times):.2f} s (spread {max(times) - min(times):.2f}), torch imported: {'True' in seen}"
+            f"gz {' '.join(command):<18} {statistics.median(times):.2f} s (spread "
+            f"{max(times) - min(times):.2f}), torch imported: {'True' in seen}"
         )
     if args.save:
         print(save("startup", {"python": bare, "torch": torch, "commands": rows}))

@@ -83,7 +83,8 @@ def main() -> None:
         total, work_total = total + s * share, work_total + gf * share
     sec_per_kimg = total / args.batch * 1000
     print(
-        f"{args.preset}, batch {args.batch}, {used}, {device}, {torch.get_num_threads()} threads; convolution peak {peak:.0f} GF/s"
+        f"{args.preset}, batch {args.batch}, {used}, {device}, {torch.get_num_threads()} threads; "
+        f"convolution peak {peak:.0f} GF/s"
     )
     print(f"{'phase':<14}{'runs/iter':>10}{'seconds':>10}{'GF':>9}{'GF/s':>8}{'of peak':>9}{'of time':>9}")
     for phase, r in rows.items():
@@ -93,7 +94,8 @@ def main() -> None:
         )
     floor = work_total / peak / args.batch * 1000
     print(
-        f"{sec_per_kimg:.1f} sec/kimg; {work_total / args.batch:.1f} GF an image; floor {floor:.1f} sec/kimg, reached {sec_per_kimg / floor:.1f}x; "
+        f"{sec_per_kimg:.1f} sec/kimg; {work_total / args.batch:.1f} GF an image; floor {floor:.1f} "
+        f"sec/kimg, reached {sec_per_kimg / floor:.1f}x; "
         f"peak memory {peak_memory(device):.2f} GiB"
     )
     if args.save:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ganzoo.build import Experiment
 from ganzoo.recipe import parse
 from ganzoo.registry import registry
+from ganzoo.source import Source
 
 Tree = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"

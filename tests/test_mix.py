@@ -17,9 +17,10 @@ from ganzoo.component import Component, options, slots
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Stage
 from ganzoo.model import experiment
-from ganzoo.recipe import Node, Source, parse
+from ganzoo.recipe import Node, parse
 from ganzoo.registry import registry
 from ganzoo.rules import RULES, check
+from ganzoo.source import Source
 from ganzoo.trainer import Trainer
 
 Mix = dict[str, str | None]  # kind -> name; None leaves an optional slot empty

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import small
 
+from conftest import small
 from ganzoo import checkpoint, run
 from ganzoo.errors import CheckpointError
 
@@ -66,7 +66,8 @@ from test_resume import train
 from ganzoo.errors import Interrupted
 torch.set_num_threads(1)
 try:
-    train("progan-tiny", Path({out!r}), *{overrides!r}, "training.kimg=0.1", "training.snapshot_ticks=2", resume={resume!r})
+    train("progan-tiny", Path({out!r}), *{overrides!r}, "training.kimg=0.1", "training.snapshot_ticks=2",
+    resume={resume!r})
 except Interrupted as stop:
     sys.exit(stop.exit_code)
 """
@@ -97,7 +98,7 @@ def test_sigterm_writes_the_state_and_resuming_is_exact(tmp_path):
     assert process.wait(60) == 130
     assert start(tmp_path / "stopped", resume="latest").wait(120) == 0
     assert start(tmp_path / "whole").wait(120) == 0
-    whole, stopped = ([*folder.iterdir()][0] for folder in (tmp_path / "whole", tmp_path / "stopped"))
+    whole, stopped = (next(iter(folder.iterdir())) for folder in (tmp_path / "whole", tmp_path / "stopped"))
     assert_identical(state_of(whole), state_of(stopped))
 
 

@@ -119,13 +119,13 @@ class Experiment(Component, kind="experiment", name="gan"):
         generator: Make[Generator] = ComposedGenerator,
         discriminator: Make[Discriminator] = ComposedDiscriminator,
         loss: Make[Loss],
-        regularizers: list[Make[Regularizer]] = [],
-        growth: Make[Growth] | None = None,  # noqa: B006 (never changed)
+        regularizers: list[Make[Regularizer]] = [],  # noqa: B006 (never changed)
+        growth: Make[Growth] | None = None,
         augment: Make[Augment] | None = None,
         dataset: Make[Dataset] | None = None,
         metrics: list[Make[Metric]] = [],  # noqa: B006
-        training: Training = Training(),
-    ) -> None:  # noqa: B008 (frozen)
+        training: Training = Training(),  # noqa: B008 (frozen)
+    ) -> None:
         self.title, self.labels, self.training = title, labels, training
         self.shape = image.shape()
         self.G = generator(self.shape, labels)

@@ -1,7 +1,9 @@
 """Snapshots and states: safetensors files that need nothing beside them, and execute nothing.
 
-A snapshot holds the weights of G, D and G_ema and, as metadata, the filled recipe. A state holds all that training continues
-from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the previous file whole.
+A snapshot holds the weights of G, D and G_ema and, as metadata, the filled recipe. A state holds all that training
+continues
+from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the previous file
+whole.
 """
 
 import hashlib
@@ -87,7 +89,10 @@ def sync(path: Path) -> None:
 
 
 def header(path: Path) -> Header:
-    """Read what a file says of itself. Raises CheckpointError for anything that is no whole safetensors file of ganzoo."""
+    """Read what a file says of itself.
+
+    Raises CheckpointError for anything that is no whole safetensors file of ganzoo.
+    """
     return _open(path, tensors=False)[0]
 
 
@@ -113,7 +118,8 @@ def _open(path: Path, *, tensors: bool) -> tuple[Header, Tensors]:
         fields = json.loads(metadata["ganzoo"])
         if fields["format"] > FORMAT:
             raise CheckpointError(
-                f"{path} was written by a newer ganzoo (format {fields['format']}, this one reads {FORMAT}): upgrade ganzoo."
+                f"{path} was written by a newer ganzoo (format {fields['format']}, this one reads "
+                f"{FORMAT}): upgrade ganzoo."
             )
         return Header(**fields), found
     except (ValueError, TypeError, KeyError) as err:
@@ -138,12 +144,18 @@ def prefixed(prefix: str, net: nn.Module) -> Tensors:
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
-    """Copy tensors under a prefix into a module. Raises CheckpointError that names what is missing, left over or misshapen."""
+    """Copy tensors under a prefix into a module.
+
+    Raises CheckpointError that names what is missing, left over or misshapen.
+    """
     net.load_state_dict(fitting(net, tensors, prefix, path))
 
 
 def fitting(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
-    """The tensors under a prefix, compared with what a module, which may be on the meta device, takes. Raises like `fill`."""
+    """The tensors under a prefix, compared with what a module, which may be on the meta device, takes.
+
+    Raises like `fill`.
+    """
     wanted = net.state_dict()
     given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [

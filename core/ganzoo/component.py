@@ -1,6 +1,7 @@
 """What every pluggable thing shares: a kind, a name, a paper, and the options its signature declares.
 
-The signature is the schema. Parameters before `/` are sizes, passed by the parent. Parameters after `*` are options, set by a
+The signature is the schema. Parameters before `/` are sizes, passed by the parent. Parameters after `*` are options,
+set by a
 recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the parent calls it with sizes.
 """
 
@@ -30,7 +31,10 @@ class Make(Protocol[T_co]):
 
 
 class Component:
-    """Base of everything a plugin registers. `class R1(Regularizer, name="r1", paper="arXiv:...")` is the whole registration."""
+    """Base of everything a plugin registers.
+
+    `class R1(Regularizer, name="r1", paper="arXiv:...")` is the whole registration.
+    """
 
     kind: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -96,7 +100,10 @@ def slots(cls: type[Component]) -> dict[str, Slot]:
 
 @_cached
 def options(cls: type[Component]) -> type[BaseModel]:
-    """The recipe options of a class as a strict pydantic model. Slots appear as `Any`; `ganzoo.recipe` checks them by kind."""
+    """The recipe options of a class as a strict pydantic model.
+
+    Slots appear as `Any`; `ganzoo.recipe` checks them by kind.
+    """
     fields: dict[str, Any] = {}
     for p in _keywords(cls):
         annotation = Any if p.name in slots(cls) else p.annotation
@@ -105,7 +112,8 @@ def options(cls: type[Component]) -> type[BaseModel]:
 
 
 def default_of(default: Any) -> tuple[type[Component], dict[str, Any]] | None:
-    """A slot's default as (class, options): written in a signature as `PixelNorm` or `partial(PixelNoise, per="layer")`."""
+    """A slot's default as (class, options): written in a signature as `PixelNorm` or `partial(PixelNoise,
+    per="layer")`."""
     if isinstance(default, partial):
         return default.func, dict(default.keywords)  # type: ignore[return-value]
     return (default, {}) if isinstance(default, type) else None

@@ -117,7 +117,8 @@ def claim(source: str, registry: Registry) -> type[Dataset]:
 
 
 def section(source: str, registry: Registry) -> dict[str, str]:
-    """The `dataset:` section of a recipe that `--data SOURCE` means; a path is made absolute, so a checkpoint finds it again."""
+    """The `dataset:` section of a recipe that `--data SOURCE` means; a path is made absolute, so a checkpoint finds
+    it again."""
     cls = claim(source, registry)
     name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
     return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
@@ -126,7 +127,10 @@ def section(source: str, registry: Registry) -> dict[str, str]:
 def open_set(
     source: str, size: Size, channels: int, labels: int, registry: Registry, options: Mapping[str, Any] | None = None
 ) -> Dataset:
-    """Open what `--data SOURCE` means, with options of its section where they are given. Raises UsageError or DataError."""
+    """Open what `--data SOURCE` means, with options of its section where they are given.
+
+    Raises UsageError or DataError.
+    """
     dataset: Dataset = component_from("dataset", {**(options or {}), **section(source, registry)}, registry).bind()(
         size, channels, labels
     )

@@ -16,7 +16,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose(name: str = "auto") -> torch.device:
-    """A device by name; "auto" is CUDA, else Apple's MPS, else the processor. Raises UsageError where there is no such device."""
+    """A device by name; "auto" is CUDA, else Apple's MPS, else the processor.
+
+    Raises UsageError where there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -29,7 +32,8 @@ def choose(name: str = "auto") -> torch.device:
             *(["mps"] if torch.backends.mps.is_available() else []),
         ]
         raise UsageError(
-            f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: auto, {', '.join(there)}."
+            f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: auto, "
+            f"{', '.join(there)}."
         ) from None
     return device
 
@@ -60,7 +64,10 @@ def dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory. Else each step returns large tensors to the kernel and faults them in again page by page."""
+    """Tell glibc to keep freed memory.
+
+    Else each step returns large tensors to the kernel and faults them in again page by page.
+    """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and "LD_PRELOAD" not in os.environ:
         libc = ctypes.CDLL(None)
         m_trim_threshold, m_mmap_max = -1, -4

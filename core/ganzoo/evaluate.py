@@ -35,7 +35,10 @@ def halves(dataset: Dataset, batch: int, seed: int = 0) -> tuple[Iterator[Tensor
 
 
 def limit(metrics: Sequence[Metric], available: int) -> None:
-    """Let no metric ask for more images than there are. Both sets of a metric then shrink alike, and the record says so."""
+    """Let no metric ask for more images than there are.
+
+    Both sets of a metric then shrink alike, and the record says so.
+    """
     if available < 2:
         raise DataError(f"{available} images are too few to measure a distribution: give at least 2.")
     for metric in metrics:

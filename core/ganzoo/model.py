@@ -49,7 +49,9 @@ class Model:
         label: Sequence[float] | int | None = None,
         noise: NoiseMode = "const",
     ) -> Image:
-        """Images in about [-1, 1], [N, C, H, W]. A seed gives the same image in whatever company: each is computed alone.
+        """Images in about [-1, 1], [N, C, H, W].
+
+        A seed gives the same image in whatever company: each is computed alone.
 
         A generator that was still growing gives images of the size it had reached.
 
@@ -135,7 +137,8 @@ def load(path: str | Path, device: str = "auto") -> Model:
 def fakes(
     G: Generator, num: int, batch: int, seed: int, device: torch.device, labels: NDArray[np.float32] | None = None
 ) -> Iterator[torch.Tensor]:
-    """uint8 images [N, C, H, W] for metrics, one latent a seed counted from `seed`; noise is random but of the image's seed."""
+    """uint8 images [N, C, H, W] for metrics, one latent a seed counted from `seed`; noise is random but of the
+    image's seed."""
     for start in range(0, num, batch):
         seeds = range(start, min(start + batch, num))
         own = [(seed * 1_000_003 + i) % 2**32 for i in seeds]

@@ -12,7 +12,8 @@ A plugin is a package with one entry point and one hook:
         from ganzoo_mine.layers import Gate      # torch is imported here, not at module level
         return [Gate]
 
-It may set `GANZOO_API = 1`, the version of this interface that it was written for, and hold recipes in a folder `recipes/`.
+It may set `GANZOO_API = 1`, the version of this interface that it was written for, and hold recipes in a folder
+`recipes/`.
 """
 
 import sys
@@ -68,7 +69,8 @@ class Plugin:
 
 
 def installed() -> list[Plugin]:
-    """All installed plugins in loading order: the distribution of ganzoo, on which all others depend, first; then by name."""
+    """All installed plugins in loading order: the distribution of ganzoo, on which all others depend, first; then by
+    name."""
     found: dict[tuple[str, str], Plugin] = {}
     for point in entry_points(group=GROUP):
         plugin = _describe(point)
@@ -89,7 +91,8 @@ def components(plugin: Plugin) -> list[type]:
         if wanted != API:
             cure = "upgrade ganzoo" if wanted > API else "upgrade the plugin"
             raise PluginError(
-                f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin API {wanted}, "
+                f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin "
+                f"API {wanted}, "
                 f"this ganzoo has API {API}: {cure}."
             )
         manager = pluggy.PluginManager(GROUP)

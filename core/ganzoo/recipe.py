@@ -1,4 +1,6 @@
-"""YAML -> tree -> checked Nodes -> bound factories. A name never changes on the way, and nothing in a recipe is executed.
+"""YAML -> tree -> checked Nodes -> bound factories.
+
+A name never changes on the way, and nothing in a recipe is executed.
 
 read()     YAML text, its parents (`extends:`) and the overrides, as one plain tree that remembers file and line
 parse()    the tree as Nodes: classes found by name, options checked against their signatures, defaults filled in
@@ -187,7 +189,10 @@ def _enter(place: Any, step: str | int, flag: str, sofar: Sequence[str | int]) -
 
 
 def parse(source: Source, registry: Registry) -> Node:
-    """Check the whole tree against the registered signatures. Raises RecipeError with file, line, path, value and cure."""
+    """Check the whole tree against the registered signatures.
+
+    Raises RecipeError with file, line, path, value and cure.
+    """
     root = {"use": "gan", **source.tree}
     return _node(ROOT_KIND, root, None, (), source, registry)
 
@@ -202,7 +207,8 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
     if not isinstance(raw, dict):
         raise source.fail(
             where,
-            f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: {', '.join(registry.names(kind))}.",
+            f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: "
+            f"{', '.join(registry.names(kind))}.",
         )
     raw = dict(raw)
     preset = default_of(default)
@@ -259,7 +265,7 @@ def _slot(
 
 def _sentence(error: Any, cls: type[Component], where: Where, source: Source) -> str:
     loc: Where = tuple(error["loc"])
-    known = [n for n in options(cls).model_fields]
+    known = list(options(cls).model_fields)
     if error["type"] == "extra_forbidden" and len(loc) == 1:
         names = f" Options: {', '.join(known)}." if known else " It has none."
         return str(

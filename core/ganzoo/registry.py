@@ -1,4 +1,4 @@
-"""(kind, name) -> class, filled from plugins; and registry.yaml, the same as a table of contents that needs no torch."""
+"""(kind, name) -> class, filled from plugins; and registry.yaml, their table of contents, which needs no torch."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -14,7 +14,10 @@ CORE = "core"
 
 
 class Registry:
-    """Every component that is installed. A bare name belongs to the first plugin that claims it; `plugin:name` always works."""
+    """Every component that is installed.
+
+    A bare name belongs to the first plugin that claims it; `plugin:name` always works.
+    """
 
     def __init__(self) -> None:
         self._classes: dict[tuple[str, str], type[Component]] = {}
@@ -29,7 +32,8 @@ class Registry:
         """Register a class for a plugin. A clash raises DuplicateComponent that names both owners."""
         if not (isinstance(cls, type) and issubclass(cls, Component) and cls.kind and cls.name):
             raise PluginError(
-                f"plugin '{owner}' returns {cls!r}, which is no component: give its class header a kind's base and a name=."
+                f"plugin '{owner}' returns {cls!r}, which is no component: give its class header a kind's "
+                "base and a name=."
             )
         self._qualified[cls.kind, f"{owner}:{cls.name}"] = cls
         self._owners[cls] = owner
@@ -37,8 +41,10 @@ class Registry:
         if taken is not cls:
             first = self._owners[taken]
             raise DuplicateComponent(
-                f"plugin '{owner}' registers {cls.kind} '{cls.name}' ({cls.__module__}.{cls.__qualname__}), but plugin '{first}' already has "
-                f"it ({taken.__module__}.{taken.__qualname__}): '{cls.name}' stays with '{first}'; write '{owner}:{cls.name}' for the other."
+                f"plugin '{owner}' registers {cls.kind} '{cls.name}' ({cls.__module__}.{cls.__qualname__}), "
+                f"but plugin '{first}' already has "
+                f"it ({taken.__module__}.{taken.__qualname__}): '{cls.name}' stays with '{first}'; write "
+                f"'{owner}:{cls.name}' for the other."
             )
 
     def get(self, kind: str, name: str) -> type[Component]:
@@ -78,7 +84,8 @@ class Registry:
         return self._owners.get(cls, CORE)
 
     def reference(self, cls: type[Component]) -> str:
-        """How a recipe that is kept names a class: a stranger's with its plugin, since another one may claim the bare name some day."""
+        """How a recipe that is kept names a class: a stranger's with its plugin, since another one may claim the bare
+        name some day."""
         owner = self.owner(cls)
         shipped = self.versions.get(owner, (SHIPPED, ""))[0] == SHIPPED
         return cls.name if shipped and self._classes.get((cls.kind, cls.name)) is cls else f"{owner}:{cls.name}"
@@ -98,7 +105,8 @@ def build(installed: Iterable[Plugin]) -> Registry:
         if plugin.name in registry.versions:
             first, _ = registry.versions[plugin.name]
             registry.problems[f"{plugin.name} ({plugin.distribution})"] = DuplicateComponent(
-                f"plugin '{plugin.name}' of {plugin.distribution} is left out: {first} already provides a plugin of that name."
+                f"plugin '{plugin.name}' of {plugin.distribution} is left out: {first} already provides a "
+                "plugin of that name."
             )
             continue
         registry.versions[plugin.name] = (plugin.distribution, plugin.version)
@@ -136,7 +144,8 @@ def entry(cls: type[Component], owner: str) -> dict[str, str]:
 
 @cache
 def index() -> dict[str, list[dict[str, Any]]]:
-    """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they answer."""
+    """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they
+    answer."""
     from ganzoo.source import load_yaml
 
     def about(path: Path) -> dict[str, Any]:

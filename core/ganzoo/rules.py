@@ -1,4 +1,6 @@
-"""Checks across slots: mixes that each part would accept and the whole cannot. One function and one sentence with a cure each.
+"""Checks across slots: mixes that each part would accept and the whole cannot.
+
+One function and one sentence with a cure each.
 
 A rule looks at class attributes of the chosen components, so it knows no component by name.
 """
@@ -92,7 +94,8 @@ def regularizers_fit(node: Node) -> Iterator[Fault]:
             yield (
                 ("regularizers", i),
                 (
-                    f"'{cls.name}' holds D's gradient at a norm that the loss '{loss.name}', a classifier with a sigmoid, "
+                    f"'{cls.name}' holds D's gradient at a norm that the loss '{loss.name}', a classifier "
+                    "with a sigmoid, "
                     f"cannot keep: choose the loss 'wasserstein', or the penalty 'r1'."
                 ),
             )

@@ -81,7 +81,8 @@ def open_data(experiment: Experiment) -> Dataset:
         some = "; ".join(f"{f.file}: {f.problem}" for f in fatal[:5])
         more = f"; and {len(fatal) - 5} more" if len(fatal) > 5 else ""
         raise DataError(
-            f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them ('gz data doctor' lists all)."
+            f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them "
+            "('gz data doctor' lists all)."
         )
     return dataset
 
@@ -125,7 +126,8 @@ class Run:
                         self.tick(self._tick_of(trainer.images), loader, done)
                 if stop:
                     raise Interrupted(
-                        f"stopped by {signal.Signals(stop[0]).name} at {trainer.images / 1000:.1f} kimg; the state is written: "
+                        f"stopped by {signal.Signals(stop[0]).name} at {trainer.images / 1000:.1f} kimg; "
+                        "the state is written: "
                         f"continue with --resume {self.folder}."
                     )
         finally:
@@ -148,7 +150,8 @@ class Run:
         G, D = (sum(p.numel() for p in net.parameters()) for net in (self.trainer.G, self.trainer.D))
         dtype = str(getattr(getattr(self.trainer.G, "synthesis", None), "dtype", None)).removeprefix("torch.")
         self.log.say(
-            f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, generator {G:,} and discriminator {D:,} parameters, "
+            f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, generator {G:,} and "
+            f"discriminator {D:,} parameters, "
             f"{self.trainer.device} {dtype}."
         )
         self.measure()
@@ -172,8 +175,10 @@ class Run:
         }
         append_json(self.folder / "stats.jsonl", record)
         self.log.say(
-            f"tick {number:<5d} kimg {record['kimg']:<8.1f} time {duration(now - self.started):<12s} sec/tick {spent:<7.1f} "
-            f"sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} mem {record['memory_gib']:<5.2f} "
+            f"tick {number:<5d} kimg {record['kimg']:<8.1f} time {duration(now - self.started):<12s} "
+            f"sec/tick {spent:<7.1f} "
+            f"sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} mem "
+            f"{record['memory_gib']:<5.2f} "
             f"{self._growth()}loss G {means.get('loss/g', 0):.3f} D {means.get('loss/d', 0):.3f}"
         )
         due = self.options.snapshot_ticks and (number % self.options.snapshot_ticks == 0 or number == 1)
@@ -230,7 +235,7 @@ class Run:
         """The recipe's metrics, into metric-<name>.jsonl and the log."""
         experiment, began = self.trainer.experiment, time.monotonic()
         metrics = experiment.metrics(self.options.seed)
-        if not metrics or self.trainer.stage.level < len(experiment.shape.sizes) - 1 and name:
+        if not metrics or (self.trainer.stage.level < len(experiment.shape.sizes) - 1 and name):
             return  # a generator that still grows makes no images of the final size
         try:
             self._measure(metrics, name, began)

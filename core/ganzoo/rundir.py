@@ -58,7 +58,8 @@ def new_folder(options: Options, dataset: Dataset) -> Path:
         folder.mkdir()
     except OSError as err:
         raise UsageError(
-            f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may write to."
+            f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a "
+            "folder you may write to."
         ) from None
     return folder
 

@@ -70,7 +70,8 @@ class Scorer:
         if self.model.stage.level < len(sizes) - 1:
             reached, last = (f"{h}x{w}" for h, w in (sizes[self.model.stage.level], sizes[-1]))
             raise DataError(
-                f"{self.model.path} was still growing: it makes {reached} images, the metric wants {last}. Train it further."
+                f"{self.model.path} was still growing: it makes {reached} images, the metric wants {last}. "
+                "Train it further."
             )
         metric, began = self._metric(seed, len(self.dataset)), time.monotonic()
         labels = (

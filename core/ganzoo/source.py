@@ -43,7 +43,10 @@ class Source:
 
 
 def load_yaml(path: Path) -> Source:
-    """Read a YAML 1.2 file into plain values. Two equal keys, tabs, tags and other faults raise RecipeError with the line."""
+    """Read a YAML 1.2 file into plain values.
+
+    Two equal keys, tabs, tags and other faults raise RecipeError with the line.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:

@@ -87,7 +87,8 @@ def _declaration(cls: type[Component]) -> Iterator[str]:
 
 
 def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) -> dict[str, Any]:
-    """For each required slot of a class, some component: one of its own plugin where there is one, else any that is installed."""
+    """For each required slot of a class, some component: one of its own plugin where there is one, else any that is
+    installed."""
     found: dict[str, Any] = {}
     for name, slot in slots(cls).items():
         if default_of(options(cls).model_fields[name].default) or slot.optional or slot.many:
@@ -244,11 +245,11 @@ class _Linear(nn.Module):
 def _check_regularizer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
     reg, nets = make(), _Linear(size)
     turn = Turn(
-        nets,
+        nets,  # type: ignore[arg-type]
         lambda images, label, stage: nets.judge(images[-1]),
         Stage(1),
         torch.randn(N, W),
-        None,  # type: ignore[arg-type]
+        None,
         (torch.randn(N, 3, *size),),
         None,
     )

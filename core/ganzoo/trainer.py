@@ -1,7 +1,7 @@
 """The training step. Read `Trainer.step` first: it is the algorithm; what follows are its words.
 
-A step's randomness is seeded from (seed, images seen), and data is drawn by position, so a run that stops and resumes needs no
-random state: the numbers of images and iterations, the weights, Adam's moments and the buffers are all there is.
+A step's randomness is seeded from (seed, images seen), and data is drawn by position, so a run that stops and resumes
+needs no random state: counters, weights, Adam's moments and buffers are all there is.
 """
 
 from collections import defaultdict
@@ -118,7 +118,8 @@ class Trainer:
         self.optimizers[who].step()
 
     def split(self, real: Tensor, label: Tensor, fake_label: Tensor) -> Callable[[], Iterator[tuple[Turn, float]]]:
-        """The batch in parts of `batch_gpu`, as an iterator that can be started anew: each phase draws its own latents."""
+        """The batch in parts of `batch_gpu`, as an iterator that can be started anew: each phase draws its own
+        latents."""
         size = self.options.batch_gpu or len(real)
         labels = bool(self.experiment.labels)
         reals = self.pyramid(real.to(self.device, non_blocking=True))
@@ -205,7 +206,8 @@ class Trainer:
         bad = [f"{name} is {value}" for name, value in means.items() if value - value != 0]
         if bad:
             raise Diverged(
-                f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, strengthen the penalty "
+                f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, "
+                "strengthen the penalty "
                 f"(regularizers.*.gamma), or use training.precision=fp32; the last snapshot is untouched."
             )
         return means

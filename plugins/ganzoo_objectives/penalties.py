@@ -1,4 +1,7 @@
-"""Gradient penalties on the discriminator, each under its honest name. Norms run over all pixels, channels and scales of a sample."""
+"""Gradient penalties on the discriminator, each under its honest name.
+
+Norms run over all pixels, channels and scales of a sample.
+"""
 
 from typing import Annotated
 
@@ -13,7 +16,8 @@ Every = Annotated[int, Ge(1)]
 
 
 def squared_gradient_norm(turn: Turn, images: Pyramid, label: Label) -> PerSample:
-    """|∇D(x)|² of each sample, [N], with a graph for the second derivative; D's logits are summed, so samples do not mix."""
+    """|∇D(x)|² of each sample, [N], with a graph for the second derivative; D's logits are summed, so samples do not
+    mix."""
     images = tuple(x.detach().requires_grad_() for x in images)
     logits = turn.D(images, label, turn.stage)
     grads = torch.autograd.grad(logits.sum(), images, create_graph=True)

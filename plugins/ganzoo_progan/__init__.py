@@ -1,4 +1,7 @@
-"""ProGAN: Progressive Growing of GANs for Improved Quality, Stability, and Variation (Karras et al. 2018, arXiv:1710.10196)."""
+"""ProGAN:
+
+Progressive Growing of GANs for Improved Quality, Stability, and Variation (Karras et al. 2018, arXiv:1710.10196).
+"""
 
 from ganzoo import hookimpl
 

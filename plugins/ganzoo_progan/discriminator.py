@@ -75,7 +75,8 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
 
 
 class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
-    """The newest block's features are cross-faded with those of the halved image, by the stage's alpha (section 2, figure 2).
+    """The newest block's features are cross-faded with those of the halved image, by the stage's alpha (section 2,
+    figure 2).
 
     Args:
         from_rgb: image to features
@@ -108,7 +109,8 @@ class MinibatchStd(zoo.Statistic, name="minibatch_std", paper=PAPER):
     """Each group's mean standard deviation as a further channel (section 3).
 
     Args:
-        group: largest group size; the largest divisor of the batch up to it is used; null for the whole batch, as in the paper
+        group: largest group size; the largest divisor of the batch up to it is used; null for the whole batch, as in
+            the paper
         features: number of statistics, each over its share of the channels
     """
 

@@ -37,7 +37,8 @@ class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
         self.heights = [h for h, _ in shape.sizes]
         if start is not None and start not in self.heights:
             raise RecipeError(
-                f"growth.start: {start} is not among the heights {', '.join(map(str, self.heights))}: choose one, or null for the first."
+                f"growth.start: {start} is not among the heights {', '.join(map(str, self.heights))}: "
+                "choose one, or null for the first."
             )
         self.first = 0 if start is None else self.heights.index(start)
         self.train_kimg, self.fade_kimg = train_kimg, fade_kimg

@@ -1,4 +1,7 @@
-"""StyleGAN: A Style-Based Generator Architecture for Generative Adversarial Networks (Karras et al. 2019, arXiv:1812.04948)."""
+"""StyleGAN:
+
+A Style-Based Generator Architecture for Generative Adversarial Networks (Karras et al. 2019, arXiv:1812.04948).
+"""
 
 from ganzoo import hookimpl
 

@@ -76,7 +76,8 @@ class PixelNoise(zoo.Noise, name="pixel_noise", paper=PAPER):
 
 
 class AdaIN(zoo.Layer, name="adain", paper=PAPER):
-    """Upsampling, 3x3 convolution, blur; noise, bias, leaky ReLU; instance norm, then the style's scale and shift (Eq. 1).
+    """Upsampling, 3x3 convolution, blur; noise, bias, leaky ReLU; instance norm, then the style's scale and shift
+    (Eq. 1).
 
     Args:
         noise: before the bias

@@ -1,4 +1,7 @@
-"""A generator: latents to images. `ganzoo.networks.ComposedGenerator` is made of slots; a GAN that is not, subclasses this one."""
+"""A generator: latents to images.
+
+`ganzoo.networks.ComposedGenerator` is made of slots; a GAN that is not, subclasses this one.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

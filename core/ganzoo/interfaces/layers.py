@@ -29,7 +29,10 @@ class Shape:
         return self.sizes[-1]
 
     def plan(self, channel_base: int, channel_max: int) -> Plan:
-        """[(size, channels)]: level l has min(channel_base / r, channel_max) channels, r = 4 * 2^l (arXiv:1710.10196, Table 2)."""
+        """[(size, channels)]: level l has min(channel_base / r, channel_max) channels, r = 4 * 2^l.
+
+        Source: arXiv:1710.10196, table 2.
+        """
         return [
             (size, max(1, min(channel_base // (4 * 2**level), channel_max))) for level, size in enumerate(self.sizes)
         ]
@@ -65,7 +68,10 @@ def fresh(noise: "Noise", x: Maps) -> Tensor | None:
 
 
 class Noise(nn.Module, Component, kind="noise"):
-    """(channels, size, /)  Maps -> Maps. `draw` says where its noise comes from; `Generator.noise()` sets it for a while."""
+    """(channels, size, /)  Maps -> Maps.
+
+    `draw` says where its noise comes from; `Generator.noise()` sets it for a while.
+    """
 
     size: Size
     const: Tensor  # [1, 1, H, W], drawn once; what noise mode "const" uses
@@ -120,7 +126,10 @@ class Layer(nn.Module, Component, kind="layer"):
 
 
 class Block(nn.Module, Component, kind="block"):
-    """(in_channels, out_channels, w_dim, size, first, /, *, layer)  Maps, Styles -> Maps at `size`. Uses `num_ws` style codes."""
+    """(in_channels, out_channels, w_dim, size, first, /, *, layer)  Maps, Styles -> Maps at `size`.
+
+    Uses `num_ws` style codes.
+    """
 
     num_ws: int
 
@@ -142,8 +151,8 @@ class ToRGB(nn.Module, Component, kind="to_rgb"):
 class Synthesis(nn.Module, Component, kind="synthesis"):
     """(plan, w_dim, image_channels, /, *, stem, block, to_rgb)  Styles, Stage -> Pyramid.
 
-    Builds stem, blocks and RGB heads; a topology only says, in `forward`, which images come out. A styled `to_rgb` uses the
-    style code that follows its block's, which is also that of the next block's first layer.
+    Builds stem, blocks and RGB heads; a topology only says, in `forward`, which images come out. A styled `to_rgb`
+    uses the style code that follows its block's, which is also that of the next block's first layer.
 
     Args:
         stem: what the feature maps begin with

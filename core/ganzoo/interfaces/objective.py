@@ -58,7 +58,8 @@ class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
     """A penalty on one network. It knows its formula and the paper's number; the trainer multiplies by `every`.
 
     Args:
-        every: apply it at each k-th iteration only, k times as strong (lazy regularization, arXiv:1912.04958, appendix B)
+        every: apply it at each k-th iteration only, k times as strong (lazy regularization, arXiv:1912.04958,
+            appendix B)
     """
 
     on: ClassVar[Literal["g", "d"]]

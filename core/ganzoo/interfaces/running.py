@@ -52,7 +52,10 @@ class Finding:
 
 
 class Dataset(Component, ABC, kind="dataset"):
-    """(size, channels, labels, /)  Index -> uint8 image [C, H, W] and its label [K]. Reading must be safe from several threads."""
+    """(size, channels, labels, /)  Index -> uint8 image [C, H, W] and its label [K].
+
+    Reading must be safe from several threads.
+    """
 
     size: Size
     channels: int
@@ -75,7 +78,10 @@ class Dataset(Component, ABC, kind="dataset"):
 
     @abstractmethod
     def image(self, index: int) -> NDArray[np.uint8]:
-        """One image as uint8 [C, H, W], in the size and channels it was built with. Raises DataError that names the file."""
+        """One image as uint8 [C, H, W], in the size and channels it was built with.
+
+        Raises DataError that names the file.
+        """
 
     def label(self, index: int) -> NDArray[np.float32]:
         """The image's label as [K] floats; one-hot for classes."""

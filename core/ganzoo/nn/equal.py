@@ -1,6 +1,7 @@
 """Equalized learning rate: weights are stored with unit variance and scaled at run time (arXiv:1710.10196, 4.1).
 
-Adam's step does not depend on a parameter's scale, so layers learn equally fast only if all weights have the same scale.
+Adam's step does not depend on a parameter's scale, so layers learn equally fast only if all weights have the same
+scale.
 """
 
 import math
@@ -42,7 +43,8 @@ class Linear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """[N, fan_in, H, W] -> [N, fan_out, H, W] in x's precision; at half the size where `down` names a filter, at twice where `up` does.
+    """[N, fan_in, H, W] -> [N, fan_out, H, W] in x's precision; at half the size where `down` names a filter, at
+    twice where `up` does.
 
     Args:
         fan_in: input channels
@@ -85,7 +87,10 @@ class Conv2d(nn.Module):
 
 
 class ActConv2d(Conv2d):
-    """Convolution, bias, leaky ReLU(0.2). `gain` says whether √2 multiplies the weight or the activation; `clamp` limits the output."""
+    """Convolution, bias, leaky ReLU(0.2).
+
+    `gain` says whether √2 multiplies the weight or the activation; `clamp` limits the output.
+    """
 
     def __init__(
         self,
