@@ -23,8 +23,16 @@ def picture(image: Pixels) -> PIL.Image:
     return PIL.fromarray(np.concatenate(list(image), axis=1), "L")
 
 
-def grid(images: Pixels, columns: int) -> Pixels:
-    """uint8 [N, C, H, W] tiled row by row as [C, rows * H, columns * W]; missing tiles are white."""
+TILE = 64  # pixels: the images of a run are enlarged to about this, so that a grid of them can be looked at
+
+
+def grid(images: Pixels, columns: int, height: int = 0) -> Pixels:
+    """uint8 [N, C, H, W] tiled row by row as [C, rows * H, columns * W]; missing tiles are white.
+
+    Images smaller than `height` are enlarged by repeating each pixel a whole number of times.
+    """
+    scale = max(1, height // images.shape[2])
+    images = images.repeat(scale, axis=2).repeat(scale, axis=3)
     n, c, h, w = images.shape
     rows = -(-n // columns)
     full = np.full((rows * columns, c, h, w), 255, np.uint8)
@@ -34,7 +42,7 @@ def grid(images: Pixels, columns: int) -> Pixels:
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
     """(columns, rows) of a sample grid of about 1024 pixels, between 4 and 16 each."""
-    return max(4, min(16, 1024 // width)), max(4, min(12, 768 // height))
+    return max(4, min(16, 1024 // max(width, TILE))), max(4, min(12, 768 // max(height, TILE)))
 
 
 def save(image: Pixels, path: Path, metadata: Mapping[str, Any] | None = None) -> None:

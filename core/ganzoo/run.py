@@ -15,9 +15,9 @@ from ganzoo import checkpoint, evaluate, plot, state
 from ganzoo.build import Experiment
 from ganzoo.checkpoint import Header
 from ganzoo.data import Loader, class_labels, to_uint8
-from ganzoo.device import choose, keep_memory, peak_memory
+from ganzoo.device import choose, dtype, keep_memory, peak_memory
 from ganzoo.errors import DataError, Interrupted, UsageError
-from ganzoo.images import grid, grid_shape, save
+from ganzoo.images import TILE, grid, grid_shape, save
 from ganzoo.interfaces import Dataset, Metric
 from ganzoo.log import Log, append_json, duration, read_json_lines
 from ganzoo.model import experiment as build
@@ -145,14 +145,14 @@ class Run:
         )
         indices = range(min(len(self.grid_seeds), len(self.dataset)))
         reals = next(evaluate.real_images(self.dataset, len(indices), len(indices)))
-        save(grid(reals.numpy(), self.columns), self.folder / "reals.png")
+        save(grid(reals.numpy(), self.columns, TILE), self.folder / "reals.png")
         self.samples("init")
         G, D = (sum(p.numel() for p in net.parameters()) for net in (self.trainer.G, self.trainer.D))
-        dtype = str(getattr(getattr(self.trainer.G, "synthesis", None), "dtype", None)).removeprefix("torch.")
+        precision = str(dtype(self.options.precision, self.trainer.device)).removeprefix("torch.")
         self.log.say(
             f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, generator {G:,} and "
             f"discriminator {D:,} parameters, "
-            f"{self.trainer.device} {dtype}."
+            f"{self.trainer.device} {precision}."
         )
         self.measure()
         self.maintenance += time.monotonic() - self.tick_started
@@ -221,15 +221,17 @@ class Run:
                 to_uint8(G(z[i : i + 32], None if labels is None else labels[i : i + 32], stage)[-1].cpu())
                 for i in range(0, len(z), 32)
             ]
-        images = torch.cat(parts)
-        scale = self.trainer.experiment.shape.size[0] // images.shape[2]
-        images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        height = max(self.trainer.experiment.shape.size[0], TILE)  # that of a generator which still grows, too
         about = {
             "recipe": checkpoint.recipe_hash(self.head.recipe),
             "kimg": self.trainer.images / 1000,
             "ganzoo": ganzoo.__version__,
         }
-        save(grid(images.numpy(), self.columns), self.folder / f"fakes{'_' if name == 'init' else ''}{name}.png", about)
+        save(
+            grid(torch.cat(parts).numpy(), self.columns, height),
+            self.folder / f"fakes{'_' if name == 'init' else ''}{name}.png",
+            about,
+        )
 
     def measure(self, name: str = "") -> None:
         """The recipe's metrics, into metric-<name>.jsonl and the log."""

@@ -163,26 +163,16 @@ def conv2d_resample(
     fw, fh = (1, 1) if f is None else (f.shape[-1], f.shape[0])
     left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
     if up > 1:
-        left, right, top, bottom = (
-            left + (fw + up - 1) // 2,
-            right + (fw - up) // 2,
-            top + (fh + up - 1) // 2,
-            bottom + (fh - up) // 2,
-        )
+        left, right = left + (fw + up - 1) // 2, right + (fw - up) // 2
+        top, bottom = top + (fh + up - 1) // 2, bottom + (fh - up) // 2
     if down > 1:
-        left, right, top, bottom = (
-            left + (fw - down + 1) // 2,
-            right + (fw - down) // 2,
-            top + (fh - down + 1) // 2,
-            bottom + (fh - down) // 2,
-        )
+        left, right = left + (fw - down + 1) // 2, right + (fw - down) // 2
+        top, bottom = top + (fh - down + 1) // 2, bottom + (fh - down) // 2
     pad: Pad = (left, right, top, bottom)
 
     if up == down == 1 and left == right >= 0 and top == bottom >= 0:  # nothing to resample
         return _conv(x, weight, groups, flip_weight, padding=(top, left))
-    if (
-        kh == kw == 1 and down > 1 and up == 1
-    ):  # filter and decimate first: the convolution sees a quarter of the pixels
+    if kh == kw == 1 and down > 1 and up == 1:  # decimate first: the convolution sees a quarter of the pixels
         x = upfirdn2d(x, f, down=down, padding=pad, flip=flip_filter)
         return _conv(x, weight, groups, flip_weight)
     if kh == kw == 1 and up > 1 and down == 1:
