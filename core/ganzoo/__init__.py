@@ -1,8 +1,10 @@
 """ganzoo: a zoo of GAN architectures in which every part is a plugin. Importing this package does not import torch.
 
-import ganzoo
-model = ganzoo.load("snapshot.safetensors")
-model.sample(seeds=[1, 2])[0].save("one.png")
+In three lines, from a checkpoint to a picture:
+
+    import ganzoo
+    model = ganzoo.load("snapshot.safetensors")
+    model.sample(seeds=[1, 2])[0].save("one.png")
 """
 
 from importlib.metadata import PackageNotFoundError, version

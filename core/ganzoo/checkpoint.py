@@ -1,9 +1,8 @@
 """Snapshots and states: safetensors files that need nothing beside them, and execute nothing.
 
 A snapshot holds the weights of G, D and G_ema and, as metadata, the filled recipe. A state holds all that training
-continues
-from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the previous file
-whole.
+continues from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the
+previous file whole.
 """
 
 import hashlib

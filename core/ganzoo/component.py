@@ -1,8 +1,7 @@
 """What every pluggable thing shares: a kind, a name, a paper, and the options its signature declares.
 
 The signature is the schema. Parameters before `/` are sizes, passed by the parent. Parameters after `*` are options,
-set by a
-recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the parent calls it with sizes.
+set by a recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the parent calls it with sizes.
 """
 
 import inspect
@@ -113,7 +112,8 @@ def options(cls: type[Component]) -> type[BaseModel]:
 
 def default_of(default: Any) -> tuple[type[Component], dict[str, Any]] | None:
     """A slot's default as (class, options): written in a signature as `PixelNorm` or `partial(PixelNoise,
-    per="layer")`."""
+    per="layer")`.
+    """
     if isinstance(default, partial):
         return default.func, dict(default.keywords)  # type: ignore[return-value]
     return (default, {}) if isinstance(default, type) else None

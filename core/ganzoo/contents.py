@@ -1,5 +1,6 @@
 """registry.yaml from the installed components and shipped recipes: `make registry`, or `python -m ganzoo.contents`."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ def table() -> dict[str, list[dict[str, Any]]]:
     shipped = [p for p in plugins.installed() if p.distribution == "ganzoo"]
     names = {p.name for p in shipped} | {CORE}
     rows = [dict(entry(cls, known.owner(cls))) for cls in known if known.owner(cls) in names]
-    return {"components": rows, "recipes": [architecture(p.name, path) for p in shipped for path in p.recipes()]}
+    recipes = [architecture(p.name, path) for p in shipped for path in p.recipes()]
+    return {"components": rows, "recipes": sorted(recipes, key=_by_size)}
+
+
+def _by_size(row: dict[str, Any]) -> tuple[str, list[int], str]:
+    """Families in order of name, each from small to large."""
+    family = re.sub(r"-\d.*", "", row["name"])
+    return row["plugin"] + family, row["size"], row["name"]
 
 
 def architecture(plugin: str, path: Path) -> dict[str, Any]:

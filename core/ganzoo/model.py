@@ -1,7 +1,9 @@
 """A trained model from a checkpoint: the way in for Python users.
 
-model = ganzoo.load("snapshot.safetensors")
-pictures = model.sample(seeds=[1, 2], psi=0.7)
+The same seed gives the same picture:
+
+    model = ganzoo.load("snapshot.safetensors")
+    pictures = model.sample(seeds=[1, 2], psi=0.7)
 """
 
 from collections.abc import Iterator, Sequence
@@ -138,7 +140,8 @@ def fakes(
     G: Generator, num: int, batch: int, seed: int, device: torch.device, labels: NDArray[np.float32] | None = None
 ) -> Iterator[torch.Tensor]:
     """uint8 images [N, C, H, W] for metrics, one latent a seed counted from `seed`; noise is random but of the
-    image's seed."""
+    image's seed.
+    """
     for start in range(0, num, batch):
         seeds = range(start, min(start + batch, num))
         own = [(seed * 1_000_003 + i) % 2**32 for i in seeds]

@@ -70,7 +70,8 @@ class Plugin:
 
 def installed() -> list[Plugin]:
     """All installed plugins in loading order: the distribution of ganzoo, on which all others depend, first; then by
-    name."""
+    name.
+    """
     found: dict[tuple[str, str], Plugin] = {}
     for point in entry_points(group=GROUP):
         plugin = _describe(point)

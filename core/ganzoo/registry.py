@@ -85,7 +85,8 @@ class Registry:
 
     def reference(self, cls: type[Component]) -> str:
         """How a recipe that is kept names a class: a stranger's with its plugin, since another one may claim the bare
-        name some day."""
+        name some day.
+        """
         owner = self.owner(cls)
         shipped = self.versions.get(owner, (SHIPPED, ""))[0] == SHIPPED
         return cls.name if shipped and self._classes.get((cls.kind, cls.name)) is cls else f"{owner}:{cls.name}"
@@ -145,7 +146,8 @@ def entry(cls: type[Component], owner: str) -> dict[str, str]:
 @cache
 def index() -> dict[str, list[dict[str, Any]]]:
     """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they
-    answer."""
+    answer.
+    """
     from ganzoo.source import load_yaml
 
     def about(path: Path) -> dict[str, Any]:

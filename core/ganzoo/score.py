@@ -1,7 +1,9 @@
 """Scoring a checkpoint: its generator against real images, or real images against each other.
 
-model = ganzoo.load("snapshot.safetensors")
-score = Scorer(model, real_set(model), "swd").measure(seed=0)["results"]["swd"]
+What `gz metrics` does, for Python:
+
+    model = ganzoo.load("snapshot.safetensors")
+    score = Scorer(model, real_set(model), "swd").measure(seed=0)["results"]["swd"]
 """
 
 import statistics

@@ -1,9 +1,13 @@
-"""Conformance: what every component of every plugin must do. A plugin's whole test file may be
+"""Conformance: what every component of every plugin must do.
 
-from ganzoo.testing import conformance
+A plugin's whole test file may be
 
-def test_conformance() -> None:
-    conformance("my_plugin")
+    from ganzoo.testing import conformance
+
+    def test_conformance() -> None:
+        conformance("my_plugin")
+
+Nonconforming then says what is wrong, a line for each fault.
 """
 
 import inspect
@@ -88,7 +92,8 @@ def _declaration(cls: type[Component]) -> Iterator[str]:
 
 def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) -> dict[str, Any]:
     """For each required slot of a class, some component: one of its own plugin where there is one, else any that is
-    installed."""
+    installed.
+    """
     found: dict[str, Any] = {}
     for name, slot in slots(cls).items():
         if default_of(options(cls).model_fields[name].default) or slot.optional or slot.many:

@@ -119,7 +119,8 @@ class Trainer:
 
     def split(self, real: Tensor, label: Tensor, fake_label: Tensor) -> Callable[[], Iterator[tuple[Turn, float]]]:
         """The batch in parts of `batch_gpu`, as an iterator that can be started anew: each phase draws its own
-        latents."""
+        latents.
+        """
         size = self.options.batch_gpu or len(real)
         labels = bool(self.experiment.labels)
         reals = self.pyramid(real.to(self.device, non_blocking=True))

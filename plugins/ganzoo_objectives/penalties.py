@@ -17,7 +17,8 @@ Every = Annotated[int, Ge(1)]
 
 def squared_gradient_norm(turn: Turn, images: Pyramid, label: Label) -> PerSample:
     """|∇D(x)|² of each sample, [N], with a graph for the second derivative; D's logits are summed, so samples do not
-    mix."""
+    mix.
+    """
     images = tuple(x.detach().requires_grad_() for x in images)
     logits = turn.D(images, label, turn.stage)
     grads = torch.autograd.grad(logits.sum(), images, create_graph=True)

@@ -16,8 +16,7 @@ def modulated_conv2d(
     (Eq. 3).
 
     Scaling the input by s and the output by d is the same function without per-sample weights, and Σ_ik (s_i w_oik)²
-    is s² times
-    the O x I table of squared weights summed over the kernel.
+    is s² times the O x I table of squared weights summed over the kernel.
 
     Args:
         x: [N, I, H, W]

@@ -1,8 +1,7 @@
 """Resampling by FIR filters: upfirdn2d, and convolutions that double or halve the size.
 
 The order of the definitions (spec of arXiv:1912.04958's networks): insert zeros, pad, filter (true convolution), keep
-every
-down-th sample. `upfirdn2d` is that, literally; the functions below it are the same in fewer operations.
+every down-th sample. `upfirdn2d` is that, literally; the functions below it are the same in fewer operations.
 """
 
 from collections.abc import Sequence
@@ -62,8 +61,9 @@ def _depthwise(x: Maps, f: Tensor, up: tuple[int, int], down: tuple[int, int], p
 class _UpFirDn(torch.autograd.Function):
     """`_depthwise` for a constant filter.
 
-    Its adjoint is the same operation with up and down exchanged and the filter turned
-    round, which is much faster than what autograd derives (the backward of a strided depthwise convolution)."""
+    Its adjoint is the same operation with up and down exchanged and the filter turned round, which is much faster
+    than what autograd derives (the backward of a strided depthwise convolution).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Maps, f: Tensor, up: tuple[int, int], down: tuple[int, int], padding: Pad) -> Maps:
