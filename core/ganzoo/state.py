@@ -37,11 +37,12 @@ def restore(trainer: Trainer, path: Path) -> Header:
         if entry.startswith("adam."):
             place, _, name = entry.partition(":")
             _, who, key = place.split(".")
-            parameter = parameters[who, name]  # type: ignore[index]
-            own = torch.empty_like(
-                parameter if value.shape == parameter.shape and key != "step" else value.to(parameter.device)
-            )
-            trainer.optimizers[who].state[parameter][key] = own.copy_(value).detach()  # type: ignore[index]
+            parameter, optimizer = parameters[who, name], trainer.optimizers[who]  # type: ignore[index]
+            if key == "step":  # fused Adam counts on the parameter's device, plain Adam on the CPU
+                own = value.to(parameter.device if optimizer.defaults["fused"] else "cpu")
+            else:  # in the parameter's memory format, so that the arithmetic is that of an unbroken run
+                own = torch.empty_like(parameter).copy_(value)
+            optimizer.state[parameter][key] = own
     level, alpha = found["stage"].tolist()
     trainer.stage = Stage(int(level), alpha)
     trainer.images, trainer.iteration = head.images, head.iteration
