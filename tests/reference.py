@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ganzoo.build import Experiment
+from ganzoo.nn.resample import conv2d_resample, fir
 from ganzoo.recipe import parse
 from ganzoo.registry import registry
 from ganzoo.source import Source
@@ -110,3 +111,15 @@ def experiment(size: int, generator: Tree, discriminator: Tree, dtype: torch.dty
     for regularizer in built.regularizers:
         regularizer.to(dtype)
     return built
+
+
+def modulated_conv2d_reference(
+    x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: tuple[float, ...] | None = None
+) -> Tensor:
+    """The same from the definition: build each sample's weights and convolve with them. Slow; what the tests trust."""
+    w = weight[None] * styles[:, None, :, None, None]  # [N O I k k], Eq. 1
+    if demodulate:
+        w = w * (w.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()  # Eq. 3
+    resample = {"f": fir(up, x), "up": 2, "flip_weight": False} if up else {}
+    one = [conv2d_resample(xi[None], wi, padding=weight.shape[-1] // 2, **resample) for xi, wi in zip(x, w)]  # type: ignore[arg-type]
+    return torch.cat(one)

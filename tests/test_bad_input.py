@@ -1,5 +1,6 @@
 """Whatever a user gives: one sentence on stderr that names it, the right exit code, and never a traceback."""
 
+import json
 import os
 import pickle
 import resource
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -309,7 +310,53 @@ def test_a_checkpoint_of_a_plugin_that_is_not_there(fails, tmp_path, snapshot):
     head, tensors = checkpoint.read(snapshot)
     path = tmp_path / "ghost.safetensors"
     checkpoint.write(path, tensors, replace(head, versions={**head.versions, "ghost": "ganzoo-ghost 1.2"}))
-    fails(3, ["'ghost'", "ganzoo-ghost 1.2", "pip install ganzoo-ghost"], "generate", path)
+    fails(3, ["'ghost'", "ganzoo-ghost 1.2", "the package 'ganzoo-ghost'", "trust"], "generate", path)
+
+
+HEADERS = {
+    "recipe": "str",
+    "images": "many",
+    "versions": [],
+    "digest": None,
+    "kind": "other",
+    "iteration": True,
+    "data": 3,
+    "format": "one",
+    "extra": 1,
+}
+
+
+@pytest.mark.parametrize("key", HEADERS)
+def test_a_header_of_the_wrong_types(fails, tmp_path, snapshot, key):
+    head, tensors = checkpoint.read(snapshot)
+    path = tmp_path / "odd.safetensors"
+    text = json.dumps({**asdict(head), key: HEADERS[key]})
+    save_file(tensors, path, metadata={"ganzoo": text})
+    for command in COMMANDS:
+        fails(1, [path, "metadata is damaged", key], *command, path)
+    for text in ("[]", "3", "[" * 100_000, "{"):
+        save_file(tensors, path, metadata={"ganzoo": text})
+        fails(1, [path, "metadata is damaged"], "ckpt", "info", path)
+
+
+def test_no_temporary_file_stays(tmp_path, snapshot, monkeypatch):
+    head, tensors = checkpoint.read(snapshot)
+
+    def stop(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "sync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write(tmp_path / "s.safetensors", tensors, head)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sentence_does_not_steer_the_terminal(tmp_path, snapshot, capsys):
+    head, tensors = checkpoint.read(snapshot)
+    path = tmp_path / "ghost.safetensors"
+    checkpoint.write(path, tensors, replace(head, versions={"gh\x1b[2Jost": ""}))
+    assert main(["generate", str(path)]) == 3
+    assert "'gh?[2Jost'" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_does_not_fit_its_recipe(fails, tmp_path, snapshot):
@@ -328,6 +375,12 @@ def test_metrics_that_cannot_be(fails, snapshot, tmp_path):
 def test_resuming_what_cannot_be(fails, recipe, tmp_path, snapshot):
     fails(1, ["latest", tmp_path / "runs"], "train", recipe(), "--resume", "latest", "--outdir", tmp_path / "runs")
     fails(1, [tmp_path / "gone"], "train", recipe(), "--resume", tmp_path / "gone")
+    fails(1, ["latest", tmp_path / "runs"], "train", "--resume", "latest", "--outdir", tmp_path / "runs")
+    fails(1, [tmp_path / "gone"], "train", "--resume", tmp_path / "gone")
+    fails(2, ["RECIPE", "--resume latest"], "train", "--resume", "auto")
+    stray = tmp_path / "stray.safetensors"
+    stray.write_bytes(b"")
+    fails(2, [stray, "recipe.resolved.yaml is missing"], "train", "--resume", stray)
     fails(1, [snapshot, "snapshot"], "train", recipe(), "--resume", snapshot)
     state = next(snapshot.parent.glob("state-*"))
     fails(1, ["training.batch", "16"], "train", recipe(), "--resume", state, "--batch", 16)
@@ -398,6 +451,8 @@ def test_an_outdir_that_cannot_be(fails, recipe, snapshot, tmp_path):
         (RuntimeError("boom\nbang"), 1, ["this is a bug", "RuntimeError: boom bang", "GZ_TRACEBACK=1"]),
         (MemoryError(), 1, ["out of memory", "--batch-gpu"]),
         (torch.OutOfMemoryError("CUDA out of memory"), 1, ["--batch-gpu"]),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), 1, ["--batch-gpu"]),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), 1, ["--batch-gpu"]),
         (KeyboardInterrupt(), 130, []),
         (Diverged("training diverged at 3 kimg."), 4, ["diverged"]),
         (OSError(28, "No space left on device", "/a/b.png"), 1, ["/a/b.png: No space left on device"]),

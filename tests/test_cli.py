@@ -15,7 +15,9 @@ from PIL import Image
 
 import ganzoo
 from ganzoo import plugin, recipe
+from ganzoo import registry as registries
 from ganzoo.editor import draft, schema
+from ganzoo.interfaces import Loss
 from ganzoo.registry import index, index_path, registry
 from ganzoo_cli import main
 
@@ -94,7 +96,8 @@ def test_train_writes_a_run_directory(trained):
         "snapshot-000000.safetensors",
         "state-000000.safetensors",
     }
-    assert (folder / "recipe.yaml").read_text() == file.read_text()
+    given = (folder / "recipe.yaml").read_text()
+    assert given == "# as given; recipe.resolved.yaml is complete\n" + file.read_text()
 
 
 def test_train_prints_the_run_and_what_comes_next(gz, trained, tmp_path):
@@ -121,6 +124,39 @@ def test_train_prints_the_run_and_what_comes_next(gz, trained, tmp_path):
     assert f"gz metrics swd {folder}/snapshot-000000.safetensors" in result.err
     assert not list(folder.glob("metric-*"))
     assert "# --set training.kimg=0.008" in (folder / "recipe.yaml").read_text()
+
+
+def test_train_says_how_the_metrics_moved(gz, trained, tmp_path):
+    text = trained[0].read_text().rstrip("\n")  # no newline at the end
+    (tmp_path / "bare.yaml").write_text(text)
+    result = gz("train", tmp_path / "bare.yaml", "--outdir", tmp_path, "--kimg", 0.008)
+    folder = Path(result.out.strip())
+    first, *_, last = (json.loads(row) for row in (folder / "metric-swd.jsonl").read_text().splitlines())
+    before, after = first["results"]["swd"], last["results"]["swd"]
+    assert f"\nswd {before:.2f} -> {after:.2f} (16 images; kimg 0 -> 0.008)\n" in result.err
+    assert f"Look at {folder}/fakes000000.png" in result.err
+    assert f"gz train {tmp_path}/bare.yaml --data PATH/TO/YOUR/IMAGES" in result.err
+    assert recipe.load(folder / "recipe.yaml").dump() == recipe.load(trained[0]).dump()
+
+
+def test_the_summary_names_an_architecture_for_own_images():
+    from ganzoo_cli.after import _for_own_images
+
+    demos = {p.stem: tree for p in SHIPPED if "dataset" in (tree := recipe.load_yaml(p).tree)}
+    assert demos
+    for name, tree in demos.items():
+        assert _for_own_images(name) == tree["extends"]
+    assert _for_own_images("stylegan2-tiny") == "stylegan2-tiny"
+
+
+def test_train_resumes_without_a_recipe(gz, trained, tmp_path):
+    result = gz("train", trained[0], "--outdir", tmp_path, "--metrics", "none", "--kimg", 0.008, "--batch", 4)
+    folder = Path(result.out.strip())
+    for kimg, resume in ((0.012, "latest"), (0.016, folder), (0.02, next(folder.glob("state-*")))):
+        result = gz("train", "--resume", resume, "--outdir", tmp_path, "--kimg", kimg)
+        assert (result.code, result.out) == (0, f"{folder}\n"), result.err
+        assert "Continuing" in result.err
+        assert json.loads((folder / "stats.jsonl").read_text().splitlines()[-1])["kimg"] == kimg
 
 
 def test_train_resumes(gz, trained):
@@ -317,6 +353,25 @@ def test_data_info_and_doctor(good):
     assert "0 unusable, 0 odd" in good("data", "doctor", "shapes")
 
 
+def test_data_is_seen_as_a_recipe_wants_it(gz, good, tmp_path):
+    for name, size in {"a": (40, 24), "b": (24, 48), "c": (9, 2)}.items():
+        pixels = np.random.default_rng(size).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    result = gz("data", "info", tmp_path)
+    assert result.code == 0
+    assert "Assuming 2x2, the smallest side" in result.err
+    (tmp_path / "c.png").write_bytes(b"text")
+    result = gz("data", "info", tmp_path)
+    assert "Assuming 24x24, the smallest side" in result.err
+    assert "1 (c.png)" in result.out
+    (tmp_path / "r.yaml").write_text("extends: stylegan2-tiny\ndataset: {use: zip, path: none.zip, upscale: true}\n")
+    facts = json.loads(good("data", "info", tmp_path, "--recipe", tmp_path / "r.yaml", "--json"))
+    assert (facts["size"], facts["unusable"], facts["odd"]) == ([32, 32], 1, 2)
+    facts = json.loads(good("data", "info", tmp_path, "--recipe", tmp_path / "r.yaml", "--size", "8x8", "--json"))
+    assert (facts["size"], facts["unusable"], facts["odd"]) == ([8, 8], 1, 0)
+    assert gz("data", "doctor", tmp_path, "--recipe", "stylegan2-tiny").out.count("unusable") == 4
+
+
 def test_recipe_list_and_show(good):
     listed = good("recipe", "list")
     for row in index()["recipes"]:
@@ -409,6 +464,8 @@ def test_plugins_env_and_checkpoints(good, snapshot):
     facts = json.loads(good("ckpt", "info", snapshot, "--json"))
     assert (facts["kind"], facts["kimg"]) == ("snapshot", 0.032)
     assert facts["filled_recipe"]["title"] == "tiny"
+    net = ganzoo.load(snapshot).G
+    assert facts["parameters+buffers"]["G"] == sum(t.numel() for t in net.state_dict().values())
     assert good("ckpt", "verify", snapshot).startswith("OK")
     assert good("ckpt", "verify", next(snapshot.parent.glob("state-*"))).startswith("OK")
 
@@ -430,8 +487,7 @@ LISTINGS = [
 
 
 def test_listings_do_not_import_torch():
-    if not recipe.load_yaml(index_path()).tree["components"]:
-        pytest.skip("registry.yaml is empty")
+    assert recipe.load_yaml(index_path()).tree["components"]
     code = f"""
 import sys
 from ganzoo_cli import main
@@ -442,6 +498,50 @@ for args in {LISTINGS!r}:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert index()["recipes"]
+
+
+def test_a_strangers_rows_are_kept(monkeypatch, tmp_path):
+    """A plugin that registry.yaml does not know is imported once, and again when its files change."""
+    package = tmp_path / "gz_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    mine = plugin.Plugin("mine", "gz_mine", "gz-mine", "1.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(plugin, "installed", lambda: [mine])
+
+    class Mine(Loss, name="mine"):
+        """A stranger's loss."""
+
+    imported = []
+
+    def full() -> registries.Registry:
+        imported.append(1)
+        made = registries.Registry()
+        made.add(Mine, "mine")
+        return made
+
+    monkeypatch.setattr(registries, "registry", full)
+
+    def rows() -> list[dict[str, str]]:
+        return [row for row in index.__wrapped__()["components"] if row["plugin"] == "mine"]
+
+    first = rows()
+    assert [(row["kind"], row["name"], row["summary"]) for row in first] == [("loss", "mine", "A stranger's loss.")]
+    assert rows() == first
+    assert len(imported) == 1
+    (kept,) = (tmp_path / "cache" / "ganzoo").iterdir()
+    assert kept.name.startswith("index-gz-mine-1.0-")
+    for damaged in ("{", '["x"]', '[{"kind": 3}]', "[null]", "3"):
+        kept.write_text(damaged)
+        assert rows() == first
+    assert len(imported) == 6
+    (package / "more.py").write_text("")
+    assert rows() == first
+    assert len(imported) == 7
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # cannot be written
+    assert rows() == first
 
 
 @pytest.mark.slow

@@ -442,7 +442,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "zip password": (broken_zip(encrypt), "bad.png", "password"),
     "zip method": (broken_zip(other_method), "bad.png", "compression"),
     "zip cut": (broken_zip(lambda raw: raw.__delitem__(slice(-30, None))), "set.zip", "no zip file"),
-    "no labels": (with_labels(None), "dataset.json", "image.labels=0"),
+    "no labels": (with_labels(None), "dataset.json", "or set labels=0"),
     "null labels": (with_labels(b'{"labels": null}'), "dataset.json", "holds no labels"),
     "labels no json": (with_labels(b"{"), "dataset.json", "JSONDecodeError"),
     "labels no text": (with_labels(b"\xff\xfe\xff"), "dataset.json", "is not"),
@@ -457,7 +457,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "class text": (with_labels((PAIR % '"cat"').encode()), "a.png", "cat"),
     "vector length": (with_labels((PAIR % "[1, 2, 3]").encode()), "a.png", "vector of 3"),
     "vector nan": (with_labels((PAIR % "[1, NaN]").encode()), "a.png", "finite"),
-    "shapes labels": (lambda tmp: Shapes((8, 8), 3, 3), "image.labels", "4 or 0"),
+    "shapes labels": (lambda tmp: Shapes((8, 8), 3, 3), "labels is 3", "4 or 0"),
 }
 
 

@@ -18,8 +18,8 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.norm import instance_norm, minibatch_std, pixel_norm
 from ganzoo.nn.resample import conv2d_resample, downsample, fir, upfirdn2d, upsample
-from ganzoo_stylegan2.modulation import modulated_conv2d, modulated_conv2d_reference
-from reference import EXACT, arrays, assert_close, cases
+from ganzoo_stylegan2.modulation import modulated_conv2d
+from reference import EXACT, arrays, assert_close, cases, modulated_conv2d_reference
 
 OPS = 1e-5  # of a filter that we normalise in float64 and the reference in float32
 TAPS = [(1, 1), (1, 2, 1), (1, 3, 3, 1)]

@@ -1,5 +1,6 @@
 """`gz ckpt`."""
 
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,10 @@ File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safeten
 @app.command()
 def info(path: File, as_json: Json = False) -> None:
     """Say what a checkpoint is: recipe, images seen, data, versions. Needs no plugin."""
-    from ganzoo.checkpoint import read, recipe_hash
+    from ganzoo.checkpoint import recipe_hash, shapes
 
-    head, tensors = read(path)
-    counts = {net: sum(t.numel() for name, t in tensors.items() if name.startswith(f"{net}.")) for net in ("G", "D")}
+    head, found = shapes(path)
+    counts = {net: sum(prod(shape) for name, shape in found.items() if name.startswith(f"{net}.")) for net in "GD"}
     facts: dict[str, Any] = {
         "kind": head.kind,
         "title": head.recipe.get("title", ""),
@@ -26,8 +27,8 @@ def info(path: File, as_json: Json = False) -> None:
         "kimg": head.kimg,
         "iteration": head.iteration,
         "image": head.recipe.get("image", {}),
-        "values": counts,
-        "tensors": len(tensors),
+        "parameters+buffers": counts,
+        "tensors": len(found),
         "bytes": path.stat().st_size,
         "data": head.data,
         "versions": head.versions,
@@ -54,10 +55,9 @@ def verify(path: File) -> None:
     from ganzoo.model import experiment, tree
 
     known()
-    head = checkpoint.verify(path)
+    head, tensors = checkpoint.verify(path)
     node = tree(path, head)
     if head.kind == "snapshot":
-        _, tensors = checkpoint.read(path)
         with torch.device("meta"):
             made = experiment(node)
         for prefix, net in (("G", made.G), ("D", made.D), ("G_ema", made.G)):

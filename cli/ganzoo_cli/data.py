@@ -1,30 +1,49 @@
 """`gz data`."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo_cli.console import Json, known, say, say_json, table
+from ganzoo_cli.console import Json, known, note, say, say_json, table
 
 if TYPE_CHECKING:
-    from ganzoo.interfaces import Dataset
+    from ganzoo.interfaces import Dataset, Finding
 
 app = typer.Typer(no_args_is_help=True, help="Look at training images.")
 
+NAMED = 3  # files that `info` names
+UNSIZED = 32  # pixels, where nothing else says a size
+
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a .zip, or 'shapes'.")]
-Size = Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the recipe's images, in pixels.")]
-Channels = Annotated[int, typer.Option(min=1, max=4096, help="Channels of the recipe's images.")]
-Labels = Annotated[int, typer.Option(min=0, help="Classes, or length of a label vector; 0 for none.")]
+Recipe = Annotated[
+    str | None, typer.Option(metavar="RECIPE", help="A recipe whose size, channels, labels and fitting are wanted.")
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="WIDTHxHEIGHT", help="Size that is wanted; else the recipe's, or the smallest side."),
+]
+Channels = Annotated[int | None, typer.Option(min=1, max=4096, help="Channels; else the recipe's, or 3.")]
+Labels = Annotated[
+    int | None, typer.Option(min=0, help="Classes, or length of a label vector; else the recipe's, or 0 for none.")
+]
 
 
 @app.command()
 def info(
-    source: Source, size: Size = "32x32", channels: Channels = 3, labels: Labels = 0, as_json: Json = False
+    source: Source,
+    recipe: Recipe = None,
+    size: Size = None,
+    channels: Channels = None,
+    labels: Labels = None,
+    as_json: Json = False,
 ) -> None:
     """Say what a set of images is, and how training would see it."""
-    dataset = _open(source, size, channels, labels)
+    dataset = _open(source, recipe, size, channels, labels)
+    findings = _check(dataset)
+    unusable, odd = ({f.file: None for f in findings if f.fatal is fatal} for fatal in (True, False))
     facts = {
         "dataset": dataset.name,
         "title": dataset.title,
@@ -32,29 +51,36 @@ def info(
         "size": list(dataset.size),
         "channels": dataset.channels,
         "labels": dataset.labels,
-        "fingerprint": dataset.fingerprint(),
+        "fingerprint": _fingerprint(dataset),
     }
     if as_json:
-        return say_json(facts)
-    return table(
-        ["", ""], [(k, f"{dataset.size[1]}x{dataset.size[0]}" if k == "size" else v) for k, v in facts.items()]
-    )
+        say_json(facts | {"unusable": len(unusable), "odd": len(odd)})
+        return
+    facts["size"] = f"{dataset.size[1]}x{dataset.size[0]}"
+    facts |= {"unusable": _some(unusable), "odd": _some(odd)}
+    table(["", ""], list(facts.items()))
+    if findings:
+        note(f"'gz data doctor {source}' lists all of them.")
 
 
 @app.command()
 def doctor(
-    source: Source, size: Size = "32x32", channels: Channels = 3, labels: Labels = 0, as_json: Json = False
+    source: Source,
+    recipe: Recipe = None,
+    size: Size = None,
+    channels: Channels = None,
+    labels: Labels = None,
+    as_json: Json = False,
 ) -> None:
     """Read every image, and name those that are unreadable or odd. Fails if training could not use one."""
     from ganzoo.errors import DataError
-    from ganzoo.log import Log
 
-    dataset = _open(source, size, channels, labels)
-    with Log(None, len(dataset)) as log:
-        findings = dataset.check(lambda done, total: log.progress(done, f"{done}/{total}"))
+    dataset = _open(source, recipe, size, channels, labels)
+    findings = _check(dataset)
     fatal = sum(f.fatal for f in findings)
     if as_json:
-        say_json({"images": len(dataset), "fatal": fatal, "findings": [asdict(f) for f in findings]})
+        about = {"images": len(dataset), "size": list(dataset.size), "fatal": fatal}
+        say_json(about | {"findings": [asdict(f) for f in findings]})
     else:
         for f in findings:
             say(f"{'unusable' if f.fatal else 'odd':<9s} {f.file}: {f.problem}")
@@ -63,11 +89,60 @@ def doctor(
         raise DataError(f"{fatal} of {len(dataset)} images of {source} cannot be used: repair or remove them.")
 
 
-def _open(source: str, size: str, channels: int, labels: int) -> "Dataset":
-    from ganzoo.data import open_set
+def _check(dataset: "Dataset") -> "list[Finding]":
+    from ganzoo.log import Log
+
+    with Log(None, len(dataset)) as log:
+        return dataset.check(lambda done, total: log.progress(done, f"{done}/{total}"))
+
+
+def _some(files: Iterable[str]) -> str:
+    """How many, and the first few by name."""
+    names = list(files)
+    more = ", ..." if len(names) > NAMED else ""
+    return f"{len(names):,} ({', '.join(names[:NAMED])}{more})" if names else "0"
+
+
+def _fingerprint(dataset: "Dataset") -> str | None:
+    from ganzoo.errors import DataError
+
+    try:
+        return dataset.fingerprint()
+    except DataError:  # a file has no bytes to read; it is among the unusable
+        return None
+
+
+def _open(source: str, recipe: str | None, size: str | None, channels: int | None, labels: int | None) -> "Dataset":
+    """The images as a recipe wants them, where one is named; a flag beside it wins."""
+    from ganzoo import data
+
+    registry, wanted, options = known(), None, {}
+    if recipe is not None:
+        from ganzoo.recipe import load
+
+        node = load(recipe)
+        shape = node.value("image").shape()
+        wanted, channels, labels = (
+            shape.size,
+            channels or shape.channels,
+            node.value("labels") if labels is None else labels,
+        )
+        options = data.options_for(source, node["dataset"].dump(), registry) if node.has("dataset") else {}
+    channels, labels = channels or 3, labels or 0
+    if size is not None:
+        wanted = _size(size)
+    if wanted is None:
+        side = data.smallest_side(source, channels, registry)
+        wanted = (side or UNSIZED,) * 2
+        why = "the smallest side" if side else "by default"
+        note(f"Assuming {wanted[1]}x{wanted[0]}, {why}: name another with --recipe or --size.")
+    return data.open_set(source, wanted, channels, labels, registry, options)
+
+
+def _size(text: str) -> tuple[int, int]:
     from ganzoo.errors import UsageError
 
-    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", size)
+    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)
     if not match:
-        raise UsageError(f"--size {size}: write it as width x height, as 32x32.")
-    return open_set(source, (int(match[2]), int(match[1])), channels, labels, known())
+        raise UsageError(f"--size {text}: write it as width x height, as 32x32.")
+    return int(match[2]), int(match[1])

@@ -26,7 +26,7 @@ def run(app: typer.Typer, args: Sequence[str] | None) -> int:
         if os.environ.get("GZ_TRACEBACK") == "1":
             traceback.print_exception(err)
         for line in sentence.splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {_printable(line)}", file=sys.stderr)
         _let_go_of_stdout()
         return code
 
@@ -57,9 +57,16 @@ def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
 
 
 def _is_memory(err: BaseException) -> bool:
-    return (
-        isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(err)
-    )
+    """Also torch's RuntimeErrors: of CUDA ('CUDA error: out of memory'), of MPS, of the CPU's allocator."""
+    if isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError":
+        return True
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(err, RuntimeError) and any(word in str(err) for word in words)
+
+
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: a sentence may quote a file."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _usage(err: BaseException, args: Sequence[str]) -> str:

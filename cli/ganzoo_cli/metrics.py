@@ -70,8 +70,8 @@ def _compare(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -
             f"--data {data}" if data else f"the images at {model.header.recipe['dataset'].get('path', dataset.title)}"
         )
         note(
-            f"warning: {which} are not those that {ckpt} was trained on ({trained['images']:,} of {trained['title']}): "
-            "the value is not comparable with the training's own."
+            f"warning: {which} are not those that {ckpt} was trained on "
+            f"({trained.get('images')} of {trained.get('title')}): the value is not comparable with the training's own."
         )
 
 

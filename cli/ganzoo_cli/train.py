@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo_cli.after import left_off, summary
 from ganzoo_cli.console import Device, Sets, known, note, say, table
 
 if TYPE_CHECKING:
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from ganzoo.source import Source
 
 Option = typer.Option
-Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE|ARCHITECTURE", help="A recipe file, or a name that 'gz recipe list' shows.")
-]
+RECIPE = "A recipe file, or a name that 'gz recipe list' shows; with --resume latest or PATH, else that run's own."
+Recipe = Annotated[str | None, typer.Argument(metavar="RECIPE|ARCHITECTURE", help=RECIPE)]
 Data = Annotated[
     str | None, Option(metavar="PATH|NAME", help="Images: a folder, a .zip, or 'shapes'; else the recipe's.")
 ]
@@ -40,7 +40,7 @@ DryRun = Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, me
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe = None,
     data: Data = None,
     outdir: Outdir = Path("runs"),
     set_: Sets = [],  # noqa: B006 (typer copies it)
@@ -62,6 +62,8 @@ def train(
     """Train a GAN. Prints the run directory; progress goes to stderr."""
     from ganzoo import recipe as recipes
 
+    if recipe is None:
+        recipe, resume = left_off(resume, outdir)
     known()
     flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "batch_gpu": batch_gpu, "snapshot_ticks": snap, "seed": seed}
     flags |= {"precision": precision} | _keep(keep)
@@ -82,14 +84,16 @@ def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -
     from ganzoo import run, rundir
 
     path = recipes.find(reference)
-    text = path.read_text(encoding="utf-8") + "".join(f"# --set {item}\n" for item in overrides)
-    folder = run.train(node, rundir.Options(name=path.stem, text=text, **options))
+    folder = run.train(node, rundir.Options(name=path.stem, text=_as_given(path, overrides), **options))
     say(str(folder))
-    snapshots = sorted(folder.glob("snapshot-*.safetensors"))
-    if snapshots:
-        note("Next:")
-        note(f"  gz generate {snapshots[-1]} --seeds 0-31 --grid 8x4")
-        note(f"  gz metrics swd {snapshots[-1]}")
+    summary(folder, node, reference)
+
+
+def _as_given(path: Path, overrides: list[str]) -> str:
+    """A recipe's own text, and the overrides as comments."""
+    given = path.read_text(encoding="utf-8-sig").rstrip("\n") + "\n"
+    sets = (f"# --set {' '.join(item.splitlines())}\n" for item in overrides)
+    return "# as given; recipe.resolved.yaml is complete\n" + given + "".join(sets)
 
 
 # --- flags to overrides ----------------------------------------------------------------------------------------------

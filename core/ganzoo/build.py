@@ -82,7 +82,7 @@ class Training(Options):
     ema_kimg: Annotated[float, Ge(0)] = 10.0
     ema_rampup: Positive | None = None
     mirror: bool = False
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     tick_kimg: Positive = 4.0
     snapshot_ticks: Annotated[int, Ge(0)] = 50
@@ -142,7 +142,15 @@ class Experiment(Component, kind="experiment", name="gan"):
 
     def metrics(self, seed: int) -> list[Metric]:
         """Fresh metrics, to be filled once."""
-        return [make(self.shape, seed) for make in self._metrics]
+        made = [make(self.shape, seed) for make in self._metrics]
+        for metric, make in zip(made, self._metrics):
+            metric.options = dict(make.keywords)  # type: ignore[attr-defined]
+        return made
+
+    @property
+    def ranking(self) -> type[Metric] | None:
+        """The metric that says which snapshot is best: the first one."""
+        return self._metrics[0].func if self._metrics else None  # type: ignore[attr-defined]
 
 
 CORE_COMPONENTS: list[type[Component]] = [ComposedGenerator, ComposedDiscriminator, Experiment]

@@ -8,12 +8,16 @@ previous file whole.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
+from annotated_types import Ge
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,21 +26,24 @@ from ganzoo.errors import CheckpointError, PluginError
 
 FORMAT = 1
 Tensors = dict[str, Tensor]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Header:
     """What a file says of itself."""
 
-    kind: str  # "snapshot" or "state"
-    recipe: dict[str, Any]  # filled
-    images: int
-    iteration: int = 0
-    data: dict[str, Any] = field(default_factory=dict)  # title, path and fingerprint of the training images
-    versions: dict[str, str] = field(
-        default_factory=dict
-    )  # of ganzoo and of every plugin the recipe uses: "distribution version"
-    digest: str = ""  # sha256 over the tensors
+    kind: Literal["snapshot", "state"]
+    # filled
+    recipe: dict[str, Any]
+    images: Annotated[int, Ge(0)]
+    iteration: Annotated[int, Ge(0)] = 0
+    # title, number and fingerprint of the training images
+    data: dict[str, Any] = field(default_factory=dict)
+    # of ganzoo and of every plugin the recipe uses: "distribution version"
+    versions: dict[str, str] = field(default_factory=dict)
+    # sha256 over the tensors
+    digest: str = ""
     format: int = FORMAT
 
     @property
@@ -70,8 +77,11 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except (OSError, SafetensorError) as err:
-        temporary.unlink(missing_ok=True)
+    except BaseException as err:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(err, OSError | SafetensorError):
+            raise
         raise CheckpointError(
             f"{path} cannot be written: {' '.join(str(err).split())}. Free some space or choose another --outdir; "
             f"earlier files are whole."
@@ -92,37 +102,50 @@ def header(path: Path) -> Header:
 
     Raises CheckpointError for anything that is no whole safetensors file of ganzoo.
     """
-    return _open(path, tensors=False)[0]
+    return _open(path, lambda file: None)[0]
 
 
 def read(path: Path) -> tuple[Header, Tensors]:
     """Read header and tensors, on the CPU."""
-    return _open(path, tensors=True)
+    return _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no iterator)
 
 
-def _open(path: Path, *, tensors: bool) -> tuple[Header, Tensors]:
+def shapes(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
+    """Read header and the tensors' shapes, without the tensors."""
+    return _open(path, lambda file: {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+
+
+def _open(path: Path, take: Callable[[Any], T]) -> tuple[Header, T]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no iterator)
+            found = take(file)
     except (SafetensorError, OSError, ValueError) as err:
         raise CheckpointError(
             f"{path} is no whole safetensors file{_guess(path)} ({' '.join(str(err).split())[:120]})."
         ) from None
     if "ganzoo" not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not one of ganzoo: it holds no recipe.")
+    return _header(metadata["ganzoo"], path), found
+
+
+def _header(text: str, path: Path) -> Header:
     try:
-        fields = json.loads(metadata["ganzoo"])
-        if fields["format"] > FORMAT:
+        fields = json.loads(text)
+        version = fields["format"]
+        if isinstance(version, int) and version > FORMAT:
             raise CheckpointError(
-                f"{path} was written by a newer ganzoo (format {fields['format']}, this one reads "
-                f"{FORMAT}): upgrade ganzoo."
+                f"{path} was written by a newer ganzoo (format {version}, this one reads {FORMAT}): upgrade ganzoo."
             )
-        return Header(**fields), found
-    except (ValueError, TypeError, KeyError) as err:
-        raise CheckpointError(f"{path}: its metadata is damaged ({err}).") from None
+        return Header(**fields)
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        where, what = ".".join(map(str, first["loc"])), first["msg"]
+        raise CheckpointError(f"{path}: its metadata is damaged ({where}: {what[:1].lower()}{what[1:]}).") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as err:
+        raise CheckpointError(f"{path}: its metadata is damaged ({type(err).__name__}: {err}).") from None
 
 
 def _guess(path: Path) -> str:
@@ -171,12 +194,12 @@ def fitting(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Pa
     return given
 
 
-def verify(path: Path) -> Header:
-    """Check every tensor against the digest in the file. Raises CheckpointError."""
+def verify(path: Path) -> tuple[Header, Tensors]:
+    """Read, and check every tensor against the digest in the file. Raises CheckpointError."""
     head, tensors = read(path)
     if digest(tensors) != head.digest:
         raise CheckpointError(f"{path} is damaged: its tensors do not give the digest it was written with.")
-    return head
+    return head, tensors
 
 
 def require_plugins(head: Header, path: Path) -> None:
@@ -191,8 +214,11 @@ def require_plugins(head: Header, path: Path) -> None:
     }
     if missing:
         wanted = ", ".join(f"'{name}' ({version})" for name, version in sorted(missing.items()))
-        packages = " ".join(version.split()[0] for version in missing.values())
-        raise PluginError(f"{path} needs the plugin {wanted}, which is not installed: pip install {packages}.")
+        packages = ", ".join(f"'{version.partition(' ')[0]}'" for _, version in sorted(missing.items()))
+        raise PluginError(
+            f"{path} needs the plugin {wanted}, which is not installed: the file says it is in the package "
+            f"{packages}; install that only if you trust it."
+        )
     for name in head.versions:
         if name in known.problems:
             raise PluginError(f"{path} needs the plugin '{name}', but {known.problems[name]}")

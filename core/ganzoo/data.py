@@ -11,13 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganzoo.component import options as options_of
 from ganzoo.component import summary
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset
@@ -136,6 +137,26 @@ def open_set(
         size, channels, labels
     )
     return dataset
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A dataset whose images have a size of their own, before they are fitted."""
+
+    def smallest_side(self) -> int | None:
+        """Height or width, in pixels, of the smallest image that can be read; None where none can."""
+
+
+def smallest_side(source: str, channels: int, registry: Registry) -> int | None:
+    """Of the images that `--data SOURCE` means; None where they have no size of their own. Raises as `open_set`."""
+    dataset = open_set(source, (1, 1), channels, 0, registry)
+    return dataset.smallest_side() if isinstance(dataset, Measured) else None
+
+
+def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Those of a `dataset:` section's options that the dataset which `--data SOURCE` means has too."""
+    known = options_of(claim(source, registry)).model_fields
+    return {name: value for name, value in given.items() if name in known and name != "path"}
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------

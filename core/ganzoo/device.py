@@ -11,8 +11,8 @@ import torch
 
 from ganzoo.errors import UsageError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["auto", "fp32", "bf16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def choose(name: str = "auto") -> torch.device:
@@ -43,7 +43,8 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has("avx512_bf16", "amx_bf16", "bf16")
+        fast = torch.backends.mkldnn.is_available() and _cpu_has("avx512_bf16", "amx_bf16", "bf16")
+        return fast and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return False
 
 

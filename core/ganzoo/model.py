@@ -6,12 +6,11 @@ The same seed gives the same picture:
     pictures = model.sample(seeds=[1, 2], psi=0.7)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image as PIL
 
 from ganzoo import checkpoint
@@ -127,25 +126,9 @@ def load(path: str | Path, device: str = "auto") -> Model:
     path = Path(path)
     head, tensors = checkpoint.read(path)
     where = choose(device)
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
         made = experiment(tree(path, head))
-    G = made.G.to_empty(device="cpu")
+    G = made.G
     checkpoint.fill(G, tensors, "G_ema", path)
     stage = made.growth.stage(head.images) if made.growth else Stage(len(made.shape.sizes) - 1)
     return Model(G.to(where).eval().requires_grad_(False), head, path, where, stage)
-
-
-@torch.inference_mode()
-def fakes(
-    G: Generator, num: int, batch: int, seed: int, device: torch.device, labels: NDArray[np.float32] | None = None
-) -> Iterator[torch.Tensor]:
-    """uint8 images [N, C, H, W] for metrics, one latent a seed counted from `seed`; noise is random but of the
-    image's seed.
-    """
-    for start in range(0, num, batch):
-        seeds = range(start, min(start + batch, num))
-        own = [(seed * 1_000_003 + i) % 2**32 for i in seeds]
-        z = latents(own, G.z_dim).to(device)
-        label = None if labels is None or not G.labels else torch.from_numpy(labels[list(seeds)]).to(device)
-        with G.noise("random", seeds=own):
-            yield to_uint8(G(z, label)[-1].cpu())

@@ -22,7 +22,7 @@ from ganzoo.errors import PluginError, RecipeError, UnknownComponent, nearest
 from ganzoo.registry import Registry
 from ganzoo.source import Source, Where, load_yaml, parse_yaml
 
-ROOT_KIND = "experiment"
+ROOT_KIND, ROOT = "experiment", "gan"
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Source:
     except RecipeError as err:
         raise source.fail(("extends",), str(err)) from None
     base = _read(target, (*seen, path.resolve()))
+    for tree in (base.tree, source.tree):
+        tree.setdefault("use", ROOT)
     return Source(_merge(base, source, ()), base.origins | source.origins, source.name)
 
 
@@ -147,41 +149,42 @@ def _override(source: Source, item: str) -> None:
     if not equals or not key:
         raise RecipeError(f"{flag}: write it as path.to.option=value.")
     value = parse_yaml(f"v: {text}", flag).tree["v"]
-    *parents, last = [int(p) if p.isdigit() else p for p in key.split(".")]
+    *parents, last = key.split(".")
     place: Any = source.tree
-    for depth, step in enumerate(parents):
+    where: Where = ()
+    for name in parents:
+        step = _step(place, name, flag, where)
+        where = (*where, step)
         if isinstance(place, dict) and step not in place:
-            source.origins[*parents[: depth + 1]] = flag
-        place = _enter(place, step, flag, parents[:depth])
-    if isinstance(place, list):
-        if not (isinstance(last, int) and last < len(place)):
-            raise RecipeError(f"{flag}: no such place in the recipe: the list has {len(place)} entries.")
-    elif last == "use" and isinstance(place, dict) and place.get("use") != value:
+            source.origins[where] = flag
+        place = _enter(place, step, flag, where)
+    step = _step(place, last, flag, where)
+    if step == "use" and place.get("use") != value:
         place.clear()  # another component: the options of the former do not apply
-    place[last] = value
-    where = (*parents, last)
+    place[step] = value
+    where = (*where, step)
     for old in [w for w in source.origins if w[: len(where)] == where]:
         del source.origins[old]
     source.origins[where] = flag
 
 
-def _enter(place: Any, step: str | int, flag: str, sofar: Sequence[str | int]) -> Any:
+def _step(place: Any, name: str, flag: str, where: Where) -> str | int:
+    """A step of an override's path as the key of a map, or as the index of an entry that a list has."""
+    if not isinstance(place, list):
+        return name
+    if not (name.isdecimal() and name.isascii() and int(name) < len(place)):
+        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, where))} has {len(place)} entries.")
+    return int(name)
+
+
+def _enter(place: Any, step: str | int, flag: str, where: Where) -> Any:
     """Step into a map or list; a component written as a bare name becomes a map, an unwritten one begins empty."""
-    if isinstance(place, list):
-        if not (isinstance(step, int) and step < len(place)):
-            raise RecipeError(
-                f"{flag}: no such place in the recipe: {'.'.join(map(str, sofar))} has {len(place)} entries."
-            )
-    elif isinstance(place, dict):
-        place.setdefault(step, {})
-        if place[step] is None:
-            place[step] = {}
+    if isinstance(place, dict) and place.get(str(step)) is None:
+        place[step] = {}
     if isinstance(place[step], str):
         place[step] = {"use": place[step]}
     if not isinstance(place[step], dict | list):
-        raise RecipeError(
-            f"{flag}: no such place in the recipe: {'.'.join(map(str, [*sofar, step]))} is {place[step]!r}."
-        )
+        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, where))} is {place[step]!r}.")
     return place[step]
 
 
@@ -193,8 +196,7 @@ def parse(source: Source, registry: Registry) -> Node:
 
     Raises RecipeError with file, line, path, value and cure.
     """
-    root = {"use": "gan", **source.tree}
-    return _node(ROOT_KIND, root, None, (), source, registry)
+    return _node(ROOT_KIND, {"use": ROOT, **source.tree}, None, (), source, registry)
 
 
 def component_from(kind: str, raw: Any, registry: Registry) -> Node:
@@ -233,7 +235,7 @@ def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Sour
     try:
         model = options(cls).model_validate_json(json.dumps(raw))
     except ValidationError as err:
-        raise RecipeError("\n".join(_sentence(e, cls, where, source) for e in err.errors())) from None
+        raise RecipeError("\n".join(_sentences(err, cls, where, source))) from None
     children: dict[str, Node | list[Node] | None] = {}
     for name, slot in slots(cls).items():
         children[name] = _slot(
@@ -252,7 +254,7 @@ def _slot(
         return _check(*made, where, source, registry) if made else None
     if slot.many:
         if not isinstance(raw, list):
-            raise source.fail(where, f"a list of components is expected, got {raw!r}.")
+            raise source.fail(where, f"a list of components is expected, got {raw!r}: write it as [{raw}].")
         return [_node(slot.kind, item, None, (*where, i), source, registry) for i, item in enumerate(raw)]
     if raw is None:
         if slot.optional:
@@ -263,27 +265,29 @@ def _slot(
     return _node(slot.kind, raw, default, where, source, registry)
 
 
-def _sentence(error: Any, cls: type[Component], where: Where, source: Source) -> str:
-    loc: Where = tuple(error["loc"])
-    known = list(options(cls).model_fields)
-    if error["type"] == "extra_forbidden" and len(loc) == 1:
+def _sentences(err: ValidationError, cls: type[Component], where: Where, source: Source) -> list[str]:
+    """One sentence for each place at fault, in the words of recipes."""
+    faults: dict[Where, list[Any]] = {}
+    for error in err.errors():
+        # pydantic's path also names the alternatives of a union ("tuple[...]", "constrained-int"): those are no places
+        place = tuple(p for p in error["loc"] if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
+        faults.setdefault(place, []).append(error)
+    return [str(source.fail((*where, *place), _sentence(place, errors, cls))) for place, errors in faults.items()]
+
+
+def _sentence(place: Where, errors: list[Any], cls: type[Component]) -> str:
+    groups = {name: getattr(f.annotation, "model_fields", None) for name, f in options(cls).model_fields.items()}
+    group = groups.get(str(place[0]))  # where the option is a group of options, such as training
+    owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (cls.name, list(groups))
+    name, given = str(place[-1]), errors[0]["input"]
+    if errors[0]["type"] == "extra_forbidden":
         names = f" Options: {', '.join(known)}." if known else " It has none."
-        return str(
-            source.fail((*where, *loc), f"{cls.name} has no option '{loc[0]}'.{nearest(str(loc[0]), known)}{names}")
-        )
-    if error["type"] == "extra_forbidden":
-        group = options(cls).model_fields[str(loc[0])].annotation
-        inner = list(getattr(group, "model_fields", {}))
-        return str(
-            source.fail(
-                (*where, *loc),
-                f"{loc[0]} has no option '{loc[-1]}'.{nearest(str(loc[-1]), inner)} Options: {', '.join(inner)}.",
-            )
-        )
-    if error["type"] == "missing":
-        return str(source.fail(where, f"{cls.name} needs the option '{'.'.join(map(str, loc))}'."))
-    message = error["msg"][:1].lower() + error["msg"][1:]
-    return str(source.fail((*where, *loc), f"{message}, got {error['input']!r}."))
+        return f"{owner} has no option '{name}'.{nearest(name, known)}{names}"
+    if errors[0]["type"] == "missing":
+        return f"{owner} needs the option '{name}'."
+    messages = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in errors)
+    hint = f" Write {name}: {{{next(iter(group))}: {given}}}." if group and isinstance(given, int | str) else ""
+    return f"{' or '.join(messages)}, got {given!r}.{hint if len(place) == 1 else ''}"
 
 
 def load(reference: str | Path, overrides: Sequence[str] = ()) -> Node:

@@ -1,7 +1,13 @@
 """(kind, name) -> class, filled from plugins; and registry.yaml, their table of contents, which needs no torch."""
 
+import hashlib
+import json
+import os
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,7 @@ from ganzoo.errors import DuplicateComponent, PluginError, RecipeError, UnknownC
 from ganzoo.plugin import SHIPPED, Plugin
 
 CORE = "core"
+COLUMNS = ("kind", "name", "plugin", "paper", "summary")
 
 
 class Registry:
@@ -140,7 +147,48 @@ def index_path() -> Path:
 
 def entry(cls: type[Component], owner: str) -> dict[str, str]:
     """A component's line in registry.yaml and in `gz components list`."""
-    return {"kind": cls.kind, "name": cls.name, "plugin": owner, "paper": cls.paper, "summary": summary(cls)}
+    return dict(zip(COLUMNS, (cls.kind, cls.name, owner, cls.paper, summary(cls)), strict=True))
+
+
+def cached_index(plugin: Plugin) -> Path | None:
+    """Where the rows of a stranger's plugin are kept until its files change; None where that cannot be known."""
+    import ganzoo
+
+    try:
+        spec = find_spec(plugin.module)
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        if spec is None or spec.origin is None:
+            return None
+        origin = Path(spec.origin)
+        inside = origin.parent.rglob("*") if spec.submodule_search_locations else [origin]
+        times = [p.stat().st_mtime_ns for p in inside if p.is_file() and "__pycache__" not in p.parts]
+    except (OSError, ImportError, ValueError, RuntimeError):
+        return None
+    what = [ganzoo.__version__, plugin.name, plugin.module, str(origin), max(times, default=0), len(times)]
+    fingerprint = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    name = re.sub(r"[^\w.-]+", "_", f"index-{plugin.distribution}-{plugin.version}-{fingerprint}.json")
+    return base / "ganzoo" / name
+
+
+def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
+    """What `index` says of a plugin's components. From the cache if it can be read, else by importing the plugin.
+
+    What does not work is not kept: it may work the next time.
+    """
+    path = cached_index(plugin)
+    with suppress(OSError, ValueError, RecursionError, TypeError, AttributeError):
+        rows: Any = json.loads(path.read_text(encoding="utf-8")) if path else None
+        if all(row.keys() == set(COLUMNS) and all(isinstance(v, str) for v in row.values()) for row in rows):
+            return list(rows)
+    full = registry()
+    made = [entry(cls, plugin.name) for cls in full if full.owner(cls) == plugin.name]
+    if path and plugin.name not in full.problems:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
+            temporary.replace(path)
+    return made
 
 
 @cache
@@ -159,12 +207,10 @@ def index() -> dict[str, list[dict[str, Any]]]:
 
     table: dict[str, list[dict[str, Any]]] = load_yaml(index_path()).tree
     listed = {row["plugin"] for row in table["components"]} | {CORE}
-    strangers = [p for p in plugins.installed() if p.name not in listed]
-    if strangers:
-        full = registry()
-        names = {p.name for p in strangers}
-        table["components"] += [entry(cls, full.owner(cls)) for cls in full if full.owner(cls) in names]
-        table["recipes"] += [
-            {"name": path.stem, "plugin": p.name, **about(path)} for p in strangers for path in p.recipes()
-        ]
+    for p in plugins.installed():
+        if p.name in listed:  # also a second plugin of a name, which is left out
+            continue
+        listed.add(p.name)
+        table["components"] += _strangers_rows(p)
+        table["recipes"] += [{"name": path.stem, "plugin": p.name, **about(path)} for path in p.recipes()]
     return table

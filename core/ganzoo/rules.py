@@ -10,6 +10,7 @@ from typing import Any
 
 from ganzoo.errors import RecipeError
 from ganzoo.recipe import Node
+from ganzoo.registry import registry
 from ganzoo.source import Source, Where
 
 Fault = tuple[Where, str]
@@ -24,7 +25,24 @@ def check(node: Node, source: Source) -> None:
 
 
 def _at(node: Node, path: str) -> Any:
+    """The class in a slot, or None where the slot is empty or there is no such slot."""
     return node[path].cls if node.has(path) else None
+
+
+def _classes(node: Node, path: str) -> list[Any]:
+    children = node.children[path]
+    return [child.cls for child in children] if isinstance(children, list) else []
+
+
+def _such(kind: str, test: Callable[[Any], bool]) -> str:
+    """The names of the installed components of a kind that pass a test, for the cure in a sentence."""
+    known = registry()
+    names = [name for name in known.names(kind) if test(known.get(kind, name))]
+    return ", ".join(f"'{name}'" for name in names) or "none is installed"
+
+
+def _fault(path: str, *sentence: str) -> Fault:
+    return tuple(path.split(".")), " ".join(sentence)
 
 
 def image_sizes(node: Node) -> Iterator[Fault]:
@@ -33,7 +51,7 @@ def image_sizes(node: Node) -> Iterator[Fault]:
         node.value("image").shape()
     except RecipeError as err:
         place, _, sentence = str(err).partition(": ")
-        yield tuple(place.split(".")), sentence
+        yield _fault(place, sentence)
 
 
 def pyramids_meet(node: Node) -> Iterator[Fault]:
@@ -41,12 +59,10 @@ def pyramids_meet(node: Node) -> Iterator[Fault]:
     synthesis, trunk = _at(node, "generator.synthesis"), _at(node, "discriminator.trunk")
     if synthesis and trunk and synthesis.emits != trunk.accepts:
         words = {"image": "one image", "pyramid": "an image of every size"}
-        yield (
-            ("discriminator", "trunk"),
-            (
-                f"the synthesis '{synthesis.name}' emits {words[synthesis.emits]}, the trunk '{trunk.name}' "
-                f"wants {words[trunk.accepts]}: choose two that agree."
-            ),
+        yield _fault(
+            "discriminator.trunk",
+            f"the synthesis '{synthesis.name}' emits {words[synthesis.emits]}, the trunk '{trunk.name}' wants",
+            f"{words[trunk.accepts]}: choose two that agree.",
         )
 
 
@@ -57,88 +73,84 @@ def both_grow(node: Node) -> Iterator[Fault]:
     for path in ("generator.synthesis", "discriminator.trunk"):
         cls = _at(node, path)
         if cls and not cls.grows:
-            yield (
-                tuple(path.split(".")),
-                f"growth is set, but '{cls.name}' cannot grow: choose 'progressive' here, or set growth to null.",
-            )
+            others = _such(cls.kind, lambda other: other.grows)
+            yield _fault(path, f"growth is set, but '{cls.name}' cannot grow: choose {others} here, or growth: null.")
 
 
 def latent_is_used(node: Node) -> Iterator[Fault]:
     """Something must depend on the latent."""
-    stem, block = _at(node, "generator.synthesis.stem"), "generator.synthesis.block"
-    if stem is None or not node.has(block) or not node.has(f"{block}.layer"):
-        return
-    layer = _at(node, f"{block}.layer")
-    if not stem.styled and not layer.styled:
-        yield (
-            ("generator", "synthesis"),
-            (
-                f"nothing uses the latent: the stem '{stem.name}' is fixed and the layer '{layer.name}' takes no "
-                f"style, so every image would be the same: choose the stem 'dense', or a styled layer."
-            ),
+    stem, layer = _at(node, "generator.synthesis.stem"), _at(node, "generator.synthesis.block.layer")
+    if stem and layer and not (stem.styled or layer.styled):
+        stems, layers = (_such(kind, lambda other: other.styled) for kind in ("stem", "layer"))
+        yield _fault(
+            "generator.synthesis",
+            f"nothing uses the latent: the stem '{stem.name}' is fixed and the layer '{layer.name}' takes no style, so",
+            f"every image would be the same: choose a styled stem ({stems}) or layer ({layers}).",
         )
 
 
 def regularizers_fit(node: Node) -> Iterator[Fault]:
     """What a regularizer needs of the loss and of the generator is there."""
-    loss = node["loss"].cls
-    regularizers = node.children["regularizers"]
-    assert isinstance(regularizers, list)
-    stem, layer = (
-        _at(node, "generator.synthesis.stem"),
-        _at(node, "generator.synthesis.block.layer") if node.has("generator.synthesis.block") else None,
-    )
-    for i, child in enumerate(regularizers):
-        cls: Any = child.cls
-        if cls.needs_unbounded and not loss.unbounded:  # type: ignore[attr-defined]
-            yield (
-                ("regularizers", i),
-                (
-                    f"'{cls.name}' holds D's gradient at a norm that the loss '{loss.name}', a classifier "
-                    "with a sigmoid, "
-                    f"cannot keep: choose the loss 'wasserstein', or the penalty 'r1'."
-                ),
+    loss: Any = node["loss"].cls
+    stem, layer = _at(node, "generator.synthesis.stem"), _at(node, "generator.synthesis.block.layer")
+    for i, cls in enumerate(_classes(node, "regularizers")):
+        if cls.needs_unbounded and not loss.unbounded:
+            losses = _such("loss", lambda other: other.unbounded)
+            yield _fault(
+                f"regularizers.{i}",
+                f"'{cls.name}' holds D's gradient at a norm that the loss '{loss.name}', a classifier with a sigmoid,",
+                f"cannot keep: choose another loss ({losses}), or a penalty that is zero-centred.",
             )
         if cls.needs_styles and stem and layer and not (stem.styled or layer.styled):
-            yield (
-                ("regularizers", i),
-                f"'{cls.name}' needs a generator with styles: choose a styled layer, or leave the penalty out.",
+            layers = _such("layer", lambda other: other.styled)
+            yield _fault(
+                f"regularizers.{i}",
+                f"'{cls.name}' needs a generator with styles: choose a styled layer ({layers}), or leave it out.",
             )
 
 
 def mapping_sizes(node: Node) -> Iterator[Fault]:
     """Without a mapping network the style is the latent itself."""
-    if not node.has("generator.mapping"):
-        return
-    mapping: Any = _at(node, "generator.mapping")
-    generator = node["generator"]
-    z, w, labels = generator.value("z_dim"), generator.value("w_dim"), node.value("labels")
-    if mapping.keeps_size and z + labels != w:
-        yield (
-            ("generator", "w_dim"),
-            (
-                f"the mapping '{mapping.name}' passes the latent on: w_dim must be z_dim + labels = {z + labels}, "
-                f"got {w}."
-            ),
+    mapping = _at(node, "generator.mapping")
+    if mapping and mapping.keeps_size:
+        z, w, labels = node["generator"].value("z_dim"), node["generator"].value("w_dim"), node.value("labels")
+        if z + labels != w:
+            yield _fault(
+                "generator.w_dim",
+                f"the mapping '{mapping.name}' passes the latent on: w_dim must be z_dim + labels = {z + labels},",
+                f"got {w}.",
+            )
+
+
+def labels_are_used(node: Node) -> Iterator[Fault]:
+    """A conditional GAN has a discriminator that looks at the labels."""
+    head, labels = _at(node, "discriminator.head"), node.value("labels")
+    if labels and head and not head.uses_labels:
+        heads = _such("head", lambda other: other.uses_labels)
+        yield _fault(
+            "labels",
+            f"labels is {labels}, but the head '{head.name}' does not look at them: choose another head ({heads}),",
+            "or set labels to 0.",
         )
 
 
-def batches_split(node: Node) -> Iterator[Fault]:
-    """A batch is a whole number of parts."""
+def metrics_differ(node: Node) -> Iterator[Fault]:
+    """Each metric has a file of its own."""
+    names = [cls.name for cls in _classes(node, "metrics")]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield _fault(f"metrics.{i}", f"'{name}' is listed twice: its results would go to one file. Keep one.")
+
+
+def training_is_whole(node: Node) -> Iterator[Fault]:
+    """A training is at least one batch, and a batch a whole number of parts."""
     training = node.value("training")
+    if training.kimg * 1000 < training.batch:
+        yield _fault("training.kimg", f"{training.kimg} kimg are less than one batch of {training.batch} images.")
     if training.batch_gpu and training.batch % training.batch_gpu:
-        yield (
-            ("training", "batch_gpu"),
+        yield _fault(
+            "training.batch_gpu",
             f"the batch of {training.batch} is no multiple of {training.batch_gpu}: choose a divisor.",
-        )
-
-
-def precision_fits(node: Node) -> Iterator[Fault]:
-    """fp16 overflows without clamping; penalties differentiate twice and make it worse."""
-    if node.value("training").precision == "fp16":
-        yield (
-            ("training", "precision"),
-            "fp16 training needs loss scaling, which is not there yet: choose bf16, fp32 or auto.",
         )
 
 
@@ -149,6 +161,7 @@ RULES: list[Rule] = [
     latent_is_used,
     regularizers_fit,
     mapping_sizes,
-    batches_split,
-    precision_fits,
+    labels_are_used,
+    metrics_differ,
+    training_is_whole,
 ]

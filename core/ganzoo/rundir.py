@@ -1,8 +1,10 @@
 """A run's directory: its name, what identifies it, and which of its states training continues from."""
 
+import json
 import platform
 import re
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from ganzoo import checkpoint
 from ganzoo.checkpoint import Header
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
+from ganzoo.log import read_json_lines
 from ganzoo.registry import registry
 
 MAY_DIFFER = (
@@ -64,8 +67,21 @@ def new_folder(options: Options, dataset: Dataset) -> Path:
     return folder
 
 
-def resume_from(options: Options, recipe: dict[str, Any], dataset: Dataset) -> Path | None:
-    """The state file that `resume` means, or None to begin anew."""
+def writable(outdir: Path) -> None:
+    """Raise UsageError where no run directory could be made: before the images are read, not after."""
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=outdir):
+            pass
+    except OSError as err:
+        raise UsageError(
+            f"--outdir {outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may "
+            "write to."
+        ) from None
+
+
+def resume_from(options: Options, head: Header) -> Path | None:
+    """The state file that `resume` means for a run of this recipe and data, or None to begin anew."""
     if options.resume is None:
         return None
     if options.resume not in ("auto", "latest"):
@@ -78,12 +94,32 @@ def resume_from(options: Options, recipe: dict[str, Any], dataset: Dataset) -> P
     for state_file in (s for folder in folders for s in newest(folder, "state")[:1]):
         if options.resume == "latest":
             return state_file
-        head = checkpoint.header(state_file)
-        if not differences(head.recipe, recipe) and head.data.get("fingerprint") == dataset.fingerprint():
+        try:
+            there = checkpoint.header(state_file)
+        except CheckpointError:
+            continue  # a damaged state of another run is no reason not to begin this one
+        if not differences(there.recipe, head.recipe) and there.data.get("fingerprint") == head.data["fingerprint"]:
             return state_file
     if options.resume == "latest":
         raise CheckpointError(f"--resume latest: no run with a state in {options.outdir}.")
     return None
+
+
+def set_back(folder: Path, images: int) -> None:
+    """Make a run directory look as it did after so many images.
+
+    Later states and snapshots, of a branch that is left, go to `superseded/`; later lines of statistics are cut; what
+    a killed run left half written is removed.
+    """
+    for half in folder.glob(".*.tmp"):
+        half.unlink()
+    for file in [*newest(folder, "state"), *newest(folder, "snapshot")]:
+        if checkpoint.header(file).images > images:
+            (folder / "superseded").mkdir(exist_ok=True)
+            file.replace(folder / "superseded" / file.name)
+    for file in folder.glob("*.jsonl"):
+        rows = [row for row in read_json_lines(file) if row["kimg"] * 1000 <= images]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def differences(a: Any, b: Any, at: str = "") -> list[str]:

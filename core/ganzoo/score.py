@@ -12,18 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ganzoo import evaluate
 from ganzoo.checkpoint import recipe_hash
-from ganzoo.data import class_labels, open_set, section
+from ganzoo.data import open_set, section
 from ganzoo.errors import DataError, UsageError
 from ganzoo.evaluate import Progress
 from ganzoo.interfaces import Dataset, Metric
-from ganzoo.model import Model, fakes, tree
+from ganzoo.model import Model, tree
 from ganzoo.recipe import component_from
 from ganzoo.registry import registry
-from ganzoo.trainer import seed_of
 
 
 def real_set(model: Model, source: str | None = None) -> Dataset:
@@ -36,7 +33,8 @@ def real_set(model: Model, source: str | None = None) -> Dataset:
     shape, labels = model.G.shape, model.G.labels
     if source is not None:
         chosen = section(source, registry())
-        options = recorded if recorded and recorded["use"] == chosen["use"] else {}
+        same = recorded and registry().get("dataset", recorded["use"]) is registry().get("dataset", chosen["use"])
+        options = recorded if same else {}
         return open_set(source, shape.size, shape.channels, labels, registry(), options)
     if not recorded:
         raise UsageError(f"{model.path} does not say which images it was trained on: add --data PATH.")
@@ -61,7 +59,7 @@ class Scorer:
     def __init__(self, model: Model, dataset: Dataset, name: str, num: int | None = None) -> None:
         self.model, self.dataset = model, dataset
         cls = registry().get("metric", name)
-        own: list[dict[str, Any]] = [m for m in model.header.recipe.get("metrics", []) if m["use"] == cls.name]
+        own = [m for m in model.header.recipe.get("metrics", []) if registry().get("metric", m["use"]) is cls]
         raw = {**(own[0] if own else {}), "use": name} | ({} if num is None else {"num": num})
         self.make = component_from("metric", raw, registry()).bind()
         self.recipe_seed: int = model.header.recipe["training"]["seed"]
@@ -75,50 +73,25 @@ class Scorer:
                 f"{self.model.path} was still growing: it makes {reached} images, the metric wants {last}. "
                 "Train it further."
             )
-        metric, began = self._metric(seed, len(self.dataset)), time.monotonic()
-        labels = (
-            class_labels(self.dataset, metric.num, torch.Generator().manual_seed(seed_of(1))).numpy()
-            if self.model.G.labels
-            else None
+        model, head = self.model, self.model.header
+        (record,) = evaluate.generator(
+            model.G, model.stage, [self._metric(seed)], self.dataset, seed, model.device, progress
         )
-        made = fakes(self.model.G, metric.num, 32, seed, self.model.device, labels)
-        values = evaluate.measure([metric], made, evaluate.real_images(self.dataset, metric.num, 64, seed), progress)
-        return self._record(metric, values[metric.name], seed, began, "model")
+        about = {"snapshot": model.path.name, "digest": head.digest, "recipe": recipe_hash(head.recipe)}
+        return {**record, "compared": "model", "kimg": head.kimg, **about}
 
     def floor(self, seed: int, progress: Progress | None = None) -> dict[str, Any]:
         """One random half of the real images against the other: what a perfect model would get, at this number."""
-        began = time.monotonic()
+        began, metric = time.monotonic(), self._metric(seed)
         one, other, size = evaluate.halves(self.dataset, 64, seed)
-        metric = self._metric(seed, size)
-        values = evaluate.measure([metric], one, other, progress)
-        return self._record(metric, values[metric.name], seed, began, "real halves")
+        evaluate.limit([metric], size)
+        (values,) = evaluate.measure([metric], one, other, progress)
+        return evaluate.provenance(metric, values, self.dataset, began, compared="real halves", seed=seed)
 
-    def _metric(self, seed: int, available: int) -> Metric:
+    def _metric(self, seed: int) -> Metric:
         metric: Metric = self.make(self.model.G.shape, seed)
-        evaluate.limit([metric], available)
+        metric.options = dict(self.make.keywords)
         return metric
-
-    def _record(
-        self, metric: Metric, values: dict[str, float], seed: int, began: float, compared: str
-    ) -> dict[str, Any]:
-        head = self.model.header
-        data = {"title": self.dataset.title, "images": len(self.dataset), "fingerprint": self.dataset.fingerprint()}
-        about = (
-            {
-                "snapshot": self.model.path.name,
-                "digest": head.digest,
-                "recipe": recipe_hash(head.recipe),
-                "kimg": head.kimg,
-                "ema": True,
-                "psi": 1.0,
-                "noise": "random",
-            }
-            if compared == "model"
-            else {}
-        )
-        return evaluate.provenance(
-            metric, values, compared=compared, seed=seed, data=data, seconds=time.monotonic() - began, **about
-        )
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def parse_yaml(text: str, name: str) -> Source:
     source = Source({}, {(): name}, name)
     tree = _plain(raw, (), source)
     if not isinstance(tree, dict):
-        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, this is {type(tree).__name__}.")
+        found = "empty" if tree is None else type(tree).__name__
+        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, this is {found}.")
     source.tree = tree
     return source
 

@@ -40,13 +40,16 @@ class Trainer:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             net.set_dtype(dtype(self.options.precision, device))
         self.G_ema = cast(Generator, ema.follower(self.G))
+        self.G_ema.set_dtype(torch.float32)  # samples and metrics are those of a loaded snapshot
         self.loss = experiment.loss.to(device)
         self.regularizers = nn.ModuleList(experiment.regularizers).to(device)
+        if experiment.augment:
+            experiment.augment.to(device)
         self.nets: dict[Who, nn.Module] = {"g": self.G, "d": self.D}
+        self.stage = self.stage_at(0)
         self.optimizers = {who: self._adam(who) for who in self.nets}
         self.images = 0  # real images shown to the discriminator
         self.iteration = 0
-        self.stage = self.stage_at(0)
         self.stats: dict[str, list[Tensor]] = defaultdict(list)
 
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
@@ -123,11 +126,10 @@ class Trainer:
         """
         size = self.options.batch_gpu or len(real)
         labels = bool(self.experiment.labels)
-        reals = self.pyramid(real.to(self.device, non_blocking=True))
 
         def parts() -> Iterator[tuple[Turn, float]]:
             for i in range(0, len(real), size):
-                part = tuple(x[i : i + size] for x in reals)
+                part = self.pyramid(real[i : i + size].to(self.device, non_blocking=True))
                 own, other = (t[i : i + size].to(self.device) if labels else None for t in (label, fake_label))
                 z = torch.randn(len(part[0]), self.G.z_dim, device=self.device)
                 yield Turn(self.G, self.judge, self.stage, z, other, part, own), len(z) / len(real)
@@ -170,8 +172,7 @@ class Trainer:
         """Learning rate of a network at the present stage, corrected for lazy steps."""
         base = self.options.d_lr if who == "d" and self.options.d_lr else self.options.lr
         growth = self.experiment.growth
-        stage = getattr(self, "stage", None)
-        return (growth.lr(stage, base) if growth and stage else base) * self.lazy_factor(who)
+        return (growth.lr(self.stage, base) if growth else base) * self.lazy_factor(who)
 
     def stage_at(self, images: int) -> Stage:
         """Where growth stands after so many images."""

@@ -24,7 +24,7 @@ class Zip(ImageSet, name="zip"):
         return source.lower().endswith(".zip")
 
     def _list(self) -> Iterable[str]:
-        cure = "give a .zip that holds the images as dataset.path"
+        cure = "give a .zip that holds the images"
         if not self.path.is_file():
             problem = "is no file" if self.path.exists() else "does not exist"
             raise DataError(f"{self.path} {problem}: {cure}.")

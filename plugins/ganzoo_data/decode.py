@@ -112,6 +112,18 @@ def load(data: bytes) -> Image.Image:
         raise BadImage(f"cannot be decoded ({reason(err)}): remove it or copy it again") from err
 
 
+def dimensions(data: bytes, channels: int, *, is_npy: bool) -> Size:
+    """(height, width) of an encoded image, of which no pixel is decoded. Raises BadImage, as `decode` would."""
+    if is_npy:
+        _, height, width = load_npy(data, channels).shape
+        return height, width
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as picture:
+            return picture.height, picture.width
+    except Exception as err:
+        raise BadImage(f"cannot be decoded ({reason(err)}): remove it or copy it again") from err
+
+
 def load_npy(data: bytes, channels: int) -> NDArray[np.uint8]:
     """uint8 [C, H, W] from a .npy of uint8 or uint16: [H, W, C] (wins a tie), [C, H, W] or, for one channel, [H, W]."""
     array = _npy_array(data)

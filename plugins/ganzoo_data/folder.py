@@ -22,7 +22,7 @@ class Folder(ImageSet, name="folder"):
     def _list(self) -> Iterator[str]:
         if not self.path.is_dir():
             problem = "is a file, not a folder" if self.path.exists() else "does not exist"
-            raise DataError(f"{self.path} {problem}: give the folder that holds the images as dataset.path.")
+            raise DataError(f"{self.path} {problem}: give the folder that holds the images.")
         yield from self._walk(self.path, frozenset())
 
     def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:

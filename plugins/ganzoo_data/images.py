@@ -17,7 +17,7 @@ from PIL import ImageColor
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Finding
 from ganzoo.types import Size
-from ganzoo_data.decode import SUFFIXES, BadImage, Decoded, Filter, Fit, Target, decode
+from ganzoo_data.decode import SUFFIXES, BadImage, Decoded, Filter, Fit, Target, decode, dimensions
 from ganzoo_data.labels import FILE, read_labels
 
 T = TypeVar("T")
@@ -168,6 +168,17 @@ class ImageSet(Dataset):
             self._digests[index] = hashlib.sha256(self._read(self.names[index])).digest()
         except BadImage as err:
             raise DataError(f"{self.path}/{self.names[index]} {err}.") from err
+
+    def smallest_side(self) -> int | None:
+        """Height or width, in pixels, of the smallest image that can be read; None where none can."""
+        return min((side for side in in_threads(self._side, range(len(self))) if side), default=None)
+
+    def _side(self, index: int) -> int | None:
+        name = self.names[index]
+        try:
+            return min(dimensions(self._read(name), self.channels, is_npy=name.lower().endswith(".npy")))
+        except BadImage:
+            return None
 
     # --- checks ------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ def read_labels(text: bytes | None, names: Sequence[str], labels: int, where: st
         labels: K, which the recipe asks for.
         where: Path of the dataset, for the sentences of DataError.
     """
-    cure = "add it or set image.labels=0"
+    cure = "add it or set labels=0"
     if text is None:
         raise DataError(f"{where} has no {FILE} at its root, the recipe wants {labels} labels: {cure}.")
     try:
@@ -31,7 +31,7 @@ def read_labels(text: bytes | None, names: Sequence[str], labels: int, where: st
     except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise DataError(
             f'{where}/{FILE} is not {{"labels": [[name, label], ...]}} ({type(err).__name__}: '
-            f"{reason(err)}): write it anew or set image.labels=0."
+            f"{reason(err)}): write it anew or set labels=0."
         ) from None
     if found is None:
         raise DataError(f"{where}/{FILE} holds no labels, the recipe wants {labels}: {cure}.")
@@ -47,7 +47,7 @@ def _vector(label: Any, labels: int, where: str) -> NDArray[np.float32]:
         if not 0 <= label < labels:
             raise DataError(
                 f"{where} has the class {label}, the recipe has classes 0 to {labels - 1}: "
-                "set image.labels higher or mend the file."
+                "set labels higher or mend the file."
             )
         return np.eye(1, labels, label, dtype=np.float32)[0]
     numbers = isinstance(label, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in label)
@@ -55,6 +55,6 @@ def _vector(label: Any, labels: int, where: str) -> NDArray[np.float32]:
         shown = f"a vector of {len(label)}" if numbers and len(label) != labels else f"'{json.dumps(label)[:40]}'"
         raise DataError(
             f"{where} has the label {shown}, the recipe wants a class number or {labels} finite numbers: "
-            "change image.labels or mend the file."
+            "change labels or mend the file."
         )
     return np.array(label, np.float32)

@@ -77,7 +77,7 @@ class Shapes(Dataset, name="shapes"):
     ) -> None:
         if labels not in (0, len(CLASSES)):
             raise DataError(
-                f"image.labels is {labels}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)}): "
+                f"labels is {labels}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)}): "
                 f"set it to {len(CLASSES)} or 0."
             )
         self.size, self.channels, self.labels = (size[0], size[1]), channels, labels

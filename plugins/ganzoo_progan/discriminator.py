@@ -7,6 +7,7 @@ from annotated_types import Ge
 
 from ganzoo import interfaces as zoo
 from ganzoo.component import Make
+from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Stage
 from ganzoo.nn.equal import ActConv2d, ActLinear, Gain, Linear
 from ganzoo.nn.norm import minibatch_std
@@ -118,6 +119,10 @@ class MinibatchStd(zoo.Statistic, name="minibatch_std", paper=PAPER):
         self, channels: int, /, *, group: Annotated[int, Ge(1)] | None = 4, features: Annotated[int, Ge(1)] = 1
     ) -> None:
         super().__init__()
+        if channels % features:
+            raise RecipeError(
+                f"minibatch_std.features: {features} does not divide the {channels} channels: choose a divisor."
+            )
         self.group, self.features = group, features
         self.out_channels = channels + features
 

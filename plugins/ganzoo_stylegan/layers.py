@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
@@ -17,6 +18,15 @@ from ganzoo.nn.stack import Stack
 from ganzoo.types import Label, Latent, Maps, Size, Style
 
 PAPER = "arXiv:1812.04948"
+
+
+def _odd(taps: tuple[float, ...]) -> tuple[float, ...]:
+    if len(taps) % 2 == 0:
+        raise ValueError("a blur that keeps the size has an odd number of taps")
+    return taps
+
+
+OddTaps = Annotated[Taps, AfterValidator(_odd)]
 
 
 class MLP(zoo.Mapping, name="mlp", paper=PAPER):
@@ -96,7 +106,7 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
         /,
         *,
         noise: Make[zoo.Noise] | None = PixelNoise,
-        blur: Taps = (1, 2, 1),
+        blur: OddTaps = (1, 2, 1),
     ) -> None:
         super().__init__()
         self.up, self.blur = up, blur

@@ -1,6 +1,5 @@
 """Weight modulation and demodulation (arXiv:1912.04958, section 2.2)."""
 
-import torch
 from torch import Tensor
 
 from ganzoo.nn.resample import Taps, conv2d_resample, fir
@@ -25,9 +24,6 @@ def modulated_conv2d(
         demodulate: apply Eq. 3
         up: taps of the filter when doubling the size; the convolution then is a true one, not a correlation
     """
-    if demodulate and x.dtype == torch.float16:  # keep the products in range; demodulation undoes both
-        weight = weight / weight.abs().amax(dim=[1, 2, 3], keepdim=True)
-        styles = styles / styles.abs().amax(dim=1, keepdim=True)
     x = x * styles.to(x.dtype)[:, :, None, None]
     w, padding = weight.to(x.dtype), weight.shape[-1] // 2
     x = (
@@ -39,15 +35,3 @@ def modulated_conv2d(
         norm = styles.square() @ weight.square().sum(dim=[2, 3]).T  # [N O]
         x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
     return x
-
-
-def modulated_conv2d_reference(
-    x: Maps, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: Taps | None = None
-) -> Maps:
-    """The same from the definition: build each sample's weights and convolve with them. Slow; what the tests trust."""
-    w = weight[None] * styles[:, None, :, None, None]  # [N O I k k], Eq. 1
-    if demodulate:
-        w = w * (w.square().sum(dim=[2, 3, 4], keepdim=True) + EPS).rsqrt()  # Eq. 3
-    resample = {"f": fir(up, x), "up": 2, "flip_weight": False} if up else {}
-    one = [conv2d_resample(xi[None], wi, padding=weight.shape[-1] // 2, **resample) for xi, wi in zip(x, w)]  # type: ignore[arg-type]
-    return torch.cat(one)

@@ -266,6 +266,8 @@ class Trunk(nn.Module, Component, kind="trunk"):
 class Head(nn.Module, Component, kind="head"):
     """(channels, size, labels, /)  Maps, Label -> Logits. Works in float32."""
 
+    uses_labels: ClassVar[bool] = False  # whether the logit depends on the label
+
     def forward(self, x: Maps, label: Label = None) -> Logits:
         """Judge the features."""
         raise NotImplementedError

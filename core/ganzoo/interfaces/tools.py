@@ -1,7 +1,8 @@
 """What measures a GAN: metrics, and the feature extractors that they share."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -30,6 +31,8 @@ class Metric(Component, ABC, kind="metric"):
     features: ClassVar[tuple[str, ...]] = ()  # feature extractors it needs
     lower_is_better: ClassVar[bool] = True
     primary: ClassVar[str]  # which of the computed values ranks checkpoints
+
+    options: Mapping[str, Any] = {}  # what the recipe says, for the record
 
     def __init__(self, shape: Shape, seed: int, /, *, num: int) -> None:
         self.shape, self.seed, self.num = shape, seed, num

@@ -6,15 +6,23 @@ every down-th sample. `upfirdn2d` is that, literally; the functions below it are
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from torch import Tensor
 
 from ganzoo.types import Maps
 
-Taps = tuple[float, ...]
+
+def _filtering(taps: tuple[float, ...]) -> tuple[float, ...]:
+    if abs(sum(taps)) < 1e-6:
+        raise ValueError("a filter's taps must be at least one number, and their sum not 0")
+    return taps
+
+
+Taps = Annotated[tuple[float, ...], AfterValidator(_filtering)]  # of a separable filter; scaled to sum 1 where used
 Pad = tuple[int, int, int, int]  # left, right, top, bottom on the upsampled grid; negative crops
 
 

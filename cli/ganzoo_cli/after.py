@@ -1,0 +1,83 @@
+"""After a training: how its metrics moved, what to look at, what to do next. And where an earlier one left off."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganzoo_cli.console import note
+
+if TYPE_CHECKING:
+    from ganzoo.recipe import Node
+
+
+def summary(folder: Path, node: "Node", reference: str) -> None:
+    """Say on stderr what a run has given: metrics before and after, the newest samples, the next commands."""
+    metrics = node.children["metrics"]
+    chosen = metrics if isinstance(metrics, list) else []
+    for metric in chosen:
+        for line in _moved(folder / f"metric-{metric.cls.name}.jsonl", metric.cls.name, metric.cls.primary):  # type: ignore[attr-defined]
+            note(line)
+    if fakes := sorted(folder.glob("fakes[0-9]*.png")):
+        note(f"Look at {fakes[-1]}")
+    snapshots = sorted(folder.glob("snapshot-*.safetensors"))
+    if not snapshots:
+        return
+    note("Next:")
+    note(f"  gz generate {snapshots[-1]} --seeds 0-31 --grid 8x4")
+    if names := [metric.cls.name for metric in chosen] or _metrics():
+        note(f"  gz metrics {names[0]} {snapshots[-1]}")
+    if not (node.has("dataset") and node["dataset"].cls.needs_path):  # type: ignore[attr-defined]
+        note(f"  gz train {_for_own_images(reference)} --data PATH/TO/YOUR/IMAGES")
+
+
+def _moved(path: Path, name: str, primary: str) -> Iterator[str]:
+    """'swd 171.98 -> 38.06 (1024 images; kimg 0 -> 40)'."""
+    from ganzoo.log import read_json_lines
+
+    rows = read_json_lines(path) if path.is_file() else []
+    if rows:
+        ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
+        values = " -> ".join(f"{row['results'][primary]:.2f}" for row in ends)
+        kimg = " -> ".join(f"{row['kimg']:g}" for row in ends)
+        yield f"{name} {values} ({rows[-1]['num_real']} images; kimg {kimg})"
+
+
+def _metrics() -> list[str]:
+    from ganzoo.registry import registry
+
+    return registry().names("metric")
+
+
+def _for_own_images(reference: str) -> str:
+    """The recipe; of a shipped one that brings its own images, the architecture it extends."""
+    from ganzoo import recipe as recipes
+    from ganzoo.source import load_yaml
+
+    path = recipes.find(reference)
+    own = load_yaml(path).tree
+    parent = own.get("extends")
+    return parent if isinstance(parent, str) and "dataset" in own and path != Path(reference) else reference
+
+
+def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
+    """(recipe, state) of the run that --resume means where no recipe is named. Raises UsageError, CheckpointError."""
+    from ganzoo.errors import CheckpointError, UsageError
+    from ganzoo.rundir import newest
+
+    if resume in (None, "auto"):
+        raise UsageError(
+            "name a RECIPE (see 'gz recipe list'), or continue a run with --resume latest or --resume PATH."
+        )
+    path = Path(str(resume))
+    if resume == "latest":
+        folders = sorted((p for p in outdir.glob("*-*") if p.is_dir()), reverse=True)
+    else:
+        folders = [path] if path.is_dir() else []
+    states = [path] if path.is_file() else [s for folder in folders for s in newest(folder, "state")[:1]]
+    if not states:
+        where = f"no run with a state in {outdir}" if resume == "latest" else "there is no state-*.safetensors"
+        raise CheckpointError(f"--resume {resume}: {where}.")
+    recipe = states[0].parent / "recipe.resolved.yaml"
+    if not recipe.is_file():
+        raise UsageError(f"--resume {resume}: {recipe} is missing: name the RECIPE that {states[0].name} belongs to.")
+    return str(recipe), str(states[0])
