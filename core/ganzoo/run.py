@@ -16,7 +16,7 @@ from ganzoo.build import Experiment
 from ganzoo.checkpoint import Header
 from ganzoo.data import Loader
 from ganzoo.device import choose, dtype, keep_memory, peak_memory
-from ganzoo.errors import DataError, Interrupted, UsageError
+from ganzoo.errors import DataError, Interrupted, UsageError, ZooError
 from ganzoo.evaluate import drawn_labels
 from ganzoo.interfaces import Dataset
 from ganzoo.log import Log, append_json, duration
@@ -57,11 +57,17 @@ def train(node: Node, options: Options) -> Path:
             log.say(f"Continuing {folder} from {trainer.images / 1000:.1f} kimg.")
             if before.data.get("fingerprint") != data["fingerprint"]:
                 log.say(f"The images are not those of {start.name}: training goes on, but not as it would have.")
-        with _signals() as stop:
-            run.describe(options)
-            if not start:
-                run.begin()
-            run.loop(options.workers, stop)
+        try:
+            with _signals() as stop:
+                run.describe(options)
+                if not start:
+                    run.begin()
+                run.loop(options.workers, stop)
+        except OSError as err:
+            raise ZooError(
+                f"{err.filename or folder} cannot be written: {err.strerror or err}. Free some space or choose another "
+                "--outdir; what was written before is whole."
+            ) from None
     return folder
 
 

@@ -1,10 +1,10 @@
 """A run's directory: its name, what identifies it, and which of its states training continues from."""
 
 import json
+import os
 import platform
 import re
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,10 @@ def new_folder(options: Options, dataset: Dataset) -> Path:
 
 def writable(outdir: Path) -> None:
     """Raise UsageError where no run directory could be made: before the images are read, not after."""
-    try:
-        outdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=outdir):
-            pass
-    except OSError as err:
-        raise UsageError(
-            f"--outdir {outdir}: cannot create the run directory ({err.strerror or err}). Choose a folder you may "
-            "write to."
-        ) from None
+    there = next(p for p in [outdir, *outdir.absolute().parents] if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "is no folder" if not there.is_dir() else "may not be written to"
+        raise UsageError(f"--outdir {outdir}: cannot create the run directory, since {there} {reason}. Choose another.")
 
 
 def resume_from(options: Options, head: Header) -> Path | None:
