@@ -1,0 +1,126 @@
+"""What a run keeps, forgets and says: signals, older states, best snapshots, metrics of a growing generator."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from conftest import small, trainer
+
+from ganzoo import checkpoint, evaluate, run
+from ganzoo.errors import Diverged, Interrupted, RecipeError
+from ganzoo.interfaces import Stage
+from ganzoo.log import read_json_lines
+
+TICKS = ["training.tick_kimg=0.008", "training.kimg=0.08"]
+
+
+def train(folder, *overrides, resume=None, name="stylegan2-tiny"):
+    node = small(name, *TICKS, *overrides)
+    return run.train(node, run.Options(outdir=folder, resume=resume and str(resume), workers=1, device="cpu"))
+
+
+def kimgs(folder, kind):
+    return sorted(checkpoint.header(f).images for f in folder.glob(f"{kind}-*.safetensors"))
+
+
+def test_a_signal_during_a_tick_still_writes_the_state(tmp_path, monkeypatch):
+    tick, calls = run.Run.tick, []
+
+    def interrupted(self, waited):
+        calls.append(waited)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        tick(self, waited)
+
+    monkeypatch.setattr(run.Run, "tick", interrupted)
+    with pytest.raises(Interrupted, match="--resume"):
+        train(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert max(kimgs(folder, "state")) == 24 == max(kimgs(folder, "snapshot"))
+
+
+def test_an_older_state_wins_over_newer_files(tmp_path):
+    folder = train(tmp_path, "training.snapshot_ticks=5")
+    older, newer = sorted(folder.glob("state-*"))
+    train(tmp_path, "training.snapshot_ticks=5", "training.kimg=0.06", resume=older)
+    assert max(kimgs(folder, "state")) == 60
+    assert {f.name for f in (folder / "superseded").iterdir()} == {newer.name, newer.name.replace("state", "snapshot")}
+    rows = [row["kimg"] for row in read_json_lines(folder / "stats.jsonl")]
+    assert rows == sorted(set(rows)), "each tick has one line"
+
+
+def test_the_best_and_the_newest_snapshots_are_kept(tmp_path, monkeypatch):
+    values = iter([9.0, 5.0, 1.0, 4.0, 3.0, 2.5, 2.7])
+
+    def generator(G, stage, metrics, dataset, seed, device, progress=None):
+        return [{"metric": m.name, "results": {"swd": next(values)}, "num_fake": 1} for m in metrics]
+
+    monkeypatch.setattr(evaluate, "generator", generator)
+    options = ["metrics=[swd]", "training.snapshot_ticks=2", "training.keep_last=1", "training.keep_best=1"]
+    folder = train(tmp_path, *options)
+    ranked = {r["snapshot"]: r["results"]["swd"] for r in read_json_lines(folder / "metric-swd.jsonl") if r["snapshot"]}
+    best = min(ranked, key=ranked.__getitem__)
+    assert {f.name for f in folder.glob("snapshot-*")} == {best, max(ranked)}
+
+
+def test_a_generator_that_fades_in_is_measured_as_it_is(tmp_path):
+    made = trainer("progan-tiny")
+    stage = Stage(2, 0.25)
+    dataset = made.experiment.dataset()
+    seeds, labels = [3, 4], torch.zeros(2, 0)
+    (faded,) = evaluate.fakes(made.G_ema, stage, seeds, made.device, labels)
+    (full,) = evaluate.fakes(made.G_ema, Stage(2), seeds, made.device, labels)
+    assert faded.shape == (2, 3, *made.experiment.shape.size) and not torch.equal(faded, full)
+    assert dataset is not None
+
+
+def test_a_record_says_what_was_measured(tmp_path):
+    folder = train(tmp_path, "metrics=[{use: swd, num: 12}]", "training.snapshot_ticks=0")
+    first, last = read_json_lines(folder / "metric-swd.jsonl")
+    assert (first["kimg"], first["snapshot"], last["kimg"]) == (0.0, None, 0.08)
+    assert last["num_real"] == last["num_fake"] == last["options"]["num"] == 12
+    assert last["precision"] == "fp32" and last["data"]["images"] == 10_000 and last["options"]["repeats"] == 4
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path, monkeypatch):
+    step = run.Trainer.step
+
+    def spoiled(self, *batch):
+        step(self, *batch)
+        with torch.no_grad():
+            next(self.G_ema.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(run.Trainer, "step", spoiled)
+    with pytest.raises(Diverged, match="not finite"):
+        train(tmp_path)
+    assert not list(tmp_path.glob("*/*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("labels=4", "labels: labels is 4, but the head 'dense' does not look at them"),
+        ("metrics=[swd, swd]", "'swd' is listed twice"),
+        ("training.kimg=0.001", "less than one batch"),
+        ("generator.synthesis.block.layer.resample_filter=[]", "at least one number"),
+        ("discriminator.head.statistic.features=-1", "greater than or equal to 1"),
+        ("regularizers.9.gamma=1", "has 2 entries"),
+        ("regularizers.²=1", "has 2 entries"),
+        ("image=16", "Write image: {size: 16}."),
+        ("regularizers=r1", "write it as [r1]"),
+    ],
+)
+def test_recipes_that_cannot_be_trained_say_why(override, sentence):
+    with pytest.raises(RecipeError) as error:
+        small("stylegan2-tiny", "training.kimg=1", override)
+    assert sentence in str(error.value)
+
+
+def test_naming_the_default_component_keeps_its_options(tmp_path):
+    file = tmp_path / "child.yaml"
+    file.write_text("extends: stylegan2-tiny\nuse: gan\ngenerator: {use: composed, z_dim: 32}\n")
+    node = small(str(file), "generator.use=composed", "generator.w_dim=32")
+    assert node["generator"].value("z_dim") == 8 and node["generator"].value("w_dim") == 32
+    assert json.dumps(node.dump())
