@@ -6,8 +6,8 @@ import signal
 
 import pytest
 import torch
-from conftest import small, trainer
 
+from conftest import small, trainer
 from ganzoo import checkpoint, evaluate, run
 from ganzoo.errors import Diverged, Interrupted, RecipeError
 from ganzoo.interfaces import Stage

@@ -132,7 +132,7 @@ class Run:
         if stop:
             raise Interrupted(
                 f"stopped by {signal.Signals(stop[0]).name} at {trainer.images / 1000:.1f} kimg; the state is written: "
-                f"continue with gz train {self.folder / 'recipe.resolved.yaml'} --resume {self.folder}"
+                f"continue with 'gz train --resume {self.folder}'."
             )
 
     def _ticks(self, images: int) -> int:
