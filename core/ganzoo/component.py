@@ -111,9 +111,7 @@ def options(cls: type[Component]) -> type[BaseModel]:
 
 
 def default_of(default: Any) -> tuple[type[Component], dict[str, Any]] | None:
-    """A slot's default as (class, options): written in a signature as `PixelNorm` or `partial(PixelNoise,
-    per="layer")`.
-    """
+    """A slot's default, written as `PixelNorm` or `partial(PixelNoise, per="layer")`, as (class, options)."""
     if isinstance(default, partial):
         return default.func, dict(default.keywords)  # type: ignore[return-value]
     return (default, {}) if isinstance(default, type) else None

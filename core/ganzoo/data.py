@@ -118,9 +118,7 @@ def claim(source: str, registry: Registry) -> type[Dataset]:
 
 
 def section(source: str, registry: Registry) -> dict[str, str]:
-    """The `dataset:` section of a recipe that `--data SOURCE` means; a path is made absolute, so a checkpoint finds
-    it again.
-    """
+    """The `dataset:` section that `--data SOURCE` means; its path is absolute, so a checkpoint finds it again."""
     cls = claim(source, registry)
     name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
     return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})

@@ -69,9 +69,7 @@ class Plugin:
 
 
 def installed() -> list[Plugin]:
-    """All installed plugins in loading order: the distribution of ganzoo, on which all others depend, first; then by
-    name.
-    """
+    """All installed plugins in loading order: those of ganzoo, on which all others depend, then by name."""
     found: dict[tuple[str, str], Plugin] = {}
     for point in entry_points(group=GROUP):
         plugin = _describe(point)

@@ -30,9 +30,8 @@ class Registry:
         self._classes: dict[tuple[str, str], type[Component]] = {}
         self._owners: dict[type[Component], str] = {}
         self._qualified: dict[tuple[str, str], type[Component]] = {}
-        self.problems: dict[
-            str, PluginError
-        ] = {}  # one sentence each: by a plugin's name if it is broken, else "name (what is left out)"
+        # one sentence each: by a plugin's name if it is broken, else "name (what is left out)"
+        self.problems: dict[str, PluginError] = {}
         self.versions: dict[str, tuple[str, str]] = {}  # plugin -> (distribution, version)
 
     def add(self, cls: type[Component], owner: str) -> None:
@@ -91,9 +90,7 @@ class Registry:
         return self._owners.get(cls, CORE)
 
     def reference(self, cls: type[Component]) -> str:
-        """How a recipe that is kept names a class: a stranger's with its plugin, since another one may claim the bare
-        name some day.
-        """
+        """How a kept recipe names a class: a stranger's with its plugin, since others may claim the bare name."""
         owner = self.owner(cls)
         shipped = self.versions.get(owner, (SHIPPED, ""))[0] == SHIPPED
         return cls.name if shipped and self._classes.get((cls.kind, cls.name)) is cls else f"{owner}:{cls.name}"
@@ -193,9 +190,7 @@ def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
 
 @cache
 def index() -> dict[str, list[dict[str, Any]]]:
-    """The table of contents {components, recipes}: registry.yaml, and for plugins it does not know, what they
-    answer.
-    """
+    """The table of contents {components, recipes}: registry.yaml, and what the plugins answer that it lacks."""
     from ganzoo.source import load_yaml
 
     def about(path: Path) -> dict[str, Any]:

@@ -91,9 +91,7 @@ def _declaration(cls: type[Component]) -> Iterator[str]:
 
 
 def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) -> dict[str, Any]:
-    """For each required slot of a class, some component: one of its own plugin where there is one, else any that is
-    installed.
-    """
+    """Some component for each required slot of a class, of its own plugin where there is one."""
     found: dict[str, Any] = {}
     for name, slot in slots(cls).items():
         if default_of(options(cls).model_fields[name].default) or slot.optional or slot.many:

@@ -121,9 +121,7 @@ class Trainer:
         self.optimizers[who].step()
 
     def split(self, real: Tensor, label: Tensor, fake_label: Tensor) -> Callable[[], Iterator[tuple[Turn, float]]]:
-        """The batch in parts of `batch_gpu`, as an iterator that can be started anew: each phase draws its own
-        latents.
-        """
+        """The batch in parts of `batch_gpu`; each phase starts anew and draws its own latents."""
         size = self.options.batch_gpu or len(real)
         labels = bool(self.experiment.labels)
 

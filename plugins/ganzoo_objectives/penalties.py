@@ -16,8 +16,9 @@ Every = Annotated[int, Ge(1)]
 
 
 def squared_gradient_norm(turn: Turn, images: Pyramid, label: Label) -> PerSample:
-    """|∇D(x)|² of each sample, [N], with a graph for the second derivative; D's logits are summed, so samples do not
-    mix.
+    """|∇D(x)|² of each sample, [N], with a graph for the second derivative.
+
+    It is the gradient of the sum of the logits, so that samples do not mix.
     """
     images = tuple(x.detach().requires_grad_() for x in images)
     logits = turn.D(images, label, turn.stage)
@@ -107,18 +108,12 @@ class ZeroCentered(Regularizer, name="gp_zero_centered", paper="arXiv:1902.03984
         return self.gamma * squared_gradient_norm(turn, mixed, turn.label)
 
 
-class OneCenteredReal(Regularizer, name="one_centered_real", paper="arXiv:1705.07215"):
+class OneCenteredReal(R1, name="one_centered_real", paper="arXiv:1705.07215"):
     """gamma/2 E_real (|∇D(x)| - 1)²: one-centred on real images. Often taken for R1, which it is not.
 
     Args:
         gamma: strength
     """
-
-    on = "d"
-
-    def __init__(self, *, gamma: Weight = 10.0, every: Every = 16) -> None:
-        super().__init__(every=every)
-        self.gamma = gamma
 
     def penalty(self, turn: Turn) -> PerSample:
         """gamma/2 (|∇D(real)| - 1)², [N]."""

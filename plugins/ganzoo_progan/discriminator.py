@@ -76,8 +76,7 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
 
 
 class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
-    """The newest block's features are cross-faded with those of the halved image, by the stage's alpha (section 2,
-    figure 2).
+    """The newest block's features are cross-faded with those of the halved image (section 2, figure 2).
 
     Args:
         from_rgb: image to features

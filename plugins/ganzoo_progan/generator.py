@@ -11,7 +11,6 @@ from ganzoo.interfaces import Stage
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.norm import pixel_norm
 from ganzoo.nn.resample import upsample
-from ganzoo.nn.stack import Stack
 from ganzoo.types import Image, Label, Latent, Maps, Pyramid, Size, Style, Styles
 
 PAPER = "arXiv:1710.10196"
@@ -122,8 +121,7 @@ class PlainBlock(zoo.Block, name="plain", paper=PAPER):
         self, in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool, /, *, layer: Make[zoo.Layer]
     ) -> None:
         super().__init__()
-        inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
-        self.layers = Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
+        self.layers = zoo.block_layers(layer, in_channels, out_channels, w_dim, size, first)
         self.num_ws = len(self.layers)
 
     def forward(self, x: Maps, ws: Styles) -> Maps:

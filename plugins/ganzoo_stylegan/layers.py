@@ -86,8 +86,9 @@ class PixelNoise(zoo.Noise, name="pixel_noise", paper=PAPER):
 
 
 class AdaIN(zoo.Layer, name="adain", paper=PAPER):
-    """Upsampling, 3x3 convolution, blur; noise, bias, leaky ReLU; instance norm, then the style's scale and shift
-    (Eq. 1).
+    """Convolution, noise, bias, leaky ReLU; instance norm, then the style's scale and shift (Eq. 1).
+
+    Where it doubles the size: nearest-neighbour upsampling, the convolution, a blur.
 
     Args:
         noise: before the bias

@@ -13,7 +13,6 @@ from ganzoo.interfaces import Stage
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.resample import Taps, upsample
-from ganzoo.nn.stack import Stack
 from ganzoo.types import Image, Maps, Plan, Pyramid, Size, Style, Styles
 from ganzoo_stylegan2.modulation import modulated_conv2d
 
@@ -120,8 +119,7 @@ class ResidualBlock(zoo.Block, name="residual", paper=PAPER):
         resample_filter: Taps = FILTER,
     ) -> None:
         super().__init__()
-        inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
-        self.layers = Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
+        self.layers = zoo.block_layers(layer, in_channels, out_channels, w_dim, size, first)
         self.shortcut = None if first else Conv2d(in_channels, out_channels, 1, bias=False, up=resample_filter)
         self.num_ws = len(self.layers)
 

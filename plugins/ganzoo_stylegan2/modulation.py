@@ -11,8 +11,7 @@ EPS = 1e-8
 def modulated_conv2d(
     x: Maps, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: Taps | None = None
 ) -> Maps:
-    """Convolve each sample with its own weights w'_oi = s_i w_oi (Eq. 1), scaled to unit norm for each output channel
-    (Eq. 3).
+    """Convolve each sample with its own weights s_i w_oi (Eq. 1), each output channel at unit norm (Eq. 3).
 
     Scaling the input by s and the output by d is the same function without per-sample weights, and Σ_ik (s_i w_oik)²
     is s² times the O x I table of squared weights summed over the kernel.

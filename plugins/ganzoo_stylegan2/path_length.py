@@ -12,8 +12,9 @@ from ganzoo.types import PerSample
 
 
 class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
-    """weight * (|J_w^T y| - a)²: a step in W should change the image by a fixed amount. a is the moving mean of the
-    lengths (Eq. 4).
+    """weight * (|J_w^T y| - a)²: a step in W should change the image by a fixed amount (Eq. 4).
+
+    a is the moving mean of the lengths |J_w^T y|.
 
     Args:
         weight: factor of the penalty

@@ -19,6 +19,7 @@ from ganzoo.interfaces.layers import (
     Synthesis,
     ToRGB,
     Trunk,
+    block_layers,
 )
 from ganzoo.interfaces.objective import Loss, Regularizer, Turn
 from ganzoo.interfaces.running import Augment, Dataset, Finding, Growth
@@ -54,4 +55,5 @@ __all__ = [
     "Trunk",
     "Turn",
     "Which",
+    "block_layers",
 ]

@@ -138,6 +138,14 @@ class Block(nn.Module, Component, kind="block"):
         raise NotImplementedError
 
 
+def block_layers(
+    layer: Make[Layer], in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool
+) -> Stack[Layer]:
+    """What papers put into a block: two layers, the first one doubling the size; in the first block a single one."""
+    inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
+    return Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
+
+
 class ToRGB(nn.Module, Component, kind="to_rgb"):
     """(channels, w_dim, image_channels, /)  Maps, Style -> Image."""
 
@@ -163,9 +171,8 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     emits: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype | None = (
-        None  # of the feature maps, None for that of the parameters; images and styles stay float32
-    )
+    # of the feature maps, None for that of the parameters; images and styles stay float32
+    dtype: torch.dtype | None = None
 
     def __init__(
         self,

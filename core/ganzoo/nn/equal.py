@@ -43,8 +43,7 @@ class Linear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """[N, fan_in, H, W] -> [N, fan_out, H, W] in x's precision; at half the size where `down` names a filter, at
-    twice where `up` does.
+    """[N, fan_in, H, W] -> [N, fan_out, H, W] in x's precision, which may double or halve the size.
 
     Args:
         fan_in: input channels
