@@ -90,9 +90,8 @@ def components(plugin: Plugin) -> list[type]:
         if wanted != API:
             cure = "upgrade ganzoo" if wanted > API else "upgrade the plugin"
             raise PluginError(
-                f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin "
-                f"API {wanted}, "
-                f"this ganzoo has API {API}: {cure}."
+                f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin API "
+                f"{wanted}, this ganzoo has API {API}: {cure}."
             )
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)

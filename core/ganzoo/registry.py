@@ -48,9 +48,8 @@ class Registry:
             first = self._owners[taken]
             raise DuplicateComponent(
                 f"plugin '{owner}' registers {cls.kind} '{cls.name}' ({cls.__module__}.{cls.__qualname__}), "
-                f"but plugin '{first}' already has "
-                f"it ({taken.__module__}.{taken.__qualname__}): '{cls.name}' stays with '{first}'; write "
-                f"'{owner}:{cls.name}' for the other."
+                f"but plugin '{first}' already has it ({taken.__module__}.{taken.__qualname__}): '{cls.name}' "
+                f"stays with '{first}'; write '{owner}:{cls.name}' for the other."
             )
 
     def get(self, kind: str, name: str) -> type[Component]:

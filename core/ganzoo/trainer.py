@@ -207,7 +207,7 @@ class Trainer:
         if bad:
             raise Diverged(
                 f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, "
-                "strengthen the penalty "
-                f"(regularizers.*.gamma), or use training.precision=fp32; the last snapshot is untouched."
+                "strengthen the penalty (regularizers.*.gamma), or use training.precision=fp32; "
+                "the last snapshot is untouched."
             )
         return means
