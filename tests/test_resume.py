@@ -66,15 +66,16 @@ from test_resume import train
 from ganzoo.errors import Interrupted
 torch.set_num_threads(1)
 try:
-    train("progan-tiny", Path({out!r}), *{overrides!r}, "training.kimg=0.1", "training.snapshot_ticks=2",
+    train({name!r}, Path({out!r}), *{overrides!r}, "training.kimg=0.1", "training.snapshot_ticks=2",
     resume={resume!r})
 except Interrupted as stop:
     sys.exit(stop.exit_code)
 """
 
 
-def start(out: Path, resume: str | None = None) -> subprocess.Popen[bytes]:
-    code = SCRIPT.format(tests=str(Path(__file__).parent), out=str(out), overrides=GROWING, resume=resume)
+def start(out: Path, resume: str | None = None, name: str = "progan-tiny") -> subprocess.Popen[bytes]:
+    overrides = GROWING if name == "progan-tiny" else []
+    code = SCRIPT.format(tests=str(Path(__file__).parent), out=str(out), overrides=overrides, resume=resume, name=name)
     return subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -91,13 +92,14 @@ def wait_for_ticks(out: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_sigterm_writes_the_state_and_resuming_is_exact(tmp_path):
-    process = start(tmp_path / "stopped")
+@pytest.mark.parametrize("name", ["progan-tiny", "stylegan2-tiny"])
+def test_sigterm_writes_the_state_and_resuming_is_exact(tmp_path, name):
+    process = start(tmp_path / "stopped", name=name)
     wait_for_ticks(tmp_path / "stopped", 3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130
-    assert start(tmp_path / "stopped", resume="latest").wait(120) == 0
-    assert start(tmp_path / "whole").wait(120) == 0
+    assert start(tmp_path / "stopped", resume="latest", name=name).wait(120) == 0
+    assert start(tmp_path / "whole", name=name).wait(120) == 0
     whole, stopped = (next(iter(folder.iterdir())) for folder in (tmp_path / "whole", tmp_path / "stopped"))
     assert_identical(state_of(whole), state_of(stopped))
 

@@ -51,6 +51,16 @@ def test_an_older_state_wins_over_newer_files(tmp_path):
     assert rows == sorted(set(rows)), "each tick has one line"
 
 
+def test_every_tick_has_its_line_and_a_finished_run_is_left_alone(tmp_path):
+    folder = train(tmp_path, "training.kimg=0.016")
+    rows = read_json_lines(folder / "stats.jsonl")
+    assert [row["kimg"] for row in rows] == [0.008, 0.016] and all(row["means"] for row in rows)
+    before = {f.name: f.stat().st_mtime_ns for f in folder.glob("*.safetensors")}
+    train(tmp_path, "training.kimg=0.016", resume=folder)
+    assert {f.name: f.stat().st_mtime_ns for f in folder.glob("*.safetensors")} == before
+    assert len(read_json_lines(folder / "stats.jsonl")) == 2
+
+
 def test_the_best_and_the_newest_snapshots_are_kept(tmp_path, monkeypatch):
     values = iter([9.0, 5.0, 1.0, 4.0, 3.0, 2.5, 2.7])
 

@@ -24,10 +24,19 @@ def summary(folder: Path, node: "Node", reference: str) -> None:
         return
     note("Next:")
     note(f"  gz generate {snapshots[-1]} --seeds 0-31 --grid 8x4")
-    if names := [metric.cls.name for metric in chosen] or _metrics():
+    names = [metric.cls.name for metric in chosen] or _metrics()
+    if names and not _grows(folder, names[0], node):
         note(f"  gz metrics {names[0]} {snapshots[-1]}")
     if not (node.has("dataset") and node["dataset"].cls.needs_path):  # type: ignore[attr-defined]
         note(f"  gz train {_for_own_images(reference)} --data PATH/TO/YOUR/IMAGES")
+
+
+def _grows(folder: Path, metric: str, node: "Node") -> bool:
+    """Whether the generator is still growing, so that no metric could measure it yet."""
+    from ganzoo.log import read_json_lines
+
+    rows = read_json_lines(folder / f"metric-{metric}.jsonl")
+    return node.has("growth") and not any(row["snapshot"] for row in rows)
 
 
 def _moved(path: Path, name: str, primary: str) -> Iterator[str]:

@@ -86,7 +86,10 @@ def doctor(
             say(f"{'unusable' if f.fatal else 'odd':<9s} {f.file}: {f.problem}")
         say(f"{len(dataset):,} images of {dataset.title}: {fatal} unusable, {len(findings) - fatal} odd.")
     if fatal:
-        raise DataError(f"{fatal} of {len(dataset)} images of {source} cannot be used: repair or remove them.")
+        raise DataError(
+            f"{fatal} of {len(dataset)} images of {source} cannot be used: repair or remove them, "
+            "or set dataset.upscale=true where they are only too small."
+        )
 
 
 def _check(dataset: "Dataset") -> "list[Finding]":

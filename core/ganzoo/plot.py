@@ -16,7 +16,7 @@ def draw(folder: Path) -> None:
     panels = [
         (title, names)
         for title, prefix in (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))
-        if (names := [n for n in stats[-1]["means"] if n.startswith(prefix)])
+        if (names := sorted({n for row in stats for n in row["means"] if n.startswith(prefix)}))
     ]
     figure = Figure(figsize=(6 * (len(panels) + len(metrics)), 4), layout="constrained")
     axes = figure.subplots(1, len(panels) + len(metrics), squeeze=False)[0]

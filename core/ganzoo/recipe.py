@@ -277,8 +277,9 @@ def _sentences(err: ValidationError, cls: type[Component], where: Where, source:
 
 def _sentence(place: Where, errors: list[Any], cls: type[Component]) -> str:
     groups = {name: getattr(f.annotation, "model_fields", None) for name, f in options(cls).model_fields.items()}
+    own = "the recipe" if cls.kind == ROOT_KIND else cls.name
     group = groups.get(str(place[0]))  # where the option is a group of options, such as training
-    owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (cls.name, list(groups))
+    owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (own, list(groups))
     name, given = str(place[-1]), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         names = f" Options: {', '.join(known)}." if known else " It has none."

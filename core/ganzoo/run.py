@@ -81,9 +81,9 @@ def open_data(experiment: Experiment) -> Dataset:
     with Log(None, len(dataset)) as log:
         findings = dataset.check(lambda done, total: log.progress(done, f"checking {total} images"))
         fatal = [f for f in findings if f.fatal]
-        if len(findings) > len(fatal):
-            odd = len(findings) - len(fatal)
-            log.say(f"{odd} of {len(dataset)} images are odd, such as {findings[0].file}: {findings[0].problem}")
+        odd = [f for f in findings if not f.fatal]
+        if odd and not fatal:
+            log.say(f"{len(odd)} of {len(dataset)} images are odd, such as {odd[0].file}: {odd[0].problem}")
     if fatal:
         some = "; ".join(f"{f.file}: {f.problem}" for f in fatal[:5])
         more = f"; and {len(fatal) - 5} more" if len(fatal) > 5 else ""
@@ -113,6 +113,9 @@ class Run:
     def loop(self, workers: int, stop: list[int]) -> None:
         """Train until kimg is reached, or until `stop` holds a signal."""
         trainer, total, options = self.trainer, round(self.options.kimg * 1000), self.options
+        if trainer.images >= total:
+            self.log.say(f"{self.folder} already has {trainer.images / 1000:.1f} kimg: raise --kimg to go on.")
+            return
         loader = Loader(self.dataset, seed=options.seed, mirror=options.mirror, workers=workers)
         try:
             while trainer.images < total and not stop:
@@ -124,8 +127,9 @@ class Run:
                     self.tick(loader.waited)
                     if self._due(before):
                         self._aside(self.keeper.snapshot)
-            if self.keeper.saved_at != trainer.images:
+            if self.tick_images != trainer.images:
                 self.tick(loader.waited)
+            if self.keeper.saved_at != trainer.images:
                 self.keeper.snapshot(look=not stop)
         finally:
             loader.close()

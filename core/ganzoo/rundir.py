@@ -56,7 +56,7 @@ def new_folder(options: Options, dataset: Dataset) -> Path:
         options.outdir.mkdir(parents=True, exist_ok=True)
         numbers = [int(m[1]) for p in options.outdir.iterdir() if (m := re.match(r"(\d{5,})-", p.name))]
         words = [options.name, dataset.title, *([options.desc] if options.desc else [])]
-        name = "-".join(re.sub(r"[^\w.]+", "_", w) for w in words)
+        name = "-".join(re.sub(r"[^\w.-]+", "_", w) for w in words)
         folder = options.outdir / f"{max(numbers, default=-1) + 1:05d}-{name}"
         folder.mkdir()
     except OSError as err:
