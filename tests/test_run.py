@@ -12,6 +12,7 @@ from ganzoo import checkpoint, evaluate, run
 from ganzoo.errors import Diverged, Interrupted, RecipeError
 from ganzoo.interfaces import Stage
 from ganzoo.log import read_json_lines
+from ganzoo.rundir import set_back
 
 TICKS = ["training.tick_kimg=0.008", "training.kimg=0.08"]
 
@@ -134,3 +135,12 @@ def test_naming_the_default_component_keeps_its_options(tmp_path):
     node = small(str(file), "generator.use=composed", "generator.w_dim=32")
     assert node["generator"].value("z_dim") == 8 and node["generator"].value("w_dim") == 32
     assert json.dumps(node.dump())
+
+
+def test_setting_back_keeps_the_line_of_the_state_itself(tmp_path):
+    images = next(i for i in range(1, 200_000) if i / 1000 * 1000 > i)  # a number that rounding would cut
+    rows = [{"kimg": n / 1000} for n in (images - 1, images, images + 1)]
+    (tmp_path / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    set_back(tmp_path, images)
+    assert read_json_lines(tmp_path / "stats.jsonl") == rows[:2]
+    assert [f.name for f in tmp_path.iterdir()] == ["stats.jsonl"]

@@ -71,22 +71,16 @@ def _for_own_images(reference: str) -> str:
 def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
     """(recipe, state) of the run that --resume means where no recipe is named. Raises UsageError, CheckpointError."""
     from ganzoo.errors import CheckpointError, UsageError
-    from ganzoo.rundir import newest
+    from ganzoo.rundir import states
 
-    if resume in (None, "auto"):
+    if resume is None or resume == "auto":
         raise UsageError(
             "name a RECIPE (see 'gz recipe list'), or continue a run with --resume latest or --resume PATH."
         )
-    path = Path(str(resume))
-    if resume == "latest":
-        folders = sorted((p for p in outdir.glob("*-*") if p.is_dir()), reverse=True)
-    else:
-        folders = [path] if path.is_dir() else []
-    states = [path] if path.is_file() else [s for folder in folders for s in newest(folder, "state")[:1]]
-    if not states:
-        where = f"no run with a state in {outdir}" if resume == "latest" else "there is no state-*.safetensors"
-        raise CheckpointError(f"--resume {resume}: {where}.")
-    recipe = states[0].parent / "recipe.resolved.yaml"
+    state = states(resume, outdir)[0]
+    if not state.is_file():
+        raise CheckpointError(f"--resume {resume}: there is no state-*.safetensors.")
+    recipe = state.parent / "recipe.resolved.yaml"
     if not recipe.is_file():
-        raise UsageError(f"--resume {resume}: {recipe} is missing: name the RECIPE that {states[0].name} belongs to.")
-    return str(recipe), str(states[0])
+        raise UsageError(f"--resume {resume}: {recipe} is missing: name the RECIPE that {state.name} belongs to.")
+    return str(recipe), str(state)

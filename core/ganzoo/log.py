@@ -43,7 +43,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 class Log:
     """Lines to stderr and to log.txt, with a progress bar under them where stderr is a terminal."""
 
-    def __init__(self, file: Path | None, total: int, done: int = 0, unit: str = "img") -> None:
+    def __init__(self, file: Path | None, total: int, done: int = 0) -> None:
         self.file, self.started = file, time.monotonic()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.bar = Progress(

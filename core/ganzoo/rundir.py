@@ -75,28 +75,39 @@ def writable(outdir: Path) -> None:
         raise UsageError(f"--outdir {outdir}: cannot create the run directory, since {there} {reason}. Choose another.")
 
 
+def states(resume: str, outdir: Path) -> list[Path]:
+    """The newest state of each run that `resume` may mean, the newest run first.
+
+    Raises CheckpointError where there is none, unless `resume` is "auto".
+    """
+    if resume in ("auto", "latest"):
+        folders = sorted((p for p in outdir.glob("*-*") if p.is_dir()), reverse=True)
+        found, where = (
+            [s for folder in folders for s in newest(folder, "state")[:1]],
+            f"no run with a state in {outdir}",
+        )
+    else:
+        path = Path(resume)
+        found, where = newest(path, "state")[:1] if path.is_dir() else [path], "the folder holds no state-*.safetensors"
+    if not found and resume != "auto":
+        raise CheckpointError(f"--resume {resume}: {where}.")
+    return found
+
+
 def resume_from(options: Options, head: Header) -> Path | None:
     """The state file that `resume` means for a run of this recipe and data, or None to begin anew."""
     if options.resume is None:
         return None
-    if options.resume not in ("auto", "latest"):
-        path = Path(options.resume)
-        found = newest(path, "state")[:1] if path.is_dir() else [path]
-        if not found:
-            raise CheckpointError(f"--resume {path}: the folder holds no state-*.safetensors.")
+    found = states(options.resume, options.outdir)
+    if options.resume != "auto":
         return found[0]
-    folders = sorted((p for p in options.outdir.glob("*-*") if p.is_dir()), reverse=True)
-    for state_file in (s for folder in folders for s in newest(folder, "state")[:1]):
-        if options.resume == "latest":
-            return state_file
+    for state_file in found:
         try:
             there = checkpoint.header(state_file)
         except CheckpointError:
             continue  # a damaged state of another run is no reason not to begin this one
         if not differences(there.recipe, head.recipe) and there.data.get("fingerprint") == head.data["fingerprint"]:
             return state_file
-    if options.resume == "latest":
-        raise CheckpointError(f"--resume latest: no run with a state in {options.outdir}.")
     return None
 
 
@@ -113,8 +124,10 @@ def set_back(folder: Path, images: int) -> None:
             (folder / "superseded").mkdir(exist_ok=True)
             file.replace(folder / "superseded" / file.name)
     for file in folder.glob("*.jsonl"):
-        rows = [row for row in read_json_lines(file) if row["kimg"] * 1000 <= images]
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        rows = [row for row in read_json_lines(file) if row["kimg"] <= images / 1000]
+        half = file.with_name(f".{file.name}.tmp")  # renamed when whole, as everything that must survive a crash
+        half.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        half.replace(file)
 
 
 def differences(a: Any, b: Any, at: str = "") -> list[str]:
