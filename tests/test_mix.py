@@ -27,6 +27,7 @@ Mix = dict[str, str | None]  # kind -> name; None leaves an optional slot empty
 Pair = tuple[tuple[str, str | None], tuple[str, str | None]]
 
 BATCH = 4
+LABELS = 3
 ROOT = ("generator", "discriminator", "loss", "regularizer", "growth", "augment")
 SMALL = {
     "z_dim": 8,
@@ -67,19 +68,32 @@ def component(kind: str, mix: Mix) -> Any:
     filled = {}
     for parameter, slot in slots(cls).items():
         inner = component(slot.kind, mix)
+        if inner is None and not slot.optional:  # empty where it may be: here it may not
+            inner = component(slot.kind, {**mix, slot.kind: registry().names(slot.kind)[0]})
         if inner is not None or slot.optional:
             filled[parameter] = [inner] if slot.many else inner
     return {"use": name, **{k: v for k, v in SMALL.items() if k in options(cls).model_fields}, **filled}
 
 
 def source(mix: Mix) -> Source:
-    penalty = component("regularizer", mix)
+    known = registry()
     tree = {kind: component(kind, mix) for kind in ROOT if kind != "regularizer"}
+    penalties = [component("regularizer", mix)] if mix["regularizer"] else []
+    teaches = bool(mix["regularizer"]) and known.get("regularizer", mix["regularizer"]).needs_classes
+    if teaches:  # those of both networks, as the classifier's rule wants them
+        names = [n for n in known.names("regularizer") if known.get("regularizer", n).needs_classes]
+        penalties = [component("regularizer", mix | {"regularizer": name}) for name in names]
+    labels = LABELS if teaches or known.get("head", mix["head"]).uses_labels else 0
+    if known.get("mapping", mix["mapping"]).keeps_size:
+        tree["generator"]["w_dim"] = SMALL["z_dim"] + labels
+        if labels and "mapping" in tree["discriminator"]["head"]:
+            tree["discriminator"]["head"]["cmap_dim"] = labels
     return Source(
         {
             "image": {"size": 8},
+            "labels": labels,
             **tree,
-            "regularizers": [penalty] if penalty else [],
+            "regularizers": penalties,
             "training": {"batch": BATCH, "precision": "fp32"},
         },
         name="mix",
@@ -153,11 +167,12 @@ def resting(node: Node, seed: int) -> set[str]:
     real = torch.randint(0, 256, (BATCH, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     for images in moments(trainer):
         trainer.images, trainer.iteration = images, 0  # lazy penalties are due at iteration 0
-        trainer.step(real, torch.zeros(BATCH, 0), torch.zeros(BATCH, 0))
+        labels = torch.eye(LABELS)[torch.arange(BATCH) % LABELS][:, : trainer.experiment.labels]
+        trainer.step(real, labels, labels)
         assert trainer.report()
     after = {f"{net}.{name}": p.detach() for net in nets for name, p in nets[net].named_parameters()}
     assert all(p.isfinite().all() for p in after.values())
-    idle = {name for name, p in after.items() if name.startswith("D.") and p.numel() == 1}
+    idle = {"D.head.out.bias"}
     if not node.has("growth"):
         idle |= {
             name
@@ -250,6 +265,7 @@ def test_only_a_pairs_own_rule_refuses_it(covered):
     """No pair is lost for a third choice's sake: these are the pairs of kinds that rules speak of."""
     allowed = [
         {"growth", "synthesis"},
+        {"head", "regularizer"},
         {"growth", "trunk"},
         {"layer", "stem"},
         {"loss", "regularizer"},

@@ -60,6 +60,7 @@ class Training(Options):
         betas: Adam's decay rates
         eps: Adam's epsilon
         order: which network moves first in an iteration: "gd" as in StyleGAN2, "dg" as in ProGAN
+        g_every: the generator learns at every k-th iteration only: k discriminator steps to one (WGAN-GP)
         ema_kimg: half-life of the moving average of the generator's weights
         ema_rampup: the half-life is at most this fraction of the images seen; null for none
         mirror: flip half of the real images horizontally
@@ -79,6 +80,7 @@ class Training(Options):
     betas: tuple[Fraction, Fraction] = (0.0, 0.99)
     eps: Positive = 1e-8
     order: Literal["gd", "dg"] = "gd"
+    g_every: Count = 1
     ema_kimg: Annotated[float, Ge(0)] = 10.0
     ema_rampup: Positive | None = None
     mirror: bool = False

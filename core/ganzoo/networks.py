@@ -1,6 +1,6 @@
 """Generator = mapping + synthesis. Discriminator = trunk + head. Nothing else."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt, Interval
@@ -9,7 +9,7 @@ from torch import Tensor
 from ganzoo.component import Make
 from ganzoo.interfaces import Discriminator, Generator, Head, Mapping, Shape, Stage, Synthesis, Trunk
 from ganzoo.nn.norm import wide
-from ganzoo.types import Label, Latent, Logits, Pyramid, Style, Styles
+from ganzoo.types import Label, Latent, Logits, Maps, Pyramid, Style, Styles
 
 Count = Annotated[int, Gt(0)]
 
@@ -24,6 +24,8 @@ class ComposedGenerator(Generator, name="composed"):
         w_dim: length of a style code
         channel_base: level l has min(channel_base / (4 * 2^l), channel_max) channels
         channel_max: most channels of any level
+        channels: of each level, coarse to fine, in place of that rule; null for the rule
+        output: "tanh" holds images within [-1, 1]; "linear" leaves them as they are, as all papers since ProGAN do
         mixing: probability of mixing two latents' styles at a random layer while training (arXiv:1812.04948, 3.1)
         w_mean_beta: decay of the moving average of style codes, per batch
     """
@@ -40,13 +42,16 @@ class ComposedGenerator(Generator, name="composed"):
         w_dim: Count = 512,
         channel_base: Count = 16384,
         channel_max: Count = 512,
+        channels: tuple[Count, ...] | None = None,
+        output: Literal["linear", "tanh"] = "linear",
         mixing: Annotated[float, Interval(ge=0, le=1)] = 0.0,
         w_mean_beta: Annotated[float, Interval(ge=0, le=1)] = 0.995,
     ) -> None:
         super().__init__()
         self.shape, self.labels, self.z_dim, self.mixing, self.w_mean_beta = shape, labels, z_dim, mixing, w_mean_beta
         self.mapping = mapping(z_dim, w_dim, labels)
-        self.synthesis = synthesis(shape.plan(channel_base, channel_max), w_dim, shape.channels)
+        self.synthesis = synthesis(shape.plan(channel_base, channel_max, channels), w_dim, shape.channels)
+        self.output = output
         self.num_ws = self.synthesis.num_ws
         self.w_mean: Tensor
         self.register_buffer("w_mean", torch.zeros(w_dim))
@@ -70,7 +75,8 @@ class ComposedGenerator(Generator, name="composed"):
 
     def synthesize(self, ws: Styles, stage: Stage | None = None) -> Pyramid:
         """Styles to images in about [-1, 1]."""
-        return self.synthesis(ws, stage or self.finest)
+        images: Pyramid = self.synthesis(ws, stage or self.finest)
+        return tuple(image.tanh() for image in images) if self.output == "tanh" else images
 
     @property
     def finest(self) -> Stage:
@@ -90,6 +96,7 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         head: features to logits
         channel_base: level l has min(channel_base / (4 * 2^l), channel_max) channels
         channel_max: most channels of any level
+        channels: of each level, coarse to fine, in place of that rule; null for the rule
     """
 
     def __init__(
@@ -102,18 +109,26 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         head: Make[Head],
         channel_base: Count = 16384,
         channel_max: Count = 512,
+        channels: tuple[Count, ...] | None = None,
     ) -> None:
         super().__init__()
         self.shape, self.labels = shape, labels
-        plan = shape.plan(channel_base, channel_max)
+        plan = shape.plan(channel_base, channel_max, channels)
         self.trunk = trunk(plan, shape.channels)
-        self.head = head(plan[0][1], plan[0][0], labels)
+        self.head = head(self.trunk.out_channels, shape.sizes[0], labels)
         self.accepts = self.trunk.accepts
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
-        """Judge images; the head works in float32 (its statistics and sums need it)."""
-        x = self.trunk(images, stage or Stage(len(self.shape.sizes) - 1))
-        return self.head(wide(x), label)
+        """Judge images."""
+        return self.head(self.features(images, stage), label)
+
+    def classify(self, images: Pyramid, stage: Stage | None = None) -> Tensor:
+        """Scores of the classes, of a head that classifies."""
+        return self.head.classify(self.features(images, stage))
+
+    def features(self, images: Pyramid, stage: Stage | None = None) -> Maps:
+        """What the head sees, in float32 (its statistics and sums need it)."""
+        return wide(self.trunk(images, stage or Stage(len(self.shape.sizes) - 1)))
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps."""

@@ -123,10 +123,19 @@ def mapping_sizes(node: Node) -> Iterator[Fault]:
 
 
 def labels_are_used(node: Node) -> Iterator[Fault]:
-    """A conditional GAN has a discriminator that looks at the labels."""
+    """A conditional GAN has a discriminator that looks at the labels, or one that learns to name them."""
     head, labels = _at(node, "discriminator.head"), node.value("labels")
-    if labels and head and not head.uses_labels:
-        heads = _such("head", lambda other: other.uses_labels)
+    learners = [cls for cls in _classes(node, "regularizers") if cls.needs_classes]
+    for i, cls in enumerate(_classes(node, "regularizers")):
+        if cls.needs_classes and (not labels or (head and not head.classifies)):
+            heads = _such("head", lambda other: other.classifies)
+            cure = f"choose the head {heads}, or leave it out" if labels else "set labels, or leave it out"
+            yield _fault(f"regularizers.{i}", f"'{cls.name}' needs a discriminator that tells classes: {cure}.")
+    if labels and head and head.classifies and {cls.on for cls in learners} != {"d", "g"}:
+        regs = _such("regularizer", lambda other: other.needs_classes)
+        yield _fault("regularizers", f"the head '{head.name}' names classes, and nothing teaches it: add {regs}.")
+    elif labels and head and not (head.uses_labels or head.classifies):
+        heads = _such("head", lambda other: other.uses_labels or other.classifies)
         yield _fault(
             "labels",
             f"labels is {labels}, but the head '{head.name}' does not look at them: choose another head ({heads}),",

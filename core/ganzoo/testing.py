@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.component import Component, default_of, described, options, slots, summary
-from ganzoo.interfaces import Dataset, Growth, Loss, Metric, Regularizer, Shape, Stage, Turn
+from ganzoo.interfaces import Dataset, Growth, Importer, Loss, Metric, Regularizer, Shape, Stage, Turn
 from ganzoo.registry import Registry, registry
 
 N, C, W = 4, 6, 8  # batch, channels, style length
@@ -125,7 +125,7 @@ def _trial(kind: str, size: tuple[int, int]) -> Trial:
     table: dict[str, Callable[[], Trial]] = {
         "norm": lambda: ((C,), (_maps(size),), (N, C, h, w)),
         "noise": lambda: ((C, size), (_maps(size),), (N, C, h, w)),
-        "statistic": lambda: ((C,), (_maps(size),), None),
+        "statistic": lambda: ((C, size), (_maps(size),), None),
         "mapping": lambda: ((W, W, 0), (style,), (N, W)),
         "stem": lambda: ((W, C, size), (style,), (N, C, h, w)),
         "layer": lambda: ((C, C + 2, W, size, True), (_maps(half), style), (N, C + 2, h, w)),
@@ -246,15 +246,16 @@ class _Linear(nn.Module):
 
 
 def _check_regularizer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
-    reg, nets = make(), _Linear(size)
+    reg, nets, classes = make(), _Linear(size), torch.eye(3)[torch.arange(N) % 3] if cls.needs_classes else None
     turn = Turn(
         nets,  # type: ignore[arg-type]
         lambda images, label, stage: nets.judge(images[-1]),
         Stage(1),
         torch.randn(N, W),
-        None,
+        classes,
         (torch.randn(N, 3, *size),),
-        None,
+        classes,
+        classify=lambda images, stage: nets.judge(images[-1]) * torch.arange(1.0, 4.0),
     )
     value = reg.penalty(turn)
     if value.ndim != 1 or not torch.isfinite(value).all():
@@ -321,10 +322,20 @@ def _check_metric(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iter
         yield f"compute() does not give its primary value '{cls.primary}'"
 
 
+def _check_importer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    importer = make()
+    strange: list[Any] = [{}, [], None, 3, "G_ema", {"state": {}}, {"G_ema": None}, {"g_ema": 1}, {0: torch.zeros(1)}]
+    if any(importer.recognises(found) for found in strange):
+        yield "recognises() claims data that are of no format"
+    if any(name.count(" ") != 1 or "." in name.partition(" ")[2] for name in cls.globals):
+        yield "globals are full names, 'module qualname', and a qualname has no dots"
+
+
 _CHECKS: dict[type, Callable[..., Iterator[str]]] = {
     Loss: _check_loss,
     Regularizer: _check_regularizer,
     Growth: _check_growth,
     Dataset: _check_dataset,
     Metric: _check_metric,
+    Importer: _check_importer,
 }

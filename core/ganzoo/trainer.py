@@ -58,7 +58,7 @@ class Trainer:
         self.enter(self.stage_at(self.images))
         parts = self.split(real, label, fake_label)
 
-        for who in cast(tuple[Who, Who], tuple(self.options.order)):
+        for who in self.learners():
             with self.learning(who):  # the loss, with the penalties that are due at every iteration
                 for turn, share in parts():
                     loss = self.adversarial(who, turn).mean()
@@ -104,12 +104,26 @@ class Trainer:
     def due(self, who: Who, *, lazy: bool) -> list[Regularizer]:
         """The regularizers of a network that are due now: the lazy ones, or those of every iteration."""
         regs = cast(list[Regularizer], [reg for reg in self.regularizers if cast(Regularizer, reg).on == who])
-        return [reg for reg in regs if (reg.every > 1) == lazy and self.iteration % reg.every == 0]
+        steps = self.iteration // (self.options.g_every if who == "g" else 1)
+        return [reg for reg in regs if (reg.every > 1) == lazy and steps % reg.every == 0]
+
+    def learners(self) -> list[Who]:
+        """The networks that learn in this iteration, in order."""
+        order = cast(tuple[Who, Who], tuple(self.options.order))
+        return [who for who in order if who == "d" or self.iteration % self.options.g_every == 0]
 
     def judge(self, images: Pyramid, label: Label, stage: Stage) -> Logits:
         """The discriminator, with the augmentation in front."""
+        return self.D(self.augmented(images), label, stage)
+
+    def classify(self, images: Pyramid, stage: Stage) -> Tensor:
+        """The discriminator's class scores, with the augmentation in front."""
+        return self.D.classify(self.augmented(images), stage)
+
+    def augmented(self, images: Pyramid) -> Pyramid:
+        """What the discriminator sees of images."""
         augment = self.experiment.augment
-        return self.D(augment(images) if augment else images, label, stage)
+        return augment(images) if augment else images
 
     @contextmanager
     def learning(self, who: Who) -> Iterator[None]:
@@ -130,7 +144,8 @@ class Trainer:
                 part = self.pyramid(real[i : i + size].to(self.device, non_blocking=True))
                 own, other = (t[i : i + size].to(self.device) if labels else None for t in (label, fake_label))
                 z = torch.randn(len(part[0]), self.G.z_dim, device=self.device)
-                yield Turn(self.G, self.judge, self.stage, z, other, part, own), len(z) / len(real)
+                turn = Turn(self.G, self.judge, self.stage, z, other, part, own, classify=self.classify)
+                yield turn, len(z) / len(real)
 
         return parts
 

@@ -9,10 +9,13 @@ from ganzoo import hookimpl
 @hookimpl
 def ganzoo_components() -> list[type]:
     """The paper's components."""
-    from ganzoo_progan import discriminator, generator, growth
+    from ganzoo_progan import discriminator, generator, growth, heads
 
     return [
         generator.PixelNorm,
+        generator.BatchNorm,
+        generator.LayerNorm,
+        generator.Identity,
         generator.Normalize,
         generator.Dense,
         generator.Conv,
@@ -24,7 +27,13 @@ def ganzoo_components() -> list[type]:
         discriminator.PlainDown,
         discriminator.PlainTrunk,
         discriminator.ProgressiveTrunk,
-        discriminator.MinibatchStd,
-        discriminator.DenseHead,
+        heads.MinibatchStd,
+        heads.MinibatchDiscrimination,
+        heads.DenseHead,
+        heads.SelectionHead,
+        heads.ProjectionHead,
+        heads.ACGANHead,
+        heads.ACGANDiscriminator,
+        heads.ACGANGenerator,
         growth.Progressive,
     ]

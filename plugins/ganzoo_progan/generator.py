@@ -1,20 +1,25 @@
 """ProGAN's generator, part by part (arXiv:1710.10196, appendix A.1)."""
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Interval
 
 from ganzoo import interfaces as zoo
 from ganzoo.component import Make
 from ganzoo.interfaces import Stage
+from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import Conv2d, Linear
-from ganzoo.nn.norm import pixel_norm
-from ganzoo.nn.resample import upsample
+from ganzoo.nn.norm import pixel_norm, wide
+from ganzoo.nn.resample import OddTaps, blurred, upsample
 from ganzoo.types import Image, Label, Latent, Maps, Pyramid, Size, Style, Styles
 
 PAPER = "arXiv:1710.10196"
 SLOPE = 0.2
+Positive = Annotated[float, Gt(0)]
+Slope = Annotated[float, Interval(ge=0, lt=1)]
 
 
 class PixelNorm(zoo.Norm, name="pixel_norm", paper=PAPER):
@@ -28,17 +33,62 @@ class PixelNorm(zoo.Norm, name="pixel_norm", paper=PAPER):
         return pixel_norm(x)
 
 
-class Normalize(zoo.Mapping, name="normalize", paper=PAPER):
-    """No mapping network: the latent (with its label appended) on the hypersphere is the style."""
+class BatchNorm(zoo.Norm, name="batch_norm", paper="arXiv:1502.03167"):
+    """Each channel to zero mean and unit variance over the batch, then a learned scale and shift (algorithm 1)."""
 
-    keeps_size = True  # the style is as long as the latent
+    def __init__(self, channels: int, /) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(channels)
+
+    def forward(self, x: Maps) -> Maps:
+        """In training with the batch's statistics, else with their moving average."""
+        y: Maps = self.norm(wide(x))
+        return y.to(x.dtype)
+
+
+class LayerNorm(zoo.Norm, name="layer_norm", paper="arXiv:1607.06450"):
+    """Each sample to zero mean and unit variance over all its features, then a learned scale and shift a channel."""
+
+    def __init__(self, channels: int, /) -> None:
+        super().__init__()
+        self.norm = torch.nn.GroupNorm(1, channels)
+
+    def forward(self, x: Maps) -> Maps:
+        """The same in training and after it."""
+        y: Maps = self.norm(wide(x))
+        return y.to(x.dtype)
+
+
+class Identity(zoo.Mapping, name="identity", paper="arXiv:1704.00028"):
+    """No mapping network and no normalisation: the latent, with its label appended, is the style."""
+
+    keeps_size = True
 
     def __init__(self, z_dim: int, w_dim: int, labels: int, /) -> None:
         super().__init__()
 
     def forward(self, z: Latent, label: Label = None) -> Style:
-        """Append the label, then normalise once."""
-        return pixel_norm(z if label is None or not label.shape[1] else torch.cat([z, label], dim=1))
+        """[N, Z] -> [N, Z + K]."""
+        return z if label is None else torch.cat([z, label], dim=1)
+
+
+class Normalize(zoo.Mapping, name="normalize", paper=PAPER):
+    """No mapping network: the latent (with its label appended) on the hypersphere is the style.
+
+    Args:
+        twice: normalise the latent before the label is appended, too (genforce's networks)
+    """
+
+    keeps_size = True  # the style is as long as the latent
+
+    def __init__(self, z_dim: int, w_dim: int, labels: int, /, *, twice: bool = False) -> None:
+        super().__init__()
+        self.twice = twice
+
+    def forward(self, z: Latent, label: Label = None) -> Style:
+        """Append the label, then normalise."""
+        z = pixel_norm(z) if self.twice else z
+        return pixel_norm(z if label is None else torch.cat([z, label], dim=1))
 
 
 class Dense(zoo.Stem, name="dense", paper=PAPER):
@@ -46,23 +96,42 @@ class Dense(zoo.Stem, name="dense", paper=PAPER):
 
     Args:
         norm: after the activation
+        norm_first: normalise before the bias and the activation instead (batch norm)
+        gain: factor of the weight beside √2 / √(pixels w_dim)
+        slope: of leaky ReLU below zero; 0 makes it ReLU
+        equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
 
     styled = True
 
-    def __init__(self, w_dim: int, channels: int, size: Size, /, *, norm: Make[zoo.Norm] | None = PixelNorm) -> None:
+    def __init__(
+        self,
+        w_dim: int,
+        channels: int,
+        size: Size,
+        /,
+        *,
+        norm: Make[zoo.Norm] | None = PixelNorm,
+        norm_first: bool = False,
+        gain: Positive = 1.0,
+        slope: Slope = SLOPE,
+        equalized: bool = True,
+    ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.slope, self.norm_first = size, slope, norm_first
         # He's constant of the 4x4 transposed convolution that this once was: fan_in is pixels * w_dim.
-        self.dense = Linear(w_dim, channels * size[0] * size[1], bias=None, gain=math.sqrt(2 / (size[0] * size[1])))
+        pixels = size[0] * size[1]
+        he = gain * math.sqrt(2 / pixels)
+        self.dense = Linear(w_dim, channels * pixels, bias=None, gain=he, equalized=equalized)
         self.bias = torch.nn.Parameter(torch.zeros(channels))
         self.norm = norm(channels) if norm else None
 
     def forward(self, w: Style) -> Maps:
         """[N, W] -> [N, C, H, W]."""
-        x = self.dense(w).unflatten(1, (-1, *self.size)) + self.bias[:, None, None]
-        x = F.leaky_relu(x, SLOPE)
-        return self.norm(x) if self.norm else x
+        x = self.dense(w).unflatten(1, (-1, *self.size))
+        x = self.norm(x) if self.norm and self.norm_first else x
+        x = F.leaky_relu(x + self.bias[:, None, None], self.slope)
+        return self.norm(x) if self.norm and not self.norm_first else x
 
 
 class Conv(zoo.Layer, name="conv", paper=PAPER):
@@ -70,6 +139,11 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
 
     Args:
         norm: after the activation
+        norm_first: normalise before the bias and the activation instead (batch norm)
+        blur: taps of a low-pass filter after an upsampling convolution (arXiv:1812.04948, section 2); null for none
+        fused: upsample within the convolution: the same function, faster at high resolutions
+        slope: of leaky ReLU below zero; 0 makes it ReLU
+        equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
 
     styled = False
@@ -84,26 +158,42 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
         /,
         *,
         norm: Make[zoo.Norm] | None = PixelNorm,
+        norm_first: bool = False,
+        blur: OddTaps | None = None,
+        fused: bool = False,
+        slope: Slope = SLOPE,
+        equalized: bool = True,
     ) -> None:
         super().__init__()
-        self.up = up
-        self.conv = Conv2d(in_channels, out_channels, 3, gain=math.sqrt(2))
+        self.up, self.blur, self.fused = up, blur if up else None, fused
+        self.slope, self.norm_first = slope, norm_first
+        self.conv = Conv2d(in_channels, out_channels, 3, gain=math.sqrt(2), equalized=equalized)
         self.norm = norm(out_channels) if norm else None
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Maps -> Maps at the layer's size."""
-        x = F.leaky_relu(self.conv(upsample(x, (1, 1)) if self.up else x), SLOPE)
-        return self.norm(x) if self.norm else x
+        x = self.conv.after_nearest(x, self.fused) if self.up else self.conv.convolve(x)
+        x = blurred(x, self.blur) if self.blur else x
+        x = self.norm(x) if self.norm and self.norm_first else x
+        x = bias_act(x, self.conv.bias, "lrelu", alpha=self.slope, gain=1)
+        return self.norm(x) if self.norm and not self.norm_first else x
 
 
 class ConvRGB(zoo.ToRGB, name="conv", paper=PAPER):
-    """1x1 convolution without activation."""
+    """1x1 convolution without activation.
+
+    Args:
+        gain: factor of the weight beside 1/√channels
+        equalized: scale the weight at run time (equalized learning rate, 4.1)
+    """
 
     styled = False
 
-    def __init__(self, channels: int, w_dim: int, image_channels: int, /) -> None:
+    def __init__(
+        self, channels: int, w_dim: int, image_channels: int, /, *, gain: Positive = 1.0, equalized: bool = True
+    ) -> None:
         super().__init__()
-        self.conv = Conv2d(channels, image_channels, 1)
+        self.conv = Conv2d(channels, image_channels, 1, gain=gain, equalized=equalized)
 
     def forward(self, x: Maps, w: Style) -> Image:
         """Maps -> Image."""

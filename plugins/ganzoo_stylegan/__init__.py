@@ -11,4 +11,4 @@ def ganzoo_components() -> list[type]:
     """The paper's components."""
     from ganzoo_stylegan import layers
 
-    return [layers.MLP, layers.PixelNoise, layers.AdaIN]
+    return [layers.MLP, layers.PixelNoise, layers.AdaIN, layers.AdaINStem]

@@ -4,29 +4,21 @@ import math
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt
-from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
 from ganzoo.component import Make
+from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import ActLinear, Conv2d, Gain, Linear
 from ganzoo.nn.norm import instance_norm, pixel_norm
-from ganzoo.nn.resample import Taps, fir, upfirdn2d, upsample
+from ganzoo.nn.resample import OddTaps, blurred
 from ganzoo.nn.stack import Stack
 from ganzoo.types import Label, Latent, Maps, Size, Style
 
 PAPER = "arXiv:1812.04948"
-
-
-def _odd(taps: tuple[float, ...]) -> tuple[float, ...]:
-    if len(taps) % 2 == 0:
-        raise ValueError("a blur that keeps the size has an odd number of taps")
-    return taps
-
-
-OddTaps = Annotated[Taps, AfterValidator(_odd)]
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
 
 
 class MLP(zoo.Mapping, name="mlp", paper=PAPER):
@@ -34,8 +26,13 @@ class MLP(zoo.Mapping, name="mlp", paper=PAPER):
 
     Args:
         depth: number of layers
+        width: of the hidden layers; null for w_dim
         lr_mul: learning rate multiplier of the layers
         gain: where the √2 of leaky ReLU sits: in the weight (StyleGAN) or after the activation (StyleGAN2)
+        embed: how a label joins the latent: "matrix" multiplies it by an unscaled matrix and normalises both together
+            (the released code of StyleGAN), "linear" embeds it by a dense layer and normalises it apart
+            (arXiv:2006.06676)
+        embed_dim: length of an embedded label; null for that of the latent (matrix) or of the style (linear)
     """
 
     def __init__(
@@ -45,24 +42,38 @@ class MLP(zoo.Mapping, name="mlp", paper=PAPER):
         labels: int,
         /,
         *,
-        depth: Annotated[int, Ge(1)] = 8,
-        lr_mul: Annotated[float, Gt(0)] = 0.01,
+        depth: Count = 8,
+        width: Count | None = None,
+        lr_mul: Positive = 0.01,
         gain: Gain = "weight",
+        embed: Literal["linear", "matrix"] = "linear",
+        embed_dim: Count | None = None,
     ) -> None:
         super().__init__()
-        self.embed = Linear(labels, w_dim) if labels else None
-        widths = [z_dim + (w_dim if labels else 0), *[w_dim] * depth]
+        self.together = embed == "matrix"
+        length = embed_dim or (z_dim if self.together and z_dim else w_dim)
+        matrix, dense = (None, math.sqrt(labels)), (0.0, 1.0)
+        bias, scale = matrix if self.together else dense
+        self.embed = Linear(labels, length, bias=bias, gain=scale) if labels else None
+        widths = [z_dim + (length if labels else 0), *[width or w_dim] * (depth - 1), w_dim]
         self.layers = Stack(ActLinear(a, b, gain=gain, lr_mul=lr_mul) for a, b in zip(widths, widths[1:]))
 
     def forward(self, z: Latent, label: Label = None) -> Style:
-        """[N, Z] -> [N, W]; latent and embedded label are normalised apart, then joined."""
-        x = pixel_norm(z)
-        if self.embed is not None:
-            assert label is not None
-            x = torch.cat([x, pixel_norm(self.embed(label))], dim=1)
+        """[N, Z] -> [N, W]; a z of no length maps the label alone."""
+        x = self.joined(z, label)
         for layer in self.layers:
             x = layer(x)
         return x
+
+    def joined(self, z: Latent, label: Label) -> Latent:
+        """Latent and embedded label, normalised."""
+        if self.embed is None:
+            return pixel_norm(z)
+        assert label is not None
+        if self.together:
+            return pixel_norm(torch.cat([z, self.embed(label)], dim=1))
+        embedded = pixel_norm(self.embed(label))
+        return torch.cat([pixel_norm(z), embedded], dim=1) if z.shape[1] else embedded
 
 
 class PixelNoise(zoo.Noise, name="pixel_noise", paper=PAPER):
@@ -85,14 +96,42 @@ class PixelNoise(zoo.Noise, name="pixel_noise", paper=PAPER):
         return x if noise is None else x + (noise * self.strength).to(x.dtype)
 
 
+class Epilogue(nn.Module):
+    """What follows the constant and each convolution: noise, bias, leaky ReLU; instance norm, then the style (Eq. 1).
+
+    Args:
+        channels: of the maps
+        w_dim: length of a style code
+        size: of the maps
+        noise: before the bias
+        eps: added to the variances
+    """
+
+    def __init__(self, channels: int, w_dim: int, size: Size, noise: Make[zoo.Noise] | None, eps: float) -> None:
+        super().__init__()
+        self.noise = noise(channels, size) if noise else None
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.style = Linear(w_dim, 2 * channels)
+        self.eps = eps
+
+    def forward(self, x: Maps, w: Style) -> Maps:
+        """(y_s + 1) * normalised maps + y_b."""
+        x = self.noise(x) if self.noise else x
+        x = bias_act(x, self.bias, "lrelu", gain=1)
+        scale, shift = self.style(w).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+        return instance_norm(x, self.eps) * (scale + 1) + shift
+
+
 class AdaIN(zoo.Layer, name="adain", paper=PAPER):
     """Convolution, noise, bias, leaky ReLU; instance norm, then the style's scale and shift (Eq. 1).
 
     Where it doubles the size: nearest-neighbour upsampling, the convolution, a blur.
 
     Args:
-        noise: before the bias
-        blur: taps of the low-pass filter after an upsampling convolution
+        noise: before the bias; null for none
+        blur: taps of the low-pass filter after an upsampling convolution; null for none
+        fused: upsample within the convolution: the same function, faster at high resolutions
+        eps: added to the variances of the instance norm
     """
 
     styled = True
@@ -107,21 +146,53 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
         /,
         *,
         noise: Make[zoo.Noise] | None = PixelNoise,
-        blur: OddTaps = (1, 2, 1),
+        blur: OddTaps | None = (1, 2, 1),
+        fused: bool = False,
+        eps: Positive = 1e-8,
     ) -> None:
         super().__init__()
-        self.up, self.blur = up, blur
-        self.conv = Conv2d(in_channels, out_channels, 3, gain=math.sqrt(2))
-        self.noise = noise(out_channels, size) if noise else None
-        self.style = Linear(w_dim, 2 * out_channels)
+        self.up, self.blur, self.fused = up, blur if up else None, fused
+        self.conv = Conv2d(in_channels, out_channels, 3, bias=False, gain=math.sqrt(2))
+        self.epilogue = Epilogue(out_channels, w_dim, size, noise, eps)
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Maps, Style -> Maps at the layer's size."""
-        x = self.conv.convolve(upsample(x, (1, 1)) if self.up else x)
-        if self.up:
-            x = upfirdn2d(x, fir(self.blur, x), padding=(len(self.blur) // 2,) * 4)
-        x = self.noise(x) if self.noise else x
-        assert self.conv.bias is not None
-        x = F.leaky_relu(x + self.conv.bias.to(x.dtype)[:, None, None], 0.2)
-        scale, shift = self.style(w).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
-        return instance_norm(x) * (scale + 1) + shift
+        x = self.conv.after_nearest(x, self.fused) if self.up else self.conv.convolve(x)
+        return self.epilogue(blurred(x, self.blur) if self.blur else x, w)
+
+
+class AdaINStem(zoo.Stem, name="adain", paper=PAPER):
+    """A learned constant, initially 1, or a dense layer of the style; then noise, bias, leaky ReLU, AdaIN (figure 1b).
+
+    Args:
+        input: "constant", or "dense" as before the paper's configuration D
+        noise: before the bias; null for none
+        eps: added to the variances of the instance norm
+    """
+
+    styled = True
+
+    def __init__(
+        self,
+        w_dim: int,
+        channels: int,
+        size: Size,
+        /,
+        *,
+        input: Literal["constant", "dense"] = "constant",
+        noise: Make[zoo.Noise] | None = PixelNoise,
+        eps: Positive = 1e-8,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        pixels, constant = size[0] * size[1], input == "constant"
+        self.const = nn.Parameter(torch.ones(1, channels, *size)) if constant else None
+        self.dense = None if constant else Linear(w_dim, channels * pixels, bias=None, gain=math.sqrt(2 / pixels))
+        self.epilogue = Epilogue(channels, w_dim, size, noise, eps)
+
+    def forward(self, w: Style) -> Maps:
+        """[N, W] -> [N, C, H, W]."""
+        if self.dense is not None:
+            return self.epilogue(self.dense(w).unflatten(1, (-1, *self.size)), w)
+        assert self.const is not None
+        return self.epilogue(self.const.expand(w.shape[0], -1, -1, -1), w)

@@ -60,6 +60,8 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
 
     Args:
         resample_filter: taps of the images' low-pass filter
+        from_rgb_coarsest: image to features at the coarsest size, where it differs (arXiv:2006.06676's released
+            networks never clamp that one); null for one like the others
     """
 
     def __init__(
@@ -71,9 +73,12 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
         down: Make[zoo.Down] = FilteredDown,
         from_rgb: Make[zoo.FromRGB],
         resample_filter: Taps = FILTER,
+        from_rgb_coarsest: Make[zoo.FromRGB] | None = None,
     ) -> None:
         super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
         self.resample_filter = resample_filter
+        if from_rgb_coarsest:
+            self.from_rgb["0"] = from_rgb_coarsest(image_channels, plan[0][1])
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""

@@ -10,6 +10,7 @@ from ganzoo.interfaces.layers import (
     Head,
     Layer,
     Mapping,
+    Meeting,
     Noise,
     Norm,
     Shape,
@@ -23,11 +24,12 @@ from ganzoo.interfaces.layers import (
 )
 from ganzoo.interfaces.objective import Loss, Regularizer, Turn
 from ganzoo.interfaces.running import Augment, Dataset, Finding, Growth
-from ganzoo.interfaces.tools import Features, Metric, Which
+from ganzoo.interfaces.tools import Converted, Features, Importer, Metric, Which
 
 __all__ = [
     "Augment",
     "Block",
+    "Converted",
     "Dataset",
     "Discriminator",
     "Down",
@@ -38,9 +40,11 @@ __all__ = [
     "Generator",
     "Growth",
     "Head",
+    "Importer",
     "Layer",
     "Loss",
     "Mapping",
+    "Meeting",
     "Metric",
     "Noise",
     "NoiseMode",

@@ -1,7 +1,7 @@
 """A discriminator: images to logits."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo.component import Component
 from ganzoo.interfaces.layers import Shape, Stage
@@ -17,6 +17,10 @@ class Discriminator(nn.Module, Component, kind="discriminator"):
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
         """Judge images; at the finest stage where none is given."""
+        raise NotImplementedError
+
+    def classify(self, images: Pyramid, stage: Stage | None = None) -> Tensor:
+        """Unnormalised scores of the classes, [N, K], where the discriminator is also a classifier (AC-GAN)."""
         raise NotImplementedError
 
     def set_dtype(self, dtype: torch.dtype) -> None:

@@ -3,7 +3,7 @@
 `Shape` is the family of image sizes a GAN works at; `Stage` is where growth stands in it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.component import Component, Make
+from ganzoo.errors import RecipeError
 from ganzoo.nn.norm import wide
 from ganzoo.nn.stack import Stack
 from ganzoo.types import Image, Label, Latent, Logits, Maps, Plan, Pyramid, Size, Style, Styles
@@ -28,14 +29,22 @@ class Shape:
         """(height, width) of the finest images."""
         return self.sizes[-1]
 
-    def plan(self, channel_base: int, channel_max: int) -> Plan:
+    def plan(self, channel_base: int, channel_max: int, channels: Sequence[int] | None = None) -> Plan:
         """[(size, channels)]: level l has min(channel_base / r, channel_max) channels, r = 4 * 2^l.
 
-        Source: arXiv:1710.10196, table 2.
+        Or those that `channels` lists, coarse to fine. Source of the rule: arXiv:1710.10196, table 2.
         """
-        return [
-            (size, max(1, min(channel_base // (4 * 2**level), channel_max))) for level, size in enumerate(self.sizes)
-        ]
+        if channels is None:
+            rule = [max(1, min(channel_base // (4 * 2**level), channel_max)) for level in range(len(self.sizes))]
+        elif len(channels) != len(self.sizes):
+            sizes = ", ".join(f"{w}x{h}" for h, w in self.sizes)
+            raise RecipeError(
+                f"channels: {list(channels)} names {len(channels)} levels, and the images have {len(self.sizes)} "
+                f"({sizes}): list one number for each."
+            )
+        else:
+            rule = list(channels)
+        return list(zip(self.sizes, rule))
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class Noise(nn.Module, Component, kind="noise"):
 
 
 class Statistic(nn.Module, Component, kind="statistic"):
-    """(channels, /)  Maps -> Maps with `out_channels` channels: what a discriminator learns about the whole batch."""
+    """(channels, size, /)  Maps -> Maps with `out_channels` channels: what a discriminator learns about its batch."""
 
     out_channels: int
 
@@ -238,6 +247,15 @@ class FromRGB(nn.Module, Component, kind="from_rgb"):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """How many channels meet at one level of a trunk."""
+
+    image: tuple[int, int] | None  # (in, out) of the level's from_rgb; None for none
+    block: int  # what the finer level's block gives
+    together: int  # what goes on
+
+
 class Trunk(nn.Module, Component, kind="trunk"):
     """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
 
@@ -255,11 +273,20 @@ class Trunk(nn.Module, Component, kind="trunk"):
 
     def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
         super().__init__()
+        meetings = [self.meeting(level, plan, image_channels) for level in range(len(plan))]
         levels = range(len(plan)) if self.rgb_at_every_level else [len(plan) - 1]
-        self.from_rgb = nn.ModuleDict({str(level): from_rgb(image_channels, plan[level][1]) for level in levels})
+        inputs = {str(i): meetings[i].image for i in levels}
+        self.from_rgb = nn.ModuleDict({i: from_rgb(*widths) for i, widths in inputs.items() if widths})
         self.blocks = Stack(
-            down(cin, cout, size) for (_, cout), (size, cin) in zip(plan, plan[1:])
+            down(finer.together, coarser.block, size)
+            for coarser, finer, (size, _) in zip(meetings, meetings[1:], plan[1:])
         )  # blocks[l] maps level l + 1 to l
+        self.out_channels = meetings[0].together
+
+    def meeting(self, level: int, plan: Plan, image_channels: int) -> Meeting:
+        """Channels where an image's features meet the finer block's: here they are added, faded, or there is one."""
+        channels = plan[level][1]
+        return Meeting(image=(image_channels, channels), block=channels, together=channels)
 
     def features(self, image: Image, level: int) -> Maps:
         """An image's features at a level, in the working precision."""
@@ -274,7 +301,12 @@ class Head(nn.Module, Component, kind="head"):
     """(channels, size, labels, /)  Maps, Label -> Logits. Works in float32."""
 
     uses_labels: ClassVar[bool] = False  # whether the logit depends on the label
+    classifies: ClassVar[bool] = False  # whether it also says which class it sees
 
     def forward(self, x: Maps, label: Label = None) -> Logits:
         """Judge the features."""
+        raise NotImplementedError
+
+    def classify(self, x: Maps) -> Tensor:
+        """Unnormalised scores of the classes, [N, K], of a head that `classifies`."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo.component import Component
 from ganzoo.interfaces.generator import Generator
@@ -30,6 +30,7 @@ class Loss(nn.Module, Component, ABC, kind="loss"):
 
 
 Judge = Callable[[Pyramid, Label, Stage], Logits]
+Classify = Callable[[Pyramid, Stage], Tensor]
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Turn:
     real: Pyramid
     real_label: Label
     made: Pyramid | None = None
+    classify: Classify | None = None  # D's class scores, with the augmentation in front
 
     @property
     def fake(self) -> Pyramid:
@@ -58,12 +60,13 @@ class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
     """A penalty on one network. It knows its formula and the paper's number; the trainer multiplies by `every`.
 
     Args:
-        every: apply it at each k-th iteration only, k times as strong (lazy regularization, arXiv:1912.04958,
-            appendix B)
+        every: apply it at each k-th step of its network only, k times as strong (lazy regularization,
+            arXiv:1912.04958, appendix B)
     """
 
     on: ClassVar[Literal["g", "d"]]
     needs_styles: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False  # D must be a classifier too
     needs_unbounded: ClassVar[bool] = False  # only meaningful with a loss whose D is no sigmoid classifier
 
     def __init__(self, *, every: int = 1) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.nn.act import bias_act
-from ganzoo.nn.resample import Taps, conv2d_resample, fir
+from ganzoo.nn.resample import Taps, conv2d_resample, fir, upsample
 from ganzoo.types import Maps
 
 Gain = Literal["weight", "activation"]  # where the √2 of a leaky ReLU layer sits: ProGAN and StyleGAN, or StyleGAN2
@@ -27,15 +27,24 @@ class Linear(nn.Module):
         bias: initial value of the bias; None for no bias
         gain: factor of the weight beside 1/√fan_in
         lr_mul: learning rate multiplier of weight and bias
+        equalized: scale at run time; False scales the initial weight instead
     """
 
     def __init__(
-        self, fan_in: int, fan_out: int, *, bias: float | None = 0.0, gain: float = 1.0, lr_mul: float = 1.0
+        self,
+        fan_in: int,
+        fan_out: int,
+        *,
+        bias: float | None = 0.0,
+        gain: float = 1.0,
+        lr_mul: float = 1.0,
+        equalized: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / lr_mul)
+        he = gain / math.sqrt(fan_in)
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in) * (1 if equalized else he) / lr_mul)
         self.bias = None if bias is None else nn.Parameter(torch.full([fan_out], float(bias)))
-        self.scale, self.lr_mul = gain * lr_mul / math.sqrt(fan_in), lr_mul
+        self.scale, self.lr_mul = (he if equalized else 1) * lr_mul, lr_mul
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T scale + b lr_mul."""
@@ -53,6 +62,7 @@ class Conv2d(nn.Module):
         gain: factor of the weight beside 1/√(fan_in kernel²)
         up: taps of the filter when upsampling
         down: taps of the filter when downsampling
+        equalized: scale at run time; False scales the initial weight instead
     """
 
     def __init__(
@@ -65,11 +75,13 @@ class Conv2d(nn.Module):
         gain: float = 1.0,
         up: Taps | None = None,
         down: Taps | None = None,
+        equalized: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
+        he = gain / math.sqrt(fan_in * kernel**2)
+        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel) * (1 if equalized else he))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
-        self.scale, self.up, self.down = gain / math.sqrt(fan_in * kernel**2), up, down
+        self.scale, self.up, self.down = he if equalized else 1.0, up, down
 
     def convolve(self, x: Maps) -> Maps:
         """The convolution without the bias."""
@@ -79,6 +91,16 @@ class Conv2d(nn.Module):
         if self.down:
             return conv2d_resample(x, weight, fir(self.down, x), down=2, padding=padding)
         return F.conv2d(x, weight, padding=padding)
+
+    def after_nearest(self, x: Maps, fused: bool) -> Maps:
+        """The convolution of x doubled by nearest neighbours, without the bias.
+
+        Fused, a strided transposed convolution and a 2x2 box: the same function in a quarter of the multiplications.
+        """
+        weight, padding = (self.weight * self.scale).to(x.dtype), self.weight.shape[-1] // 2
+        if fused:
+            return conv2d_resample(x, weight, fir((1, 1), x), up=2, padding=padding)
+        return F.conv2d(upsample(x, (1, 1)), weight, padding=padding)
 
     def forward(self, x: Maps) -> Maps:
         """Convolution and bias."""
@@ -100,21 +122,27 @@ class ActConv2d(Conv2d):
         gain: Gain = "weight",
         clamp: float | None = None,
         down: Taps | None = None,
+        equalized: bool = True,
     ) -> None:
-        super().__init__(fan_in, fan_out, kernel, gain=math.sqrt(2) if gain == "weight" else 1.0, down=down)
+        in_weight = math.sqrt(2) if gain == "weight" else 1.0
+        super().__init__(fan_in, fan_out, kernel, gain=in_weight, down=down, equalized=equalized)
         self.act_gain = 1.0 if gain == "weight" else math.sqrt(2)
         self.clamp = clamp
 
-    def forward(self, x: Maps) -> Maps:
-        """Convolve, add the bias, activate."""
-        return bias_act(self.convolve(x), self.bias, "lrelu", gain=self.act_gain, clamp=self.clamp)
+    def forward(self, x: Maps, norm: nn.Module | None = None) -> Maps:
+        """Convolve, normalise where there is a norm, add the bias, activate."""
+        x = self.convolve(x)
+        return bias_act(norm(x) if norm else x, self.bias, "lrelu", gain=self.act_gain, clamp=self.clamp)
 
 
 class ActLinear(Linear):
     """Linear layer, bias, leaky ReLU(0.2), with the same choice of `gain`."""
 
-    def __init__(self, fan_in: int, fan_out: int, *, gain: Gain = "weight", lr_mul: float = 1.0) -> None:
-        super().__init__(fan_in, fan_out, gain=math.sqrt(2) if gain == "weight" else 1.0, lr_mul=lr_mul)
+    def __init__(
+        self, fan_in: int, fan_out: int, *, gain: Gain = "weight", lr_mul: float = 1.0, equalized: bool = True
+    ) -> None:
+        in_weight = math.sqrt(2) if gain == "weight" else 1.0
+        super().__init__(fan_in, fan_out, gain=in_weight, lr_mul=lr_mul, equalized=equalized)
         self.act_gain = 1.0 if gain == "weight" else math.sqrt(2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -23,6 +23,15 @@ def _filtering(taps: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Taps = Annotated[tuple[float, ...], AfterValidator(_filtering)]  # of a separable filter; scaled to sum 1 where used
+
+
+def _odd(taps: tuple[float, ...]) -> tuple[float, ...]:
+    if len(taps) % 2 == 0:
+        raise ValueError("a blur that keeps the size has an odd number of taps")
+    return taps
+
+
+OddTaps = Annotated[Taps, AfterValidator(_odd)]
 Pad = tuple[int, int, int, int]  # left, right, top, bottom on the upsampled grid; negative crops
 
 
@@ -35,7 +44,8 @@ def _filter(taps: Taps, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def fir(taps: Taps, like: Tensor) -> Tensor:
     """outer(taps, taps) with sum 1, [n, n], in the type and place of `like`."""
-    return _filter(taps, like.dtype, like.device)
+    tracing = torch.compiler.is_compiling()  # a filter made while torch.export traces is a symbol of that trace only
+    return (_filter.__wrapped__ if tracing else _filter)(taps, like.dtype, like.device)
 
 
 def _pair(v: int | Sequence[int]) -> tuple[int, int]:
@@ -122,6 +132,11 @@ def upfirdn2d(
         x = _UpFirDn.apply(x, f[None, :], (up_x, 1), (down_x, 1), (*padding[:2], 0, 0))
         return _UpFirDn.apply(x, f[:, None], (1, up_y), (1, down_y), (0, 0, *padding[2:]))
     return _UpFirDn.apply(x, f, (up_x, up_y), (down_x, down_y), padding)
+
+
+def blurred(x: Maps, taps: Taps) -> Maps:
+    """A low-pass filter that keeps the size, with zeros outside (arXiv:1812.04948, section 2); odd taps."""
+    return upfirdn2d(x, fir(taps, x), padding=(len(taps) // 2,) * 4)
 
 
 def upsample(x: Maps, taps: Taps) -> Maps:

@@ -1,0 +1,88 @@
+"""Every resolution of the generator speaks to that of the discriminator (arXiv:1903.06048, section 2)."""
+
+import math
+from typing import Literal
+
+import torch
+
+from ganzoo import interfaces as zoo
+from ganzoo.component import Make
+from ganzoo.interfaces import Meeting, Stage
+from ganzoo.nn.equal import Conv2d
+from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
+
+PAPER = "arXiv:1903.06048"
+Combine = Literal["lin_cat", "simple", "cat_lin"]
+
+
+class PyramidSynthesis(zoo.Synthesis, name="pyramid", paper=PAPER):
+    """All resolutions' images come out (figure 2, left)."""
+
+    emits = "pyramid"
+
+    def forward(self, ws: Styles, stage: Stage) -> Pyramid:
+        """Images coarse to fine."""
+        return tuple(self.walk(ws, stage))
+
+
+class LinearRGB(zoo.FromRGB, name="linear", paper=PAPER):
+    """1x1 convolution without activation, with the gain √2 of the released code."""
+
+    def __init__(self, image_channels: int, channels: int, /) -> None:
+        super().__init__()
+        self.conv = Conv2d(image_channels, channels, 1, gain=math.sqrt(2))
+
+    def forward(self, x: Image) -> Maps:
+        """Image -> Maps."""
+        return self.conv(x)
+
+
+class PyramidTrunk(zoo.Trunk, name="pyramid", paper=PAPER):
+    """Each resolution's image joins the features of the finer one (figure 2, right).
+
+    Args:
+        combine: φ of equations 4 to 6: "simple" appends the image to the features, "lin_cat" half as many channels
+            of features made of it, "cat_lin" mixes features and image by a 1x1 convolution
+        from_rgb: image to features
+    """
+
+    accepts = "pyramid"
+
+    def __init__(
+        self,
+        plan: Plan,
+        image_channels: int,
+        /,
+        *,
+        down: Make[zoo.Down],
+        from_rgb: Make[zoo.FromRGB] = LinearRGB,
+        combine: Combine = "lin_cat",
+    ) -> None:
+        self.combine = combine
+        super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
+
+    def meeting(self, level: int, plan: Plan, image_channels: int) -> Meeting:
+        """The finest image starts the trunk; the coarser ones are combined with its features."""
+        channels = plan[level][1]
+        if level == len(plan) - 1:
+            return Meeting(image=(image_channels, channels), block=channels, together=channels)
+        if self.combine == "simple":
+            return Meeting(image=None, block=channels, together=channels + image_channels)
+        if self.combine == "cat_lin":
+            return Meeting(image=(channels + image_channels, channels), block=channels, together=channels)
+        half = channels // 2
+        return Meeting(image=(image_channels, channels - half), block=half, together=channels)
+
+    def forward(self, images: Pyramid, stage: Stage) -> Maps:
+        """Features at the coarsest size."""
+        x = self.features(images[-1], stage.level)
+        for level in range(stage.level - 1, -1, -1):
+            x = self.joined(self.blocks[level](x), images[level], level)
+        return x
+
+    def joined(self, x: Maps, image: Image, level: int) -> Maps:
+        """Features [rgb, x], as the released code orders them."""
+        if self.combine == "lin_cat":
+            return torch.cat([self.features(image, level), x], dim=1)
+        together = torch.cat([image.to(x.dtype), x], dim=1)
+        return together if self.combine == "simple" else self.features(together, level)
