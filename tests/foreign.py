@@ -4,7 +4,8 @@ For each format there are two functions: `<format>_recipe` turns the constructor
 and `<format>` turns a state dict into ours. The latter work on any part of a state dict, so they also say what a single
 weight is called here.
 
-Formats: the networks of NVlabs/stylegan2-ada-pytorch, of genforce/genforce (PGGAN) and of akanimax/pro_gan_pytorch.
+Formats: the networks of NVlabs/stylegan2-ada-pytorch (by the importer of its pickles), of genforce/genforce (PGGAN) and
+of akanimax/pro_gan_pytorch.
 """
 
 import math
@@ -14,138 +15,20 @@ from typing import Any
 
 from torch import Tensor
 
-State = Mapping[str, Tensor]
+from ganzoo_import.ada import discriminator as ada_discriminator
+from ganzoo_import.ada import discriminator_recipe as ada_discriminator_recipe
+from ganzoo_import.ada import generator as ada_generator
+from ganzoo_import.ada import generator_recipe as ada_generator_recipe
+from ganzoo_import.names import State, Tree, level
+from ganzoo_import.names import mapped as _mapped
+
 Meta = Mapping[str, Any]  # the reference constructor's keyword arguments
-Tree = dict[str, Any]
 
-ADA_CHANNELS = {"channel_base": 32768, "channel_max": 512}
-
-
-def level(size: int | str) -> int:
-    """Our level of a square resolution: 4 is 0, 8 is 1, ..."""
-    return int(size).bit_length() - 3
-
-
-def _mapped(state: State, rules: list[tuple[str, Any]], skip: str = r"$^") -> dict[str, Tensor]:
-    """Rename each key by the first rule (pattern, replacement) that matches all of it; there must be one."""
-    out = {}
-    for key, value in state.items():
-        if re.fullmatch(skip, key):
-            continue
-        for pattern, replacement in rules:
-            if re.fullmatch(pattern, key):
-                out[re.sub(pattern, replacement, key)] = value
-                break
-        else:
-            raise KeyError(f"no rule for {key}")
-    return out
-
-
-def _reshaped(state: State, shapes: list[tuple[str, tuple[int, ...]]]) -> dict[str, Tensor]:
-    """Put leading or trailing axes of length 1 around the tensors whose key ends so; -1 stands for the own axes."""
-    out = dict(state)
-    for key in state:
-        for suffix, shape in shapes:
-            if key.endswith(suffix):
-                at = shape.index(-1)
-                out[key] = state[key].reshape(*shape[:at], *state[key].shape, *shape[at + 1 :])
-    return out
+__all__ = ["ada_discriminator", "ada_discriminator_recipe", "ada_generator", "ada_generator_recipe"]
 
 
 def _statistic(group: int, features: int) -> Tree:
     return {"use": "minibatch_std", "group": group, "features": features}
-
-
-# --- StyleGAN2 of NVlabs/stylegan2-ada-pytorch -----------------------------------------------------------------------
-
-
-def ada_generator_recipe(meta: Meta) -> Tree:
-    """Its `Generator` arguments as our `generator:`."""
-    synthesis = {**ADA_CHANNELS, **meta.get("synthesis_kwargs", {})}
-    mapping = {"num_layers": 8, "lr_multiplier": 0.01, **meta.get("mapping_kwargs", {})}
-    clamp = synthesis.get("conv_clamp")
-    architecture = synthesis.get("architecture", "skip")
-    layer = {"use": "modconv", "noise": {"use": "pixel_noise", "per": "layer"}, "clamp": clamp}
-    return {
-        "z_dim": meta["z_dim"],
-        "w_dim": meta["w_dim"],
-        "channel_base": synthesis["channel_base"],
-        "channel_max": synthesis["channel_max"],
-        "mapping": {
-            "use": "mlp",
-            "depth": mapping["num_layers"],
-            "lr_mul": mapping["lr_multiplier"],
-            "gain": "activation",
-        },
-        "synthesis": {
-            "use": "skip" if architecture == "skip" else "last",
-            "stem": "constant",
-            "block": {"use": "residual" if architecture == "resnet" else "plain", "layer": layer},
-            "to_rgb": {"use": "modconv", "clamp": clamp},
-        },
-    }
-
-
-def ada_generator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its `Generator` as our composed generator; all renaming and axes, no factors."""
-
-    def conv(match: re.Match[str]) -> str:
-        index = 0 if match[1] == "4" else int(match[2])
-        name = {"noise_strength": "noise.strength", "noise_const": "noise.const"}.get(match[3], match[3])
-        return f"synthesis.blocks.{level(match[1])}.layers.{index}.{name}"
-
-    out = _mapped(
-        state,
-        [
-            (r"mapping\.w_avg", "w_mean"),
-            (r"mapping\.embed\.(\w+)", r"mapping.embed.\1"),
-            (r"mapping\.fc(\d+)\.(\w+)", r"mapping.layers.\1.\2"),
-            (r"synthesis\.b4\.const", "synthesis.stem.const"),
-            (r"synthesis\.b(\d+)\.conv([01])\.(.+)", conv),
-            (r"synthesis\.b(\d+)\.skip\.weight", lambda m: f"synthesis.blocks.{level(m[1])}.shortcut.weight"),
-            (r"synthesis\.b(\d+)\.torgb\.(.+)", lambda m: f"synthesis.to_rgb.{level(m[1])}.{m[2]}"),
-        ],
-        skip=r".*resample_filter",
-    )
-    return _reshaped(out, [("stem.const", (1, -1)), ("noise.const", (1, 1, -1)), ("noise.strength", (-1, 1, 1, 1))])
-
-
-def ada_discriminator_recipe(meta: Meta) -> Tree:
-    """Its `Discriminator` arguments as our `discriminator:`."""
-    channels = {**ADA_CHANNELS, **{k: meta[k] for k in ADA_CHANNELS if k in meta}}
-    architecture, clamp = meta.get("architecture", "resnet"), meta.get("conv_clamp")
-    epilogue = {"mbstd_group_size": 4, "mbstd_num_channels": 1, **meta.get("epilogue_kwargs", {})}
-    return {
-        **channels,
-        "trunk": {
-            "use": "skip" if architecture == "skip" else "plain",
-            "down": {"use": "residual" if architecture == "resnet" else "filtered", "clamp": clamp},
-            "from_rgb": {"use": "plain", "gain": "activation", "clamp": clamp},
-        },
-        "head": {
-            "use": "dense",
-            "gain": "activation",
-            "clamp": clamp,
-            "statistic": _statistic(epilogue["mbstd_group_size"], epilogue["mbstd_num_channels"]),
-        },
-    }
-
-
-def ada_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its unconditional `Discriminator` as our composed discriminator."""
-    if meta.get("c_dim"):
-        raise ValueError("a conditional discriminator needs a projection head, which is not there yet")
-    return _mapped(
-        state,
-        [
-            (r"b(\d+)\.fromrgb\.(\w+)", lambda m: f"trunk.from_rgb.{level(m[1])}.conv.{m[2]}"),
-            (r"b(\d+)\.conv([01])\.(\w+)", lambda m: f"trunk.blocks.{level(m[1]) - 1}.conv{m[2]}.{m[3]}"),
-            (r"b(\d+)\.skip\.weight", lambda m: f"trunk.blocks.{level(m[1]) - 1}.shortcut.weight"),
-            (r"b4\.(conv|out)\.(\w+)", r"head.\1.\2"),
-            (r"b4\.fc\.(\w+)", r"head.dense.\1"),
-        ],
-        skip=r".*resample_filter",
-    )
 
 
 # --- PGGAN of genforce/genforce --------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ def info(path: File, as_json: Json = False) -> None:
     from ganzoo.checkpoint import recipe_hash, shapes
 
     head, found = shapes(path)
-    counts = {net: sum(prod(shape) for name, shape in found.items() if name.startswith(f"{net}.")) for net in "GD"}
+    nets = ("G" if any(name.startswith("G.") for name in found) else "G_ema", "D")  # an imported one may lack some
+    counts = {net: sum(prod(shape) for name, shape in found.items() if name.startswith(f"{net}.")) for net in nets}
     facts: dict[str, Any] = {
         "kind": head.kind,
         "title": head.recipe.get("title", ""),
@@ -60,6 +61,8 @@ def verify(path: File) -> None:
     if head.kind == "snapshot":
         with torch.device("meta"):
             made = experiment(node)
+        held = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
         for prefix, net in (("G", made.G), ("D", made.D), ("G_ema", made.G)):
-            checkpoint.fitting(net, tensors, prefix, path)
+            if prefix in held or prefix == "G_ema":
+                checkpoint.fitting(net, tensors, prefix, path)
     say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

@@ -41,6 +41,7 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
     Args:
         noise: before the bias
         demodulate: scale each output channel to unit norm (Eq. 3)
+        equalized: scale the weight by 1/√fan_in before that, as the paper's released code; only its epsilon notices
         resample_filter: taps of the filter when doubling the size
         clamp: limit of the absolute output; null for none
     """
@@ -58,6 +59,7 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
         *,
         noise: Make[zoo.Noise] | None = None,
         demodulate: bool = True,
+        equalized: bool = False,
         resample_filter: Taps = FILTER,
         clamp: Clamp = None,
     ) -> None:
@@ -67,7 +69,7 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise = noise(out_channels, size) if noise else None
         self.demodulate, self.up, self.clamp = demodulate, resample_filter if up else None, clamp
-        self.scale = 1.0 if demodulate else 1 / math.sqrt(in_channels * 9)
+        self.scale = 1 / math.sqrt(in_channels * 9) if equalized or not demodulate else 1.0
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Maps, Style -> Maps at the layer's size."""

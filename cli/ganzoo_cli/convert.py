@@ -1,0 +1,91 @@
+"""`gz import`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo_cli.console import Json, known, note, say, say_json, table, write_text
+
+if TYPE_CHECKING:
+    from ganzoo.importing import Imported
+
+Option = typer.Option
+Foreign = Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl, .pt, .pth or .safetensors of another project.")]
+Format = Annotated[
+    str, Option("--from", metavar="NAME", help="Its format; 'gz components list importer' shows all. auto: look.")
+]
+Sets = Annotated[
+    list[str], Option("--set", metavar="KEY=VALUE", help="Set an option of the format, as lr_mul=0.01; repeatable.")
+]
+Out = Annotated[Path | None, Option(metavar="PATH", help="The snapshot to write; else FILE's name in this folder.")]
+
+
+def convert(
+    file: Foreign,
+    format_: Format = "auto",
+    set_: Sets = [],  # noqa: B006 (typer copies it)
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Turn weights of another project into a snapshot and a recipe. Runs nothing that the file says."""
+    target = _free(out or Path(f"{file.stem}.safetensors"))
+    known()
+    from ganzoo import importing
+
+    imported = importing.convert(file, format_, _options(set_))
+    importing.save(imported, target)
+    write_text(target.with_suffix(".yaml"), imported.yaml(), new=True)
+    facts = _facts(imported, file, target)
+    if as_json:
+        return say_json({**facts, "unused": list(imported.converted.unused)})
+    say(str(target))
+    table(["", ""], [(key, value) for key, value in facts.items() if not isinstance(value, list)])
+    for sentence in facts["notes"]:
+        note(f"note: {sentence}")
+    return None
+
+
+def _facts(imported: "Imported", file: Path, target: Path) -> dict[str, Any]:
+    converted = imported.converted
+    return {
+        "file": str(file),
+        "format": imported.importer,
+        "snapshot": str(target),
+        "recipe": str(target.with_suffix(".yaml")),
+        "networks": ", ".join(sorted(converted.nets)),
+        "parameters of G": imported.counts["G"],
+        "parameters of D": imported.counts["D"] if "D" in converted.nets else None,
+        "tensors matched": len(converted.used),
+        "tensors left out": len(converted.unused),
+        "as large as": ", ".join(imported.like),
+        "notes": list(converted.notes),
+    }
+
+
+def _free(target: Path) -> Path:
+    """A path for the snapshot, where neither it nor its recipe would go over another file. Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    if target.suffix != ".safetensors":
+        raise UsageError(f"--out {target}: a snapshot's name ends in .safetensors.")
+    for path in (target, target.with_suffix(".yaml")):
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"{path} exists already: choose another --out, or remove it.")
+    if not target.parent.is_dir():
+        raise UsageError(f"--out {target}: there is no folder {target.parent}.")
+    return target
+
+
+def _options(items: list[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs of an importer's options."""
+    from ganzoo.errors import UsageError
+    from ganzoo.source import parse_yaml
+
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key or key == "use":
+            raise UsageError(f"--set {item}: write it as option=value.")
+        found[key] = parse_yaml(f"v: {text}", f"--set {item}").tree["v"]
+    return found

@@ -1,0 +1,112 @@
+"""What importers share: renaming tensors by rules, checking what a file holds, and filters read back from kernels."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import CheckpointError
+
+State = Mapping[str, Tensor]
+Tree = dict[str, Any]
+Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+FILTER = (1.0, 3.0, 3.0, 1.0)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Raise CheckpointError; who knows the path puts it before the sentence."""
+    raise CheckpointError(sentence)
+
+
+def level(size: int | str) -> int:
+    """Our level of a square resolution: 4 is 0, 8 is 1, ..."""
+    return int(size).bit_length() - 3
+
+
+def mapped(state: State, rules: Rules, skip: str = r"$^") -> dict[str, Tensor]:
+    """Rename each key by the first rule (pattern, replacement) that matches all of it.
+
+    A key that no rule matches is refused, unless it matches `skip`; so nothing of a file is lost unnoticed.
+    """
+    out: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if re.fullmatch(skip, key):
+            continue
+        ours = next((re.sub(p, r, key, count=1) for p, r in rules if re.fullmatch(p, key)), None)
+        if ours is None:
+            refuse(f"it holds the tensor '{key}', which networks of this format do not have.")
+        if ours in out:
+            refuse(f"it holds '{key}' twice, under different names.")
+        out[ours] = value
+    return out
+
+
+def reshaped(state: State, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, Tensor]:
+    """Put leading or trailing axes of length 1 around the tensors whose key ends so; -1 stands for the own axes."""
+    out = dict(state)
+    for key in state:
+        for suffix, shape in shapes:
+            if key.endswith(suffix):
+                at = shape.index(-1)
+                out[key] = state[key].reshape(*shape[:at], *state[key].shape, *shape[at + 1 :])
+    return out
+
+
+def tensors_of(value: Any, what: str) -> dict[str, Tensor]:
+    """A state dict, checked to be one."""
+    if not isinstance(value, dict) or not value:
+        refuse(f"{what} is no state dict.")
+    for key, tensor in value.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            refuse(f"{what} holds '{key}', which is no tensor.")
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            refuse(f"{what} holds '{key}' in {str(tensor.dtype).removeprefix('torch.')}: float32 is needed.")
+    return value
+
+
+def shape_of(state: State, key: str, axes: int) -> tuple[int, ...]:
+    """A tensor's shape, checked to be there and to have so many axes."""
+    if key not in state or state[key].ndim != axes:
+        refuse(f"it lacks the tensor '{key}' with {axes} axes, from which the sizes of the network are read.")
+    return tuple(state[key].shape)
+
+
+def count_of(state: State, pattern: str) -> int:
+    """How many consecutive numbers, from the first one on, the group of a pattern takes over the keys."""
+    found = {int(m[1]) for key in state if (m := re.fullmatch(pattern, key)) and len(m[1]) < 6}
+    if found and found != set(range(min(found), max(found) + 1)):
+        refuse(f"its layers are not numbered one by one: {sorted(found)[:20]}.")
+    return len(found)
+
+
+def taps_of(kernel: Tensor) -> tuple[float, ...]:
+    """The taps of a separable filter from its stored kernel, whose sum may be any gain; small integers where it can."""
+    k = kernel.double()
+    if k.ndim not in (1, 2) or not 0 < k.numel() <= 64**2 or not bool(torch.isfinite(k).all()) or abs(k.sum()) < 1e-6:
+        refuse(f"it holds a resampling filter of shape {list(k.shape)} that is none.")
+    k = k / k.sum()
+    taps = k.sum(dim=1) if k.ndim == 2 else k
+    if k.ndim == 2 and (k.shape[0] != k.shape[1] or not torch.allclose(torch.outer(taps, taps), k, atol=1e-6)):
+        refuse("it holds a resampling filter that is not separable, which ganzoo does not have.")
+    scaled = taps / taps.abs()[taps.abs() > 1e-6].min()
+    if torch.allclose(scaled, scaled.round(), atol=1e-4) and scaled.abs().max() <= 1000:
+        return tuple(scaled.round().tolist())
+    return tuple(taps.tolist())
+
+
+def filter_of(kernels: Iterable[Tensor], what: str) -> Tree:
+    """{resample_filter: taps} where several kernels agree on taps other than (1, 3, 3, 1); {} for those."""
+    found = {taps_of(kernel) for kernel in kernels}
+    if len(found) > 1:
+        refuse(f"its resampling filters of {what} differ from each other, which ganzoo does not have.")
+    return {"resample_filter": list(taps)} if (taps := next(iter(found), FILTER)) != FILTER else {}
+
+
+def only(values: Iterable[Any], what: str, default: Any) -> Any:
+    """The one value that all agree on."""
+    found = list(values)
+    if any(v != found[0] for v in found):
+        refuse(f"its layers differ in {what}, which ganzoo does not have.")
+    return found[0] if found else default
