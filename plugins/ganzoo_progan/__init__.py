@@ -32,6 +32,7 @@ def ganzoo_components() -> list[type]:
         heads.DenseHead,
         heads.SelectionHead,
         heads.ProjectionHead,
+        heads.EmbeddingHead,
         heads.ACGANHead,
         heads.ACGANDiscriminator,
         heads.ACGANGenerator,

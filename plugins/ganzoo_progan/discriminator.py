@@ -1,5 +1,7 @@
 """ProGAN's discriminator from the image to 4x4, part by part (arXiv:1710.10196, appendix A.1)."""
 
+from typing import Literal
+
 import torch
 
 from ganzoo import interfaces as zoo
@@ -10,6 +12,7 @@ from ganzoo.nn.resample import OddTaps, Taps, blurred, downsample
 from ganzoo.types import Image, Maps, Plan, Pyramid, Size
 
 PAPER = "arXiv:1710.10196"
+FUSED_FROM = 128  # the released networks resample within the convolution from this size on
 
 
 class FromRGB(zoo.FromRGB, name="plain", paper=PAPER):
@@ -46,7 +49,7 @@ class PlainDown(zoo.Down, name="plain", paper=PAPER):
         gain: where the √2 of leaky ReLU sits
         blur: taps of a low-pass filter before the second convolution (arXiv:1812.04948, section 2); null for none
         fused: halve within the second convolution: the mean then comes before bias and activation, as in StyleGAN and
-            in ProGAN's fused kernels; another function, and faster
+            in ProGAN's fused kernels; another function, and faster. "auto" does so from 128x128 on
         norm: of each convolution, before its bias; null for none
         equalized: scale the weights at run time (equalized learning rate, 4.1)
     """
@@ -60,13 +63,13 @@ class PlainDown(zoo.Down, name="plain", paper=PAPER):
         *,
         gain: Gain = "weight",
         blur: OddTaps | None = None,
-        fused: bool = False,
+        fused: bool | Literal["auto"] = False,
         norm: Make[zoo.Norm] | None = None,
         equalized: bool = True,
     ) -> None:
         super().__init__()
-        self.blur, self.fused = blur, fused
-        down: Taps | None = (1, 1) if fused else None
+        self.blur, self.fused = blur, min(size) >= FUSED_FROM if fused == "auto" else fused
+        down: Taps | None = (1, 1) if self.fused else None
         self.conv0 = ActConv2d(in_channels, in_channels, 3, gain=gain, equalized=equalized)
         self.conv1 = ActConv2d(in_channels, out_channels, 3, gain=gain, equalized=equalized, down=down)
         self.norm0 = norm(in_channels) if norm else None

@@ -48,12 +48,15 @@ class MinibatchDiscrimination(zoo.Statistic, name="minibatch_discrimination", pa
     Args:
         kernels: number of measures (B in the paper)
         dim: length of the vectors whose distance each one takes (C)
+        equalized: scale the weight at run time (equalized learning rate)
     """
 
-    def __init__(self, channels: int, size: Size, /, *, kernels: Count = 100, dim: Count = 5) -> None:
+    def __init__(
+        self, channels: int, size: Size, /, *, kernels: Count = 100, dim: Count = 5, equalized: bool = True
+    ) -> None:
         super().__init__()
         self.kernels, self.dim = kernels, dim
-        self.project = Linear(channels * size[0] * size[1], kernels * dim, bias=None)
+        self.project = Linear(channels * size[0] * size[1], kernels * dim, bias=None, equalized=equalized)
         self.out_channels = channels + kernels
 
     def forward(self, x: Maps) -> Maps:
@@ -104,10 +107,14 @@ class DenseHead(zoo.Head, name="dense", paper=PAPER):
         """How many numbers the last layer gives."""
         return 1
 
+    def hidden(self, x: Maps) -> Tensor:
+        """Maps at the coarsest size -> what enters the last layer."""
+        x = self.conv(self.statistic(x) if self.statistic else x, self.norm)
+        return self.dense(x.flatten(1))
+
     def scores(self, x: Maps) -> Tensor:
         """Maps at the coarsest size -> what the last layer gives."""
-        x = self.conv(self.statistic(x) if self.statistic else x, self.norm)
-        return self.out(self.dense(x.flatten(1)))
+        return self.out(self.hidden(x))
 
     def forward(self, x: Maps, label: Label = None) -> Logits:
         """Maps at the coarsest size -> [N, 1]."""
@@ -179,6 +186,55 @@ class ProjectionHead(DenseHead, name="projection", paper="arXiv:1802.05637"):
             return scores
         cmap = self.mapping(scores.new_zeros(len(scores), 0), label)
         return (scores * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+
+
+class EmbeddingHead(DenseHead, name="embedding", paper="arXiv:1802.05637"):
+    """A dense head whose hidden features also meet a learned vector of the class: <features, V label> + logit (Eq. 3).
+
+    Args:
+        max_norm: class vectors longer than this are shortened to it; null for none
+        activated: leaky ReLU on the dense logit, as in akanimax/pro_gan_pytorch
+    """
+
+    uses_labels = True
+
+    def __init__(
+        self,
+        channels: int,
+        size: Size,
+        labels: int,
+        /,
+        *,
+        statistic: Make[zoo.Statistic] | None = MinibatchStd,
+        gain: Gain = "weight",
+        clamp: Annotated[float, Gt(0)] | None = None,
+        width: Count | None = None,
+        out_gain: Annotated[float, Gt(0)] = 1.0,
+        norm: Make[zoo.Norm] | None = None,
+        equalized: bool = True,
+        max_norm: Annotated[float, Gt(0)] | None = None,
+        activated: bool = False,
+    ) -> None:
+        dense = {"gain": gain, "clamp": clamp, "width": width, "out_gain": out_gain, "equalized": equalized}
+        super().__init__(channels, size, labels, statistic=statistic, norm=norm, **dense)  # type: ignore[arg-type]
+        self.max_norm, self.activated = max_norm, activated
+        self.vectors = torch.nn.Parameter(torch.randn(labels, width or channels)) if labels else None
+
+    def forward(self, x: Maps, label: Label = None) -> Logits:
+        """<features, V label> + logit, [N, 1]; without labels the logit alone."""
+        features = self.hidden(x)
+        scores = self.out(features)
+        scores = F.leaky_relu(scores, 0.2) if self.activated else scores
+        if self.vectors is None or label is None:
+            return scores
+        return scores + (features * (label @ self.clipped(self.vectors))).sum(dim=1, keepdim=True)
+
+    def clipped(self, vectors: Tensor) -> Tensor:
+        """The class vectors, none longer than `max_norm`; the 1e-7 is that of torch's embeddings."""
+        if self.max_norm is None:
+            return vectors
+        norms = vectors.norm(dim=1, keepdim=True)
+        return torch.where(norms > self.max_norm, vectors * (self.max_norm / (norms + 1e-7)), vectors)
 
 
 class ACGANHead(DenseHead, name="acgan", paper="arXiv:1610.09585"):

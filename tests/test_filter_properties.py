@@ -1,0 +1,145 @@
+"""Blurs, and convolutions that double or halve the size, by explicit operations; derivatives by finite differences.
+
+In float64, so that nothing hides in rounding.
+"""
+
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganzoo.nn.resample import blurred, downsample, upfirdn2d, upsample
+from ganzoo_progan.discriminator import PlainDown
+from ganzoo_progan.generator import BatchNorm, Conv, Dense, LayerNorm
+from ganzoo_stylegan.layers import AdaIN
+
+assert_close = torch.testing.assert_close
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """Random biases and strengths too, so that nothing hides behind a zero."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return module
+
+
+def nearest(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def halved(x: Tensor) -> Tensor:
+    return x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
+
+
+def binomial(x: Tensor) -> Tensor:
+    """(1 2 1)/4 in both directions by an explicit depthwise convolution, zeros outside."""
+    taps = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype) / 4
+    return F.conv2d(x, torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+
+
+def test_a_blur_keeps_constants_and_is_a_convolution():
+    x = torch.randn(2, 3, 7, 9)
+    assert_close(blurred(x, (1, 2, 1)), binomial(x))
+    inside = blurred(torch.full((1, 2, 7, 9), 5.0), (1, 2, 1))[:, :, 1:-1, 1:-1]
+    assert_close(inside, torch.full_like(inside, 5.0))
+
+
+@pytest.mark.parametrize("blur", [None, (1.0, 2.0, 1.0)])
+@pytest.mark.parametrize("cls", [Conv, AdaIN])
+def test_fused_upsampling_is_the_same_function(cls, blur):
+    size = (8, 12)
+    layers = [cls(5, 7, 4, size, True, blur=blur, fused=fused) for fused in (False, True)]
+    layers[1].load_state_dict(stirred(layers[0]).state_dict())
+    for layer in layers:  # noise is drawn in float32, and anew
+        for noise in [m for m in layer.modules() if hasattr(m, "draw")]:
+            noise.draw = lambda *_: None
+    x, w = torch.randn(2, 5, 4, 6), torch.randn(2, 4)
+    results = [layer(x, w) for layer in layers]
+    assert results[0].shape == (2, 7, *size)
+    assert_close(*results)
+    if cls is Conv:
+        conv = layers[0].conv
+        y = F.conv2d(nearest(x), conv.weight * math.sqrt(2 / 45), padding=1)
+        y = F.leaky_relu((binomial(y) if blur else y) + conv.bias[:, None, None], 0.2)
+        assert_close(results[0], y / (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("blur", [None, (1.0, 2.0, 1.0)])
+def test_a_plain_down_block_by_explicit_operations(blur, fused):
+    block = stirred(PlainDown(5, 7, (8, 12), blur=blur, fused=fused))
+    x = torch.randn(2, 5, 8, 12)
+    he, b0, b1 = math.sqrt(2 / 45), block.conv0.bias[:, None, None], block.conv1.bias[:, None, None]
+    y = F.leaky_relu(F.conv2d(x, block.conv0.weight * he, padding=1) + b0, 0.2)
+    y = F.conv2d(binomial(y) if blur else y, block.conv1.weight * he, padding=1)
+    y = F.leaky_relu(halved(y) + b1, 0.2) if fused else halved(F.leaky_relu(y + b1, 0.2))
+    assert_close(block(x), y)
+
+
+def test_norms_stand_where_they_are_told():
+    x, w = torch.randn(4, 5, 4, 4), torch.randn(4, 4)
+    layer = stirred(Conv(5, 7, 4, (4, 4), False, norm=BatchNorm, norm_first=True, slope=0.0))
+    y = layer.norm(F.conv2d(x, layer.conv.weight * math.sqrt(2 / 45), padding=1))
+    assert_close(layer(x, w), F.relu(y + layer.conv.bias[:, None, None]))
+    stem = stirred(Dense(4, 7, (4, 4), norm=BatchNorm, norm_first=True, slope=0.0))
+    y = stem.norm((w @ stem.dense.weight.T * math.sqrt(2 / 16 / 4)).reshape(4, 7, 4, 4))
+    assert_close(stem(w), F.relu(y + stem.bias[:, None, None]))
+    block = stirred(PlainDown(5, 7, (8, 12), norm=LayerNorm))
+    x = torch.randn(2, 5, 8, 12)
+    bare = stirred(PlainDown(5, 7, (8, 12)))
+    bare.load_state_dict(block.state_dict(), strict=False)
+    assert not torch.allclose(block(x), bare(x))
+    first = block.norm0(F.conv2d(x, block.conv0.weight * math.sqrt(2 / 45), padding=1))
+    assert_close(block.conv0(x, block.norm0), F.leaky_relu(first + block.conv0.bias[:, None, None], 0.2))
+
+
+TAPS = [(1.0,), (1.0, 3.0, 2.0), (1.0, 3.0, 3.0, 1.0), (-0.5, 2.0, 1.0, 0.3, 0.2)]  # also asymmetric ones
+RESAMPLINGS = [  # up, down, padding; factors are (x, y)
+    (1, 1, (0, 0, 0, 0)),
+    (2, 1, (2, 1, 1, 2)),
+    (1, 2, (1, 1, 1, 1)),
+    (3, 2, (1, 2, 0, 3)),
+    ((2, 1), (1, 3), (2, 0, 3, 1)),
+    (2, 1, (-1, 2, 1, -2)),
+]
+
+
+@pytest.mark.parametrize(("up", "down", "padding"), RESAMPLINGS)
+@pytest.mark.parametrize("taps", TAPS)
+def test_the_own_derivatives_of_upfirdn2d(taps, up, down, padding):
+    """First and second derivatives against finite differences: plain, separable, correlated."""
+    f = torch.tensor(taps)
+    filters = [torch.outer(f, f.flip(0)), f]
+    for kernel, flip in itertools.product(filters, (False, True)):
+        run = partial(upfirdn2d, f=kernel, up=up, down=down, padding=padding, gain=1.5, flip=flip)
+        x = torch.randn(1, 2, 5, 6, requires_grad=True)
+        assert torch.autograd.gradcheck(run, (x,), fast_mode=True)
+        assert torch.autograd.gradgradcheck(lambda x, run=run: run(x).tanh(), (x,), fast_mode=True)
+
+
+@pytest.mark.parametrize("taps", [(1.0, 1.0), (1.0, 3.0, 3.0, 1.0), (1.0, 2.0, 5.0)])
+def test_filters_commute_with_shifts(taps):
+    """A shift by a pixel before doubling is one by two after it; before halving it takes two to shift by one."""
+    x = torch.zeros(1, 2, 24, 24)
+    x[:, :, 8:16, 8:16] = torch.randn(1, 2, 8, 8)
+
+    def moved(x: Tensor, by: int) -> Tensor:
+        return x.roll((by, -by), dims=(2, 3))
+
+    assert_close(upsample(moved(x, 1), taps), moved(upsample(x, taps), 2))
+    assert_close(downsample(moved(x, 2), taps), moved(downsample(x, taps), 1))
+    if len(taps) % 2:
+        assert_close(blurred(moved(x, 3), taps), moved(blurred(x, taps), 3))
