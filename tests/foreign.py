@@ -1,130 +1,101 @@
-"""Weights of reference implementations as state dicts of our networks.
-
-For each format there are two functions: `<format>_recipe` turns the constructor's arguments into our part of a recipe,
-and `<format>` turns a state dict into ours. The latter work on any part of a state dict, so they also say what a single
-weight is called here.
-
-Formats: the networks of NVlabs/stylegan2-ada-pytorch (by the importer of its pickles), of genforce/genforce (PGGAN) and
-of akanimax/pro_gan_pytorch.
-"""
+"""Our networks with the weights of reference implementations, as the importers of their formats make them."""
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from ganzoo_import.ada import discriminator as ada_discriminator
-from ganzoo_import.ada import discriminator_recipe as ada_discriminator_recipe
-from ganzoo_import.ada import generator as ada_generator
-from ganzoo_import.ada import generator_recipe as ada_generator_recipe
-from ganzoo_import.names import State, Tree, level
-from ganzoo_import.names import mapped as _mapped
+from ganzoo.build import Experiment
+from ganzoo.interfaces import Discriminator, Generator, Stage
+from reference import GOLDEN, experiment
 
-Meta = Mapping[str, Any]  # the reference constructor's keyword arguments
+Tree = dict[str, Any]
 
-__all__ = ["ada_discriminator", "ada_discriminator_recipe", "ada_generator", "ada_generator_recipe"]
+# The other network, where a file holds one.
+SMALL_G: Tree = {
+    "z_dim": 4,
+    "w_dim": 4,
+    "channel_base": 16,
+    "channel_max": 4,
+    "mapping": "mlp",
+    "synthesis": {
+        "use": "last",
+        "stem": "dense",
+        "block": {"use": "plain", "layer": "conv"},
+        "to_rgb": "conv",
+    },
+}
+SMALL_D: Tree = {"channel_base": 16, "channel_max": 4, "trunk": {"use": "plain", "down": "plain"}, "head": "dense"}
 
 
-def _statistic(group: int, features: int) -> Tree:
-    return {"use": "minibatch_std", "group": group, "features": features}
+def files(*prefixes: str) -> list[str]:
+    """Names of the recorded files that begin so; there must be some."""
+    found = sorted(path.stem for prefix in prefixes for path in GOLDEN.glob(f"{prefix}*.safetensors"))
+    assert found
+    return found
 
 
-# --- PGGAN of genforce/genforce --------------------------------------------------------------------------------------
+def built(tree: Tree, dtype: torch.dtype) -> Experiment:
+    """A whole recipe's networks."""
+    rest = {key: value for key, value in tree.items() if key not in ("generator", "discriminator")}
+    return experiment(tree["image"]["size"], tree["generator"], tree["discriminator"], dtype, **rest)
 
 
-def _gf_channels(meta: Meta) -> Tree:
-    return {"channel_base": meta.get("fmaps_base", 16 << 10), "channel_max": meta.get("fmaps_max", 512)}
+def generator(importer: Any, state: Mapping[str, Tensor], dtype: torch.dtype) -> Generator:
+    """The generator of an importer's recipe for a state dict, filled with it."""
+    G = built(importer.recipe({"G_ema": state}), dtype).G
+    G.load_state_dict(importer.to_generator(state))
+    return G
 
 
-def genforce_pggan_generator_recipe(meta: Meta) -> Tree:
-    """Its `PGGANGenerator` arguments as our `generator:`. A final tanh is left to the caller."""
-    z = meta.get("z_space_dim", 512)
-    return {
-        "z_dim": z,
-        "w_dim": z + meta.get("label_size", 0),
-        **_gf_channels(meta),
-        "mapping": "normalize",
-        "synthesis": {
-            "use": "progressive",
-            "stem": "dense",
-            "block": {"use": "plain", "layer": "conv"},
-            "to_rgb": "conv",
-        },
+def discriminator(tree: Tree, weights: Mapping[str, Tensor], dtype: torch.dtype, labels: int = 0) -> Discriminator:
+    """A discriminator of a recipe's part, filled with weights."""
+    size = 4 << (len(tree["channels"]) - 1)
+    image = {
+        "channels": next(w for key, w in weights.items() if key.startswith("trunk.from_rgb") and w.ndim == 4).shape[1]
     }
+    D = experiment(size, SMALL_G, tree, dtype, labels=labels, image=image).D
+    D.load_state_dict(weights)
+    return D
 
 
-def genforce_pggan_generator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its `PGGANGenerator` as our progressive generator.
-
-    The 4x4 convolution on a padded pixel becomes a dense layer: output (y, x) used the kernel at (3 - y, 3 - x). Fused
-    upsampling stores [in, out, k, k] and acts like the mirrored kernel after plain upsampling.
-    """
-    fused = meta.get("fused_scale", "auto")
-
-    def layer(match: re.Match[str]) -> str:
-        index, name = int(match[1]), match[2]
-        if index == 0:
-            return {"weight": "synthesis.stem.dense.weight", "bias": "synthesis.stem.bias"}[name]
-        return f"synthesis.blocks.{index // 2}.layers.{0 if index == 1 else index % 2}.conv.{name}"
-
-    source = {}
-    for key, value in state.items():
-        index = re.fullmatch(r"layer(\d+)\.weight", key)
-        if index and int(index[1]) == 0:
-            value = value.flip([2, 3]).permute(0, 2, 3, 1).flatten(0, 2)  # [O, I, 4, 4] -> [O 4 4, I]
-        elif index and int(index[1]) % 2 == 0 and (4 << int(index[1]) // 2 >= 128 if fused == "auto" else fused):
-            value = value.transpose(0, 1).flip([2, 3])
-        source[key] = value
-    rgb = (r"output(\d+)\.(\w+)", r"synthesis.to_rgb.\1.conv.\2")
-    return _mapped(source, [(r"layer(\d+)\.(\w+)", layer), rgb], skip="lod")
+def one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Class numbers as the vectors that our networks take."""
+    return torch.nn.functional.one_hot(labels.long(), classes).to(dtype)
 
 
-def genforce_pggan_discriminator_recipe(meta: Meta) -> Tree:
-    """Its `PGGANDiscriminator` arguments as our `discriminator:`."""
-    statistic = _statistic(meta.get("minibatch_std_group_size", 16), meta.get("minibatch_std_channels", 1))
-    trunk = {"use": "progressive", "down": "plain", "from_rgb": "plain"}
-    return {**_gf_channels(meta), "trunk": trunk, "head": {"use": "dense", "statistic": statistic}}
+def at(lod: float, network: Generator | Discriminator) -> Stage:
+    """genforce's level of detail as our stage."""
+    finest = len(network.shape.sizes) - 1
+    return Stage(finest - math.floor(lod), 1 - (lod - math.floor(lod)))
 
 
-def genforce_pggan_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its `PGGANDiscriminator` as our progressive discriminator. Only the first output, the critic's, is kept."""
-    fused, finest = meta.get("fused_scale", "auto"), level(meta["resolution"])
-    if fused is True or (fused == "auto" and meta["resolution"] >= 128):
-        raise ValueError("fused downsampling averages before the activation: there is no such block yet")
-
-    def layer(match: re.Match[str]) -> str:
-        index, name = int(match[1]), match[2]
-        if index < 2 * finest:
-            return f"trunk.blocks.{finest - 1 - index // 2}.conv{index % 2}.{name}"
-        return f"head.{['conv', 'dense', 'out'][index - 2 * finest]}.{name}"
-
-    last = re.compile(rf"layer{2 * finest + 2}\.\w+")
-    source = {key: value[:1] if last.fullmatch(key) else value for key, value in state.items()}
-    rgb = (r"input(\d+)\.(\w+)", lambda m: f"trunk.from_rgb.{finest - int(m[1])}.conv.{m[2]}")
-    return _mapped(source, [rgb, (r"layer(\d+)\.(\w+)", layer)], skip="lod")
+def full(image: Tensor, G: Generator) -> Tensor:
+    """An image enlarged to the finest size by nearest neighbours."""
+    return F.interpolate(image, size=G.shape.size, mode="nearest")
 
 
-# --- ProGAN of akanimax/pro_gan_pytorch ------------------------------------------------------------------------------
+def seen(image: Tensor, stage: Stage, D: Discriminator) -> Tensor:
+    """A full-size image reduced to the size of a stage by 2x2 means."""
+    return F.avg_pool2d(image, 2 ** (len(D.shape.sizes) - 1 - stage.level))
 
 
-def akanimax_discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its unconditional `Discriminator` as our progressive one; its last layer has a √2 more than the paper's."""
-    finest = meta["depth"] - 2
-    source = {}
-    for key, value in state.items():
-        if key == f"layers.{finest}.conv_2.weight":
-            value = value.flatten(1)
-        elif key == f"layers.{finest}.conv_3.weight":
-            value = value.flatten(1) * math.sqrt(2)
-        source[key] = value
+@contextmanager
+def outputs_of(modules: dict[str, nn.Module], of: str = "output") -> Iterator[dict[str, Tensor]]:
+    """What the named modules return (or get as their first input) within the block."""
+    found: dict[str, Tensor] = {}
 
-    def layer(match: re.Match[str]) -> str:
-        index, conv, name = int(match[1]), int(match[2]), match[3]
-        if index == finest:
-            return f"head.{['conv', 'dense', 'out'][conv - 1]}.{name}"
-        return f"trunk.blocks.{finest - 1 - index}.conv{conv - 1}.{name}"
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            found[name] = (output if of == "output" else args[0]).detach()
 
-    rgb = (r"from_rgb\.(\d+)\.0\.(\w+)", lambda m: f"trunk.from_rgb.{finest - int(m[1])}.conv.{m[2]}")
-    return _mapped(source, [rgb, (r"layers\.(\d+)\.conv_(\d)\.(\w+)", layer)])
+        return hook
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    yield found
+    for handle in handles:
+        handle.remove()

@@ -27,12 +27,10 @@ from ganzoo.source import Source
 from ganzoo_cli import main
 from ganzoo_import import ada, names, rosinality
 from reference import EXACT, FORWARD, GOLDEN, Recorded, assert_close, load
-from reference import experiment as built
 
 PICKLES = {"12_network-snapshot-000200.pkl": "12_snapshot-000200_expect"}
 PICKLES |= {"12_network-snapshot-oldstyle.pkl": "12_snapshot-oldstyle_expect"}
 CHECKPOINTS = {"04_rosinality_converted.pt": "converted", "04_rosinality_train_000123.pt": "train"}
-COND = [f"01_ada_D_{topology}_cond" for topology in ("skip", "resnet", "orig")]
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 
 
@@ -106,23 +104,6 @@ def test_every_tensor_of_a_pickle_is_accounted_for(name):
     assert all("resample_filter" in key or key.startswith("augment_pipe.") for key in done.converted.unused)
     theirs = load(PICKLES[name], torch.float32).tensors
     assert {f"state/{key.replace('.', '/', 1)}" for key in told} == {k for k in theirs if k.startswith("state/")}
-
-
-@PRECISIONS
-@pytest.mark.parametrize("name", [*COND, "01_ada_D_clamp"])
-def test_discriminators_of_all_kinds(name, dtype):
-    """Conditional ones, and one whose limits bite; the other networks have their own tests."""
-    recorded = load(name, dtype)
-    meta = recorded.meta["constructor_kwargs"]
-    tree = ada.generator_recipe({"z_dim": 8, "w_dim": 8, "synthesis_kwargs": {"channel_base": 32}})
-    image = {"channels": meta["img_channels"]}
-    options = {"labels": meta["c_dim"], "image": image}
-    D = built(meta["img_resolution"], tree, ada.discriminator_recipe(meta), dtype, **options).D
-    D.load_state_dict(ada.discriminator(recorded.state(), meta))
-    label = recorded["c"] if "in/c" in recorded.tensors else None
-    with torch.no_grad():
-        recorded.check("logits", D((recorded["img"],), label))
-        recorded.check("logits_batch2", D((recorded["img"][:2],), None if label is None else label[:2]))
 
 
 def pickled(generator: dict[str, Any], kwargs: dict[str, Any], **fields: Any) -> Any:

@@ -212,7 +212,7 @@ def covering(choices: dict[str, list[str | None]], tries: int = 12) -> tuple[lis
         if pair in covered:
             continue
         candidates, problem = [], None
-        for attempt in range(tries * 20):  # where nearly everything is refused, look longer
+        for attempt in range(tries * 80):  # where nearly everything is refused, look longer
             if len(candidates) == tries or (attempt >= tries and candidates):
                 break
             mix = {kind: draw.choice(names) for kind, names in choices.items()} | dict(pair)

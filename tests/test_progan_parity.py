@@ -9,83 +9,120 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import foreign
+from foreign import at, full, seen
 from ganzoo.interfaces import Discriminator, Stage, Turn
-from ganzoo.nn.equal import ActLinear, Conv2d, Linear
+from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.norm import minibatch_std, pixel_norm
+from ganzoo_import import akanimax, genforce_pggan
+from ganzoo_import.akanimax import AkanimaxProGAN
+from ganzoo_import.genforce_pggan import GenforcePGGAN
 from reference import GRADIENT, Recorded, experiment, load
 
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-SMALL_G = foreign.genforce_pggan_generator_recipe({"z_space_dim": 4, "fmaps_base": 16, "fmaps_max": 4})
-SMALL_D = foreign.genforce_pggan_discriminator_recipe({"fmaps_base": 16, "fmaps_max": 4})
+DISCRIMINATORS = pytest.mark.parametrize("name", foreign.files("06_gf_pggan_D"))
+AKANIMAX = pytest.mark.parametrize("name", foreign.files("06_aka_progan"))
 
 
-def stage_of(lod: float, finest: int) -> Stage:
-    """genforce's level of detail as our stage."""
-    return Stage(finest - math.floor(lod), 1 - (lod - math.floor(lod)))
+# --- genforce --------------------------------------------------------------------------------------------------------
 
 
 @PRECISIONS
-@pytest.mark.parametrize("name", ["06_gf_pggan_G", "06_gf_pggan_G_fused", "06_gf_pggan_G_label_tanh"])
+@pytest.mark.parametrize("name", foreign.files("06_gf_pggan_G"))
 def test_generator(name: str, dtype: torch.dtype) -> None:
-    """Images at every level and amid a fade. The latent comes in normalised, as genforce normalises it twice."""
+    """Images at every level and amid a fade."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
-    labels, size = meta.get("label_size", 0), meta["resolution"]
-    G = experiment(size, foreign.genforce_pggan_generator_recipe(meta), SMALL_D, dtype, labels=labels).G
-    weights = foreign.genforce_pggan_generator(recorded.state(), meta)
-    G.load_state_dict({**weights, "w_mean": G.w_mean})  # this reference keeps no mean style
-    z, label = pixel_norm(recorded["z"]), recorded["label"] if labels else None
-    recorded.check("z_normalized", z if label is None else torch.cat([z, label], dim=1))
-    finest = len(G.shape.sizes) - 1
+    labels, tanh = meta.get("label_size", 0), meta.get("final_tanh", False)
+    importer = GenforcePGGAN(fused=meta.get("fused_scale", "auto"), labels=labels, tanh=tanh)
+    G = foreign.generator(importer, recorded.state(), dtype)
+    z, label = recorded["z"], recorded["label"] if labels else None
+    once = pixel_norm(z)
+    recorded.check("z_normalized", once if label is None else torch.cat([once, label], dim=1))
     for lod in recorded.meta["lods"]:
-        stage = stage_of(lod, finest)
+        stage = at(lod, G)
         with torch.no_grad():
             (image,) = G(z, label, stage)
         assert image.shape[2:] == G.shape.sizes[stage.level]
-        image = F.interpolate(image, size=(size, size), mode="nearest")
-        recorded.check(f"lod{lod}/image", image.tanh() if meta.get("final_tanh") else image)
+        recorded.check(f"lod{lod}/image", full(image, G))
+
+
+@pytest.mark.parametrize("name", foreign.files("06_gf_pggan_G"))
+def test_shapes_show_what_is_fused(name: str) -> None:
+    """Where layers change the number of channels."""
+    recorded = load(name)
+    fused, size = (recorded.meta["constructor_kwargs"].get(key) for key in ("fused_scale", "resolution"))
+    found = genforce_pggan.fused_of(recorded.state())
+    channels = genforce_pggan.generator_channels(recorded.state())
+    if channels[0] != channels[-1] and size < 128:  # below, "auto" and False are the same
+        assert found == (fused is True or "auto")
 
 
 def discriminator(name: str, dtype: torch.dtype) -> tuple[Discriminator, Recorded]:
     """Our discriminator with a file's weights."""
     recorded = load(name, dtype)
-    meta = recorded.meta["constructor_kwargs"]
-    D = experiment(meta["resolution"], SMALL_G, foreign.genforce_pggan_discriminator_recipe(meta), dtype).D
-    D.load_state_dict(foreign.genforce_pggan_discriminator(recorded.state(), meta))
-    return D, recorded
+    meta, state = recorded.meta["constructor_kwargs"], recorded.state()
+    importer = GenforcePGGAN(group=meta.get("minibatch_std_group_size", 16))
+    tree = genforce_pggan.discriminator_recipe(state, meta.get("fused_scale", "auto"), importer.group)
+    return foreign.discriminator(tree, importer.to_discriminator(state), dtype, meta.get("label_size", 0)), recorded
+
+
+def scores(D: Discriminator, image: Tensor, stage: Stage | None = None) -> Tensor:
+    """The logit, and beside it the scores of the classes where there are any."""
+    score = D((image,), None, stage)
+    return torch.cat([score, D.classify((image,), stage)], dim=1) if D.labels else score
 
 
 @PRECISIONS
-@pytest.mark.parametrize("name", ["06_gf_pggan_D", "06_gf_pggan_D_label"])
+@DISCRIMINATORS
 def test_discriminator(name: str, dtype: torch.dtype) -> None:
-    """Scores at every level, amid a fade, and at all batch sizes. Class logits, which ours has not, are left out."""
+    """Scores and class scores at every level, amid a fade, and at all batch sizes."""
     D, recorded = discriminator(name, dtype)
-    image, finest = recorded["image"], len(D.shape.sizes) - 1
-
-    def check(what: str, score: Tensor) -> None:
-        scores = {k: v[:, :1] for k, v in recorded.tensors.items() if k.endswith("/score")}
-        Recorded(scores, recorded.meta, dtype).check(what, score)
-
     with torch.no_grad():
         for lod in recorded.meta["lods"]:
-            stage = stage_of(lod, finest)
-            check(f"lod{lod}/score", D((F.avg_pool2d(image, 2 ** (finest - stage.level)),), None, stage))
+            stage = at(lod, D)
+            recorded.check(f"lod{lod}/score", scores(D, seen(recorded["image"], stage, D), stage))
         for n in (4, 2):
-            check(f"batch{n}/score", D((image[:n],)))
+            recorded.check(f"batch{n}/score", scores(D, recorded["image"][:n]))
 
 
 @PRECISIONS
-@pytest.mark.parametrize("name", ["06_gf_pggan_D", "06_gf_pggan_D_label"])
+@DISCRIMINATORS
 def test_discriminator_input_gradient(name: str, dtype: torch.dtype) -> None:
     D, recorded = discriminator(name, dtype)
     image = recorded["image"].requires_grad_()
     (gradient,) = torch.autograd.grad(D((image,)).sum(), image)
     recorded.check("image_grad", gradient[:2], GRADIENT)
     recorded.check("grad_norm", gradient.square().sum(dim=[1, 2, 3]).sqrt(), GRADIENT)
+
+
+# --- akanimax --------------------------------------------------------------------------------------------------------
+
+
+@PRECISIONS
+@AKANIMAX
+def test_akanimax(name: str, dtype: torch.dtype) -> None:
+    """Images and scores at each depth and amid fades, of which the discriminator's may depend on a label."""
+    recorded = load(name, dtype)
+    kwargs, state, importer = recorded.meta["constructor_kwargs"], recorded.state("D/"), AkanimaxProGAN()
+    G = foreign.generator(importer, recorded.state("G/"), dtype)
+    classes = kwargs["num_classes"] or 0
+    tree = akanimax.discriminator_recipe(state)
+    D = foreign.discriminator(tree, importer.to_discriminator(state), dtype, classes)
+    label = foreign.one_hot(recorded["labels"], classes, dtype) if classes else None
+    pairs = recorded.meta["depth_alpha_pairs"]
+    for depth, alpha in pairs:
+        stage, image = Stage(depth - 2, alpha), recorded[f"img_depth{depth}"].requires_grad_()
+        with torch.no_grad():
+            recorded.check(f"d{depth}_a{alpha}/image", G(recorded["z"], None, stage)[-1])
+        score = D((image,), label, stage)
+        recorded.check(f"d{depth}_a{alpha}/score", score.flatten())
+    (gradient,) = torch.autograd.grad(score.sum(), image)  # of the last pair
+    recorded.check("image_grad_last_pair", gradient[:2], GRADIENT)
+    recorded.check("grad_norm_last_pair", gradient.square().sum(dim=[1, 2, 3]).sqrt(), GRADIENT)
+    assert len(pairs) == sum(key.startswith("out/") and key.endswith("/score") for key in recorded.tensors)
 
 
 @PRECISIONS
@@ -125,13 +162,9 @@ def test_dense_stem(dtype: torch.dtype) -> None:
 def wgan(dtype: torch.dtype, **tree: Any) -> tuple[Any, Recorded, Turn]:
     """akanimax's discriminator in the middle of a fade, our loss and penalty, the recorded batch."""
     recorded = load("06_wgan_gp", dtype)
-    kwargs, width = recorded.meta["constructor_kwargs"], recorded.meta["nf_defaults"][-1]
-    latent = kwargs["latent_size"]
-    tree_d = foreign.genforce_pggan_discriminator_recipe({"fmaps_max": width, "minibatch_std_group_size": 4})
-    gan = experiment(4 << kwargs["depth"] - 2, SMALL_G, tree_d, dtype, **tree)
-    # Its last hidden layer is as wide as the latent, and ours as the 4x4 features.
-    gan.D.head.dense, gan.D.head.out = ActLinear(width * 16, latent).to(dtype), Linear(latent, 1).to(dtype)
-    gan.D.load_state_dict(foreign.akanimax_discriminator(recorded.state(), kwargs))
+    kwargs, state = recorded.meta["constructor_kwargs"], recorded.state()
+    gan = experiment(4 << kwargs["depth"] - 2, foreign.SMALL_G, akanimax.discriminator_recipe(state), dtype, **tree)
+    gan.D.load_state_dict(AkanimaxProGAN().to_discriminator(state))
     stage = Stage(kwargs["depth"] - 2, recorded.meta["alpha"])
     z = torch.zeros(8, 4, dtype=dtype)
     return gan, recorded, Turn(gan.G, gan.D, stage, z, None, (recorded["real"],), None, made=(recorded["fake"],))
@@ -155,12 +188,13 @@ def test_wgan_gp(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded.check("g_loss", gan.loss.g(fake, torch.zeros_like(fake)).mean())
     loss.backward()
     gradients = dict(gan.D.named_parameters())
-    kwargs = recorded.meta["constructor_kwargs"]
+    finest = len(gan.shape.sizes) - 1
     names = [key.removeprefix("out/grad/") for key in recorded.tensors if key.startswith("out/grad/")]
     assert len(names) == 4
     for name in names:
-        (ours,) = foreign.akanimax_discriminator({name: recorded.state()[name]}, kwargs)
-        recorded.check(f"grad/{name}", gradients[ours].grad, GRADIENT)
+        weight = recorded.state()[name]
+        (ours,) = akanimax.discriminator({name: weight}, finest)
+        recorded.check(f"grad/{name}", gradients[ours].grad.reshape(weight.shape), GRADIENT)
 
 
 @PRECISIONS

@@ -1,11 +1,9 @@
 """Our StyleGAN2 networks, losses and penalties against outputs recorded from NVlabs/stylegan2-ada-pytorch.
 
-Each network is built from a recipe, given the reference's (random) weights by `foreign`, and run on the same inputs: in
-float64 to 1e-9 of the largest value, in float32 to what rounding allows.
+Each network is built from a recipe, given the reference's (random) weights by the importer, and run on the same inputs:
+in float64 to 1e-9 of the largest value, in float32 to what rounding allows.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 import foreign
+from foreign import outputs_of
 from ganzoo.build import Experiment
 from ganzoo.interfaces import Generator, Noise, Stage, Turn
+from ganzoo_import import ada
 from reference import FORWARD, GRADIENT, Recorded, experiment, load
 
-GENERATORS = [f"01_ada_G_{topology}_{kind}" for topology in ("skip", "resnet", "orig") for kind in ("uncond", "cond")]
-GENERATORS += ["01_ada_G_clamp"]
-DISCRIMINATORS = [f"01_ada_D_{topology}_uncond" for topology in ("skip", "resnet", "orig")] + ["01_ada_D_clamp"]
+GENERATORS = pytest.mark.parametrize("name", foreign.files("01_ada_G"))
+DISCRIMINATORS = pytest.mark.parametrize("name", foreign.files("01_ada_D"))
+PAIRS = pytest.mark.parametrize("name", foreign.files("02_ada_losses"))
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 SMALL_D = {"channel_base": 32, "trunk": {"use": "plain", "down": "filtered"}, "head": "dense"}
 
@@ -28,36 +28,19 @@ def generator(name: str, dtype: torch.dtype) -> tuple[Generator, Recorded]:
     """Our generator with a file's weights."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
-    tree, image = foreign.ada_generator_recipe(meta), {"channels": meta["img_channels"]}
+    tree, image = ada.generator_recipe(meta), {"channels": meta["img_channels"]}
     G = experiment(meta["img_resolution"], tree, SMALL_D, dtype, image=image, labels=meta["c_dim"]).G
-    G.load_state_dict(foreign.ada_generator(recorded.state(), meta))
+    G.load_state_dict(ada.generator(recorded.state(), meta))
     return G, recorded
 
 
-@contextmanager
-def outputs_of(modules: dict[str, nn.Module], of: str = "output") -> Iterator[dict[str, Tensor]]:
-    """What the named modules return (or get as their first input) within the block."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            found[name] = (output if of == "output" else args[0]).detach()
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    yield found
-    for handle in handles:
-        handle.remove()
-
-
 @PRECISIONS
-@pytest.mark.parametrize("name", GENERATORS)
+@GENERATORS
 def test_generator(name: str, dtype: torch.dtype) -> None:
     """Styles; images with stored, absent and given noise, truncated, mixed; features and RGB of each resolution."""
     G, recorded = generator(name, dtype)
     label = recorded["c"] if "in/c" in recorded.tensors else None
-    blocks = {f"x_b{4 << level}": block for level, block in enumerate(G.synthesis.blocks[:-1])}
+    blocks = {f"x_b{4 << level}": block for level, block in enumerate(G.synthesis.blocks)}
     with torch.no_grad():
         ws = G.styles(recorded["z"], label)
         recorded.check("ws", ws)
@@ -65,8 +48,10 @@ def test_generator(name: str, dtype: torch.dtype) -> None:
         with G.noise("const"):
             with outputs_of(blocks) as features:
                 recorded.check("const_psi1/img", G.synthesize(ws)[-1])
-            for key, x in features.items():
-                recorded.check(f"const_psi1/{key}", x)
+            named = [key for key in features if f"const_psi1/{key}" in recorded]
+            assert len(named) == sum(key.startswith("out/const_psi1/x_b") for key in recorded.tensors)
+            for key in named:
+                recorded.check(f"const_psi1/{key}", features[key])
             for level in range(len(blocks)):
                 if f"const_psi1/img_b{4 << level}" in recorded:  # running RGB images, where the topology has them
                     recorded.check(f"const_psi1/img_b{4 << level}", G.synthesize(ws, Stage(level))[-1])
@@ -85,7 +70,7 @@ def test_generator(name: str, dtype: torch.dtype) -> None:
 
 
 @PRECISIONS
-@pytest.mark.parametrize("name", GENERATORS)
+@GENERATORS
 def test_mean_style_follows_training(name: str, dtype: torch.dtype) -> None:
     """The moving average of style codes after one call in training mode."""
     G, recorded = generator(name, dtype)
@@ -94,36 +79,46 @@ def test_mean_style_follows_training(name: str, dtype: torch.dtype) -> None:
 
 
 @PRECISIONS
-@pytest.mark.parametrize("name", DISCRIMINATORS)
+@DISCRIMINATORS
 def test_discriminator(name: str, dtype: torch.dtype) -> None:
-    """Logits at three batch sizes, features of each block, images handed down, the channel of the batch's deviation."""
+    """Logits at three batch sizes; features of each block, images handed down, the batch's deviation, mapped labels."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
-    tree = foreign.ada_generator_recipe({"z_dim": 8, "w_dim": 8, "synthesis_kwargs": {"channel_base": 32}})
-    D = experiment(meta["img_resolution"], tree, foreign.ada_discriminator_recipe(meta), dtype).D
-    D.load_state_dict(foreign.ada_discriminator(recorded.state(), meta))
+    tree, image = ada.discriminator_recipe(meta), {"channels": meta["img_channels"]}
+    D = experiment(meta["img_resolution"], foreign.SMALL_G, tree, dtype, labels=meta["c_dim"], image=image).D
+    D.load_state_dict(ada.discriminator(recorded.state(), meta))
     image, checked = recorded["img"], 0
+    label = recorded["c"] if meta["c_dim"] else None
     blocks = {f"x_b{8 << level}": block for level, block in enumerate(D.trunk.blocks)}
     inputs = {f"img_after_b{8 << int(level)}": m for level, m in D.trunk.from_rgb.items() if int(level) < len(blocks)}
-    outputs = outputs_of({**blocks, "mbstd": D.head.statistic})
-    with torch.no_grad(), outputs as features, outputs_of(inputs, "input") as images:
-        recorded.check("logits", D((image,)))
+    named = {"mbstd": D.head.statistic, **({"cmap": D.head.mapping} if meta["c_dim"] else {})}
+    with torch.no_grad(), outputs_of({**blocks, **named}) as features, outputs_of(inputs, "input") as images:
+        recorded.check("logits", D((image,), label))
         for key, x in {**features, **images}.items():
             if key in recorded:
-                recorded.check(key, x[:2])
+                recorded.check(key, x if key == "cmap" else x[:2])
                 checked += 1
-        recorded.check("mbstd_channels", features["mbstd"][:, -1:])
+        recorded.check("mbstd_channels", features["mbstd"][:, -D.head.statistic.features :])
         for n in (4, 2):
-            recorded.check(f"logits_batch{n}", D((image[:n],)))
-    assert checked == sum(key.startswith(("out/x_b", "out/img_after")) for key in recorded.tensors)
+            recorded.check(f"logits_batch{n}", D((image[:n],), None if label is None else label[:n]))
+    assert checked == sum(key.startswith(("out/x_b", "out/img_after", "out/cmap")) for key in recorded.tensors)
+
+
+def test_limits_of_a_skip_discriminator() -> None:
+    """The coarsest image's features are never limited."""
+    meta = {"img_resolution": 16, "c_dim": 0, "img_channels": 3, "architecture": "skip", "conv_clamp": 0.5}
+    tree = ada.discriminator_recipe({**meta, "channel_base": 64})
+    D = experiment(16, foreign.SMALL_G, tree, torch.float32).D
+    assert {level: m.conv.clamp for level, m in D.trunk.from_rgb.items()} == {"0": None, "1": 0.5, "2": 0.5}
+    assert D.head.conv.clamp == 0.5
 
 
 # --- losses and penalties --------------------------------------------------------------------------------------------
 
 
-def pair(dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
-    """Both networks, the loss and the penalties of golden/02, in training mode, and the turn of its batch."""
-    recorded = load("02_ada_losses_uncond", dtype)
+def pair(name: str, dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
+    """Both networks, the loss and the penalties of a file, in training mode, and the turn of its batch."""
+    recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
     options = meta["loss"]
     r1 = {"use": "r1", "gamma": options["r1_gamma"], "every": recorded.meta["gains"]["Dreg"]}
@@ -134,12 +129,15 @@ def pair(dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
         "shrink": options["pl_batch_shrink"],
         "every": recorded.meta["gains"]["Greg"],
     }
-    trees = foreign.ada_generator_recipe(meta["G"]), foreign.ada_discriminator_recipe(meta["D"])
-    gan = experiment(meta["G"]["img_resolution"], *trees, dtype, regularizers=[r1, path_length])
-    gan.G.train().load_state_dict(foreign.ada_generator(recorded.state("G/"), meta["G"]))
-    gan.D.train().load_state_dict(foreign.ada_discriminator(recorded.state("D/"), meta["D"]))
+    trees = ada.generator_recipe(meta["G"]), ada.discriminator_recipe(meta["D"])
+    image, labels = {"channels": meta["G"]["img_channels"]}, meta["G"]["c_dim"]
+    penalties = {"regularizers": [r1, path_length]}
+    gan = experiment(meta["G"]["img_resolution"], *trees, dtype, image=image, labels=labels, **penalties)
+    gan.G.train().load_state_dict(ada.generator(recorded.state("G/"), meta["G"]))
+    gan.D.train().load_state_dict(ada.discriminator(recorded.state("D/"), meta["D"]))
     stage = Stage(len(gan.shape.sizes) - 1)
-    return gan, recorded, Turn(gan.G, gan.D, stage, recorded["z"], None, (recorded["real"],), None)
+    label, real_label = (recorded[key] if labels else None for key in ("c", "real_c"))
+    return gan, recorded, Turn(gan.G, gan.D, stage, recorded["z"], label, (recorded["real"],), real_label)
 
 
 def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Module, convert: Any) -> None:
@@ -157,54 +155,63 @@ def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Mo
 
 
 @PRECISIONS
-def test_generator_loss(dtype: torch.dtype) -> None:
-    gan, recorded, turn = pair(dtype)
+@PAIRS
+def test_generator_loss(name: str, dtype: torch.dtype) -> None:
+    gan, recorded, turn = pair(name, dtype)
     with gan.G.noise("const"):
-        fake = gan.G(turn.z)
+        fake = gan.G(turn.z, turn.label)
     if dtype == torch.float32:  # recorded in this precision only
         recorded.check("fake_img", fake[-1])
-    logits = gan.D(fake)
+    logits = gan.D(fake, turn.label)
     recorded.check("Gmain/scores_fake", logits)
     loss = gan.loss.g(logits, torch.zeros_like(logits))
     recorded.check("Gmain/G_loss", loss[:, None])
-    check_gradients(loss, recorded, "Gmain", gan.G, foreign.ada_generator)
+    check_gradients(loss, recorded, "Gmain", gan.G, ada.generator)
 
 
 @PRECISIONS
+@PAIRS
 @pytest.mark.parametrize("phase", ["Dmain", "Dboth"])
-def test_discriminator_loss(phase: str, dtype: torch.dtype) -> None:
+def test_discriminator_loss(phase: str, name: str, dtype: torch.dtype) -> None:
     """The logistic loss alone, and with R1 in the same step."""
-    gan, recorded, turn = pair(dtype)
+    gan, recorded, turn = pair(name, dtype)
     with gan.G.noise("const"):
-        real, fake = gan.D(turn.real), gan.D(turn.fake)
+        real, fake = gan.D(turn.real, turn.real_label), gan.D(turn.fake, turn.label)
     recorded.check(f"{phase}/scores_real", real)
     recorded.check(f"{phase}/scores_fake", fake)
-    loss = gan.loss.d(real, fake)
+    loss, r1 = gan.loss.d(real, fake), gan.regularizers[0]
     recorded.check(f"{phase}/D_loss", loss[:, None])
     if phase == "Dboth":
-        loss = loss + gan.regularizers[0].penalty(turn)
-    check_gradients(loss, recorded, phase, gan.D, foreign.ada_discriminator)
+        penalty = r1.penalty(turn)
+        recorded.check("Dboth/D_reg", penalty, GRADIENT)
+        recorded.check("Dboth/r1_penalty", penalty / (r1.gamma / 2), GRADIENT)
+        loss = loss + penalty
+    check_gradients(loss, recorded, phase, gan.D, ada.discriminator)
 
 
 @PRECISIONS
-def test_r1(dtype: torch.dtype) -> None:
+@PAIRS
+def test_r1(name: str, dtype: torch.dtype) -> None:
     """gamma/2 |∇D(real)|² of each sample, and its gradients at the weights of the lazy phase."""
-    gan, recorded, turn = pair(dtype)
+    gan, recorded, turn = pair(name, dtype)
     image = turn.real[0].clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(gan.D((image,)).sum(), image)
+    scores = gan.D((image,), turn.real_label)
+    recorded.check("Dreg/scores_real", scores)
+    (gradient,) = torch.autograd.grad(scores.sum(), image)
     recorded.check("r1_image_grad", gradient, GRADIENT)
     r1 = gan.regularizers[0]
     assert r1.every == recorded.meta["gains"]["Dreg"]
     penalty = r1.penalty(turn)
     recorded.check("Dreg/D_reg", penalty, GRADIENT)
     recorded.check("Dreg/r1_penalty", penalty / (r1.gamma / 2), GRADIENT)
-    check_gradients(penalty, recorded, "Dreg", gan.D, foreign.ada_discriminator)
+    check_gradients(penalty, recorded, "Dreg", gan.D, ada.discriminator)
 
 
 @PRECISIONS
-def test_path_length(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@PAIRS
+def test_path_length(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Penalty, moving mean and gradients, which flow through the updated mean; on the first half of the latents."""
-    gan, recorded, turn = pair(dtype)
+    gan, recorded, turn = pair(name, dtype)
     path_length = gan.regularizers[1]
     path_length.mean.fill_(recorded.meta["pl_mean_before"])
     monkeypatch.setattr(torch, "randn_like", lambda x: recorded["pl_noise"])
@@ -213,16 +220,18 @@ def test_path_length(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Non
     recorded.check("Greg/G_reg", penalty, GRADIENT)
     recorded.check("Greg/pl_penalty", penalty / path_length.weight, GRADIENT)
     recorded.check("Greg/pl_mean_after", path_length.mean, FORWARD)
-    check_gradients(penalty, recorded, "Greg", gan.G, foreign.ada_generator)
+    check_gradients(penalty, recorded, "Greg", gan.G, ada.generator)
 
 
 @PRECISIONS
-def test_path_length_gradient_at_the_styles(dtype: torch.dtype) -> None:
+@PAIRS
+def test_path_length_gradient_at_the_styles(name: str, dtype: torch.dtype) -> None:
     """∇_w Σ image · y and its length, from which the penalty is made."""
-    gan, recorded, turn = pair(dtype)
+    gan, recorded, turn = pair(name, dtype)
     noise = recorded["pl_noise"]
     with gan.G.noise("const"):
-        ws = gan.G.styles(turn.z[: len(noise)])
+        label = None if turn.label is None else turn.label[: len(noise)]
+        ws = gan.G.styles(turn.z[: len(noise)], label)
         image = gan.G.synthesize(ws)[-1]
     (gradient,) = torch.autograd.grad((image * noise).sum() / (image.shape[2] * image.shape[3]) ** 0.5, ws)
     recorded.check("pl_ws_grad", gradient, GRADIENT)

@@ -18,6 +18,7 @@ Format = Annotated[
 Sets = Annotated[
     list[str], Option("--set", metavar="KEY=VALUE", help="Set an option of the format, as lr_mul=0.01; repeatable.")
 ]
+Apart = Annotated[Path | None, Option(metavar="FILE", help="Where the discriminator is in a file of its own.")]
 Out = Annotated[Path | None, Option(metavar="PATH", help="The snapshot to write; else FILE's name in this folder.")]
 
 
@@ -25,6 +26,7 @@ def convert(
     file: Foreign,
     format_: Format = "auto",
     set_: Sets = [],  # noqa: B006 (typer copies it)
+    discriminator: Apart = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +35,7 @@ def convert(
     known()
     from ganzoo import importing
 
-    imported = importing.convert(file, format_, _options(set_))
+    imported = importing.convert(file, format_, _options(set_), discriminator)
     importing.save(imported, target)
     write_text(target.with_suffix(".yaml"), imported.yaml(), new=True)
     facts = _facts(imported, file, target)

@@ -152,7 +152,9 @@ def _guess(path: Path) -> str:
     with path.open("rb") as file:
         start, size = file.read(9), path.stat().st_size
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:2] == b"PK":
-        return ": it looks like a pickle or a torch .pt file; 'gz import' makes a checkpoint of known ones, without running them"
+        return (
+            ": it looks like a pickle or a torch .pt file; 'gz import' makes checkpoints of known ones, and runs none"
+        )
     if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
         return f": it is cut off or damaged at {size:,} bytes"
     return ""

@@ -57,13 +57,16 @@ class Imported:
         return to_yaml(self.node.dump())
 
 
-def convert(path: Path, name: str = AUTO, options: Mapping[str, Any] | None = None) -> Imported:
+def convert(
+    path: Path, name: str = AUTO, options: Mapping[str, Any] | None = None, discriminator: Path | None = None
+) -> Imported:
     """Read a foreign file and make it ours, in memory. Raises ZooErrors of one sentence; runs nothing of the file.
 
     Args:
         path: the file
         name: the importer, or "auto" for the one that recognises the file
         options: of the importer
+        discriminator: a second file, of projects that keep the discriminator apart
     """
     known = registry()
     names = known.names("importer") if name == AUTO else [name]
@@ -71,7 +74,10 @@ def convert(path: Path, name: str = AUTO, options: Mapping[str, Any] | None = No
     for each in names:
         given = options if options and name != AUTO else {}
         made[each] = component_from("importer", {"use": each, **(given or {})}, known).bind()()
-    found = foreign.read(path, frozenset().union(*(importer.globals for importer in made.values())))
+    allowed = frozenset[str]().union(*(importer.globals for importer in made.values()))
+    found = foreign.read(path, allowed)
+    if discriminator is not None:
+        found = {"G": found, "D": foreign.read(discriminator, allowed)}
     chosen = recognised(path, found, made)
     if name == AUTO and options:
         made[chosen] = component_from("importer", {"use": chosen, **options}, known).bind()()

@@ -6,6 +6,14 @@ from ganzoo import hookimpl
 @hookimpl
 def ganzoo_components() -> list[type]:
     """The importers."""
-    from ganzoo_import import ada, rosinality
+    from ganzoo_import import ada, akanimax, bmsg, genforce_pggan, genforce_stylegan, huangzh13, rosinality
 
-    return [ada.ADA, rosinality.Rosinality]
+    return [
+        ada.ADA,
+        rosinality.Rosinality,
+        genforce_pggan.GenforcePGGAN,
+        genforce_stylegan.GenforceStyleGAN,
+        akanimax.AkanimaxProGAN,
+        bmsg.BMSG,
+        huangzh13.Huangzh13StyleGAN,
+    ]
