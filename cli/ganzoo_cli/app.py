@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo_cli import ckpt, data, listing, metrics, recipes, sample, train
+from ganzoo_cli import ckpt, convert, data, export, listing, metrics, mix, recipes, sample, train, walk
 
 SETTINGS = {"token_normalize_func": lambda word: word.replace("_", "-"), "help_option_names": ["-h", "--help"]}
 
@@ -30,7 +30,11 @@ def gz(
 
 app.command("train")(train.train)
 app.command("generate")(sample.generate)
-app.command("metrics")(metrics.metrics)
+app.command("mix")(mix.mix)
+app.command("walk")(walk.walk)
+app.command("export")(export.export)
+app.add_typer(metrics.app, name="metrics")
+app.command("import")(convert.convert)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(listing.components_app, name="components")

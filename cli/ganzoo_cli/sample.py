@@ -1,4 +1,4 @@
-"""`gz generate`."""
+"""`gz generate`, and what the commands that draw images share."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.model import Model
 
 MOST = 1_000_000
+LAST_SEED = 2**32 - 1
 
 Option = typer.Option
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")]
@@ -22,6 +23,10 @@ Seeds = Annotated[
 Psi = Annotated[float, Option("--trunc", "--psi", help="Truncation psi: 1 for none; smaller is better and more alike.")]
 Cutoff = Annotated[int | None, Option(min=0, help="Layers that are truncated, from the coarsest; else all.")]
 Class = Annotated[int | None, Option("--class", help="Class number, for a conditional model.")]
+Classes = Annotated[
+    str | None,
+    Option("--class", help="Class number, for a conditional model; or several, as 0-9, each with all seeds."),
+]
 Noise = Annotated[Literal["const", "random", "none"], Option(help="const: stored noise; random: noise of the seed.")]
 Grid = Annotated[str | None, Option(metavar="COLUMNSxROWS", help="One picture, grid.png, instead of one a seed.")]
 Outdir = Annotated[Path, Option(help="Folder for the pictures.")]
@@ -32,82 +37,115 @@ def generate(
     seeds: Seeds = None,
     trunc: Psi = 1.0,
     trunc_cutoff: Cutoff = None,
-    class_: Class = None,
+    class_: Classes = None,
     noise_mode: Noise = "const",
     grid: Grid = None,
     outdir: Outdir = Path("out"),
     device: Device = "auto",
 ) -> None:
     """Draw images from a checkpoint: seed0042.png for each seed, or grid.png. Prints the files."""
-    columns, places = _grid(grid)
-    chosen = _seeds(seeds if seeds is not None else f"0-{(places or 8) - 1}")
-    if places and len(chosen) > places:
-        _refuse(f"--grid {grid}: it holds {places} images, --seeds names {len(chosen)}.")
-    known()
-    import ganzoo
-
-    model = ganzoo.load(ckpt, device)
+    columns, rows = places(grid)
+    classes: list[int | None] = [*numbers("--class", class_)] if class_ is not None else [None]
+    count = columns * rows // len(classes) if grid else 8
+    if grid and not count:
+        refuse(f"--grid {grid}: it holds {columns * rows} images, --class names {len(classes)}.")
+    chosen = numbers("--seeds", seeds if seeds is not None else f"0-{count - 1}")
+    wanted = [(label, seed) for label in classes for seed in chosen]
+    if grid and len(wanted) > columns * rows:
+        each = f" for each of {len(classes)} classes" if len(classes) > 1 else ""
+        refuse(f"--grid {grid}: it holds {columns * rows} images, --seeds names {len(chosen)}{each}.")
+    model = loaded(ckpt, device)
+    for label in classes:
+        model.label(label)  # refuses what cannot be, before the first is drawn
+    if grid:
+        fits(f"--grid {grid}", model, columns, -(-len(wanted) // columns))
     outdir.mkdir(parents=True, exist_ok=True)
-    how = {"psi": trunc, "cutoff": trunc_cutoff, "label": class_, "noise": noise_mode}
-    _draw(model, chosen, how, outdir, columns)
+    how = {"psi": trunc, "cutoff": trunc_cutoff, "noise": noise_mode}
+    _draw(model, wanted, how, outdir, columns)
 
 
-def _draw(model: "Model", seeds: Sequence[int], how: dict[str, Any], outdir: Path, columns: int) -> None:
-    """Write a picture a seed, or with `columns` one of all."""
+def _draw(
+    model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], outdir: Path, columns: int
+) -> None:
+    """Write a picture for each class and seed, or with `columns` one of all."""
     import numpy as np
 
-    import ganzoo
     from ganzoo import images
-    from ganzoo.checkpoint import recipe_hash
-    from ganzoo.data import to_uint8
     from ganzoo.log import Log
 
-    head = model.header
-    about = {"ganzoo": ganzoo.__version__, "recipe": recipe_hash(head.recipe), "kimg": head.kimg}
-    about |= {name: value for name, value in how.items() if value is not None}
+    about = about_with(model, how)
+    classes = list(dict.fromkeys(label for label, _ in wanted))
     tiles = []
-    with Log(None, len(seeds)) as log:
-        for done, seed in enumerate(seeds, 1):
-            image = to_uint8(model.images([seed], **how))[0].numpy()
+    with Log(None, len(wanted)) as log:
+        for done, (label, seed) in enumerate(wanted, 1):
+            image = model.pixels(model.images([seed], label=label, **how))[0]
             log.progress(done, f"seed {seed}")
             if columns:
                 tiles.append(image)
                 continue
-            path = outdir / f"seed{seed:04d}.png"
-            images.save(image, path, about | {"seed": seed})
+            path = outdir / (f"seed{seed:04d}.png" if len(classes) < 2 else f"seed{seed:04d}-class{label}.png")
+            own = {"seed": seed} | ({} if label is None else {"label": label})
+            images.save(image, path, about | own)
             say(str(path))
     if columns:
-        images.save(images.grid(np.stack(tiles), columns), outdir / "grid.png", about | {"seeds": list(seeds)})
+        seeds = {"seeds": [seed for label, seed in wanted if label == classes[0]]}
+        shown = {} if classes == [None] else {"label": classes[0] if len(classes) == 1 else classes}
+        images.save(images.grid(np.stack(tiles), columns), outdir / "grid.png", about | seeds | shown)
         say(str(outdir / "grid.png"))
 
 
-def _refuse(sentence: str) -> NoReturn:
+def refuse(sentence: str) -> NoReturn:
+    """Raise UsageError."""
     from ganzoo.errors import UsageError
 
     raise UsageError(sentence)
 
 
-def _grid(text: str | None) -> tuple[int, int]:
-    """(columns, places); zeros without a grid."""
+def loaded(ckpt: Path, device: str) -> "Model":
+    """The model; plugins that are broken are named on stderr."""
+    known()
+    import ganzoo
+
+    return ganzoo.load(ckpt, device)
+
+
+def about_with(model: "Model", how: dict[str, Any]) -> dict[str, Any]:
+    """A picture's metadata: the model, and the options that were given."""
+    return model.about() | {name: value for name, value in how.items() if value is not None}
+
+
+def fits(what: str, model: "Model", columns: int, rows: int) -> None:
+    """Refuse a picture of so many images that it could not be made or opened."""
+    from ganzoo.images import refuse_huge
+
+    height, width = model.G.shape.sizes[model.stage.level]
+    channels = model.G.shape.channels
+    refuse_huge(what, columns * width * (1 if channels in (1, 3, 4) else channels), rows * height)
+
+
+def places(text: str | None) -> tuple[int, int]:
+    """'4x2' -> (4, 2); zeros without a grid."""
     if text is None:
         return 0, 0
     match = re.fullmatch(r"([1-9]\d{0,2})[xX]([1-9]\d{0,2})", text)
     if not match:
-        _refuse(f"--grid {text}: write it as columns x rows, as 8x4.")
-    return int(match[1]), int(match[1]) * int(match[2])
+        refuse(f"--grid {text}: write it as columns x rows, as 8x4.")
+    return int(match[1]), int(match[2])
 
 
-def _seeds(text: str) -> list[int]:
+def numbers(option: str, text: str) -> list[int]:
     """'0,3,10-12' -> [0, 3, 10, 11, 12]."""
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part)
         if not match:
-            _refuse(f"--seeds {text}: '{part}' is no number from 0 on and no range; write 0,3,10-20.")
+            refuse(f"{option} {text}: '{part}' is no number from 0 on and no range; write 0,3,10-20.")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            _refuse(f"--seeds {text}: '{part}' ends before it begins.")
+            refuse(f"{option} {text}: '{part}' ends before it begins.")
+        if last > LAST_SEED:
+            refuse(f"{option} {text}: {last} is too large: choose from 0 to {LAST_SEED}.")
         if len(found) + last - first >= MOST:
-            _refuse(f"--seeds {text}: '{part}' makes more than {MOST:,} images.")
+            refuse(f"{option} {text}: '{part}' makes more than {MOST:,} numbers.")
         found += range(first, last + 1)
     return found

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image as PIL
 from PIL.PngImagePlugin import PngInfo
 
+from ganzoo.errors import UsageError
+
 Pixels = NDArray[np.uint8]
 
 
@@ -24,6 +26,18 @@ def picture(image: Pixels) -> PIL.Image:
 
 
 TILE = 64  # pixels: the images of a run are enlarged to about this, so that a grid of them can be looked at
+
+
+PIXELS = 500_000_000  # of one picture; larger ones fill memory, and few programs open them
+
+
+def refuse_huge(what: str, width: int, height: int) -> None:
+    """Raise UsageError where a picture would be too large to be made or opened; `what` names what asks for it."""
+    if width * height > PIXELS:
+        raise UsageError(
+            f"{what}: the picture would be {width:,}x{height:,} pixels, more than {PIXELS // 10**6:,} million: choose "
+            f"fewer images."
+        )
 
 
 def grid(images: Pixels, columns: int, height: int = 0) -> Pixels:

@@ -4,35 +4,57 @@ The same seed gives the same picture:
 
     model = ganzoo.load("snapshot.safetensors")
     pictures = model.sample(seeds=[1, 2], psi=0.7)
+
+Style codes lie between a seed and its picture, and can be changed there:
+
+    ws = model.styles([1, 2])
+    image = model.render(ws.mean(dim=0, keepdim=True))
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as PIL
+from torch import Tensor
 
-from ganzoo import checkpoint
+from ganzoo import __version__, checkpoint
 from ganzoo.build import Experiment
 from ganzoo.checkpoint import Header
 from ganzoo.data import to_uint8
 from ganzoo.device import choose
-from ganzoo.errors import RecipeError, UsageError
-from ganzoo.images import picture
+from ganzoo.errors import CheckpointError, RecipeError, UsageError
+from ganzoo.images import Pixels, picture
 from ganzoo.interfaces import Generator, NoiseMode, Stage
 from ganzoo.recipe import Node, parse
 from ganzoo.registry import registry
 from ganzoo.source import Source
-from ganzoo.types import Image, Label, Latent
+from ganzoo.types import Image, Label, Latent, Styles
+
+Given = Sequence[float] | int | None  # a label as users give it: a vector, a class number, or none
 
 
 def latents(seeds: Sequence[int], z_dim: int) -> Latent:
     """Standard normal latents [N, Z], one seed each, drawn as the StyleGAN tools draw them."""
+    if not len(seeds):
+        raise UsageError("no seeds: name one, from 0 on.")
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise UsageError(f"seed {seed}: choose from 0 to {2**32 - 1}.")
     return torch.from_numpy(np.stack([np.random.RandomState(seed).randn(z_dim) for seed in seeds])).float()
+
+
+def alone(make: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Make each sample of a batch by itself, from memory of its own.
+
+    What a sample becomes then depends neither on its company nor on how the batch lies in memory: sums of another
+    batch size, or of data at another alignment, are sums in another order.
+    """
+    return torch.cat([make(batch[i : i + 1].clone(memory_format=torch.contiguous_format)) for i in range(len(batch))])
 
 
 class Model:
@@ -47,7 +69,7 @@ class Model:
         *,
         psi: float = 1.0,
         cutoff: int | None = None,
-        label: Sequence[float] | int | None = None,
+        label: Given = None,
         noise: NoiseMode = "const",
     ) -> Image:
         """Images in about [-1, 1], [N, C, H, W].
@@ -63,15 +85,7 @@ class Model:
             label: class number or label vector, for a conditional model
             noise: "const" uses the stored noise, "random" noise of the image's seed, "none" none
         """
-        given = self.label(label)
-        return torch.cat([self._one(seed, psi, cutoff, given, noise) for seed in seeds])
-
-    @torch.inference_mode()
-    def _one(self, seed: int, psi: float, cutoff: int | None, label: Label, noise: NoiseMode) -> Image:
-        z = latents([seed], self.G.z_dim).to(self.device)
-        with self.G.noise(noise, seeds=[seed]):
-            ws = self.G.truncate(self.G.styles(z, label, self.stage), psi, cutoff)
-            return self.G.synthesize(ws, self.stage)[-1].cpu()
+        return self.render(self.styles(seeds, psi=psi, cutoff=cutoff, label=label), noise=noise, seeds=seeds)
 
     def sample(
         self,
@@ -79,14 +93,104 @@ class Model:
         *,
         psi: float = 1.0,
         cutoff: int | None = None,
-        label: Sequence[float] | int | None = None,
+        label: Given = None,
         noise: NoiseMode = "const",
     ) -> list[PIL.Image]:
         """Like `images`, as PIL pictures."""
-        pixels = to_uint8(self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)).numpy()
-        return [picture(p) for p in pixels]
+        made = self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)
+        return [picture(pixels) for pixels in self.pixels(made)]
 
-    def label(self, label: Sequence[float] | int | None) -> Label:
+    def styles(
+        self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: Given = None
+    ) -> Styles:
+        """The seeds' style codes, [N, L, W], truncated."""
+        return self.truncate(self.map(latents(seeds, self.G.z_dim), label), psi, cutoff)
+
+    @torch.no_grad()
+    def map(self, z: Latent, label: Given = None) -> Styles:
+        """Latents to style codes, [N, L, W], not truncated."""
+        given = self.label(label)
+        return alone(lambda one: self.G.styles(one, given, self.stage).contiguous(), z.to(self.device))
+
+    @torch.no_grad()
+    def truncate(self, ws: Styles, psi: float, cutoff: int | None = None) -> Styles:
+        """Pull style codes, or those of the first `cutoff` layers, towards the mean: w_mean + psi * (w - w_mean)."""
+        if not math.isfinite(psi):
+            raise UsageError(f"truncation {psi}: choose a finite number, as 0.7; 1 for none.")
+        if cutoff is not None and not 0 <= cutoff <= self.G.num_ws:
+            raise UsageError(
+                f"truncation cutoff {cutoff}: choose from 0 to {self.G.num_ws}, the layers of {self.path}."
+            )
+        return alone(lambda one: self.G.truncate(one, psi, cutoff), ws.to(self.device))
+
+    @torch.no_grad()
+    def render(self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None) -> Image:
+        """Style codes [N, L, W] to images in about [-1, 1], [N, C, H, W], on the CPU; each is computed alone.
+
+        With noise "random", an image's noise is that of its seed, or new where there are no seeds.
+        """
+        own = iter(seeds if seeds is not None else [])
+
+        def one(w: Styles) -> Image:
+            seed = next(own, None)
+            with self.G.noise(noise, seeds=None if seed is None else [seed]):
+                return self.G.synthesize(w, self.stage)[-1].cpu()
+
+        return alone(one, ws.to(self.device))
+
+    def mix(
+        self,
+        row: int,
+        col: int,
+        layers: Iterable[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        label: Given = None,
+        noise: NoiseMode = "const",
+    ) -> Image:
+        """The image of seed `row` with the styles of seed `col` in some layers, [1, C, H, W]; noise is `row`'s."""
+        chosen = list(layers)
+        for layer in chosen:
+            if not 0 <= layer < self.G.num_ws:
+                raise UsageError(f"layer {layer}: {self.path} has layers 0 to {self.G.num_ws - 1}.")
+        ws = self.styles([row, col], psi=psi, cutoff=cutoff, label=label)
+        mixed = ws[:1].clone()
+        mixed[0, chosen] = ws[1, chosen]
+        return self.render(mixed, noise=noise, seeds=[row])
+
+    @cached_property
+    def styled(self) -> tuple[int, ...]:
+        """The layers whose style code images depend on, at the size the generator has reached.
+
+        Found by the gradient, so it holds for any generator: ProGAN's convolutions take no style, and the layers
+        of sizes that a GAN has not grown to are not used.
+        """
+        ws = self.styles([0], label=None if not self.G.labels else 0).requires_grad_()
+        with torch.enable_grad(), self.G.noise("none"):
+            image = self.G.synthesize(ws, self.stage)[-1]
+            direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+            (gradient,) = torch.autograd.grad((image * direction).sum(), ws)
+        return tuple(int(i) for i in gradient[0].abs().amax(dim=1).nonzero()[:, 0])
+
+    def pixels(self, images: Image) -> Pixels:
+        """uint8 [N, C, H, W]. Raises CheckpointError where an image holds what is no number."""
+        if not images.isfinite().all():
+            raise CheckpointError(
+                f"{self.path}: an image has values that are not finite: choose a truncation nearer 1, or an earlier "
+                f"snapshot if its training diverged."
+            )
+        return to_uint8(images).numpy()
+
+    def about(self) -> dict[str, Any]:
+        """What pictures of this model say of it in their metadata."""
+        return {
+            "ganzoo": __version__,
+            "recipe": checkpoint.recipe_hash(self.header.recipe),
+            "kimg": self.header.kimg,
+        }
+
+    def label(self, label: Given) -> Label:
         """A label as the generator takes it, [1, K]."""
         k = self.G.labels
         if label is None or not k:
@@ -101,6 +205,8 @@ class Model:
             if not 0 <= label < k:
                 raise UsageError(f"class {label}: choose from 0 to {k - 1}.")
             return torch.eye(k, device=self.device)[[label]]
+        if len(label) != k or not all(math.isfinite(x) for x in label):
+            raise UsageError(f"label {list(label)}: give {k} finite numbers, or a class from 0 to {k - 1}.")
         return torch.tensor([list(label)], dtype=torch.float32, device=self.device)
 
 
