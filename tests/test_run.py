@@ -66,7 +66,7 @@ def test_the_best_and_the_newest_snapshots_are_kept(tmp_path, monkeypatch):
     values = iter([9.0, 5.0, 1.0, 4.0, 3.0, 2.5, 2.7])
 
     def generator(G, stage, metrics, dataset, seed, device, progress=None):
-        return [{"metric": m.name, "results": {"swd": next(values)}, "num_fake": 1} for m in metrics]
+        return [{"metric": m.name, "results": {"swd": next(values)}, "primary": "swd", "num_fake": 1} for m in metrics]
 
     monkeypatch.setattr(evaluate, "generator", generator)
     options = ["metrics=[swd]", "training.snapshot_ticks=2", "training.keep_last=1", "training.keep_best=1"]

@@ -15,7 +15,7 @@ def summary(folder: Path, node: "Node", reference: str) -> None:
     metrics = node.children["metrics"]
     chosen = metrics if isinstance(metrics, list) else []
     for metric in chosen:
-        for line in _moved(folder / f"metric-{metric.cls.name}.jsonl", metric.cls.name, metric.cls.primary):  # type: ignore[attr-defined]
+        for line in _moved(folder / f"metric-{metric.cls.name}.jsonl"):
             note(line)
     if fakes := sorted(folder.glob("fakes[0-9]*.png")):
         note(f"Look at {fakes[-1]}")
@@ -39,22 +39,27 @@ def _grows(folder: Path, metric: str, node: "Node") -> bool:
     return node.has("growth") and not any(row["snapshot"] for row in rows)
 
 
-def _moved(path: Path, name: str, primary: str) -> Iterator[str]:
+def _moved(path: Path) -> Iterator[str]:
     """'swd 171.98 -> 38.06 (1024 images; kimg 0 -> 40)'."""
     from ganzoo.log import read_json_lines
 
     rows = read_json_lines(path) if path.is_file() else []
     if rows:
         ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
-        values = " -> ".join(f"{row['results'][primary]:.2f}" for row in ends)
+        name = rows[-1]["primary"]
+        values = " -> ".join(f"{row['results'][name]:.2f}" for row in ends)
         kimg = " -> ".join(f"{row['kimg']:g}" for row in ends)
-        yield f"{name} {values} ({rows[-1]['num_real']} images; kimg {kimg})"
+        yield f"{name} {values} ({rows[-1]['num_fake']} images; kimg {kimg})"
 
 
 def _metrics() -> list[str]:
+    """Metrics that need neither weights nor a generator's inside; those that compare with real images first."""
+    from ganzoo.component import slots
+    from ganzoo.interfaces import Metric, Probe
     from ganzoo.registry import registry
 
-    return registry().names("metric")
+    found = [cls for cls in registry() if issubclass(cls, Metric) and not issubclass(cls, Probe) and not slots(cls)]
+    return [cls.name for cls in sorted(found, key=lambda cls: not cls.paired)]
 
 
 def _for_own_images(reference: str) -> str:

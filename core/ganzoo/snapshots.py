@@ -123,5 +123,5 @@ class Keeper:
             return {row["snapshot"] for file in files for row in read_json_lines(file)} & there
         rows = {row["snapshot"]: row for row in read_json_lines(self.folder / f"metric-{metric.name}.jsonl")}
         ranked = [row for name, row in rows.items() if name in there]
-        ranked.sort(key=lambda row: row["results"][metric.primary], reverse=not metric.lower_is_better)
+        ranked.sort(key=lambda row: row["results"][row["primary"]], reverse=not metric.lower_is_better)
         return {row["snapshot"] for row in ranked[:count]}

@@ -94,6 +94,7 @@ class ImageSet(Dataset):
             raise DataError(f"dataset.background: '{background}' is no colour: write white or #rrggbb.") from None
         self.path = Path(path).expanduser()
         self.target = Target(self.size, channels, fit, filter, background, upscale)
+        self.fitted = {"fit": fit, "filter": filter, "background": background}
         self._digests: dict[int, bytes] = {}
         self.names = self._choose(self._list())
         self._labels = read_labels(self._read_labels(), self.names, labels, str(self.path)) if labels else None

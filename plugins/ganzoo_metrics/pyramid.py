@@ -3,6 +3,7 @@
 G_0 = image,  G_{k+1} = down(G_k),  L_k = G_k - up(G_{k+1}),  and the last level is the last G itself.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,6 +34,21 @@ def pyr_down(x: Tensor) -> Tensor:
     return _blur(x, step=2)
 
 
+def _spread(x: Tensor, dim: int, size: int) -> Tensor:
+    """Put zeros between the samples along one axis, then filter with gain 2: [1, 6, 1] / 8 and [1, 1] / 2 in turn.
+
+    Borders mirror the fine samples, zeros included.
+    """
+    n = x.shape[dim]
+    before, after = x.narrow(dim, 1, 1), x.narrow(dim, n - 1 - size % 2, 1)
+    a, b, c = (torch.cat([before, x, after], dim).narrow(dim, i, n) for i in range(3))
+    fine = x.new_empty([*x.shape[:dim], size, *x.shape[dim + 1 :]])
+    at = (slice(None),) * dim
+    fine[(*at, slice(0, None, 2))] = (a + c).add_(b * 6).mul_(1 / 8)
+    fine[(*at, slice(1, None, 2))] = (b + c).narrow(dim, 0, size // 2).mul_(1 / 2)
+    return fine
+
+
 def pyr_up(x: Tensor, size: Size) -> Tensor:
     """Put the samples of [N, C, h, w] at the even places of zeros [N, C, H, W], then blur with gain 4.
 
@@ -40,9 +56,7 @@ def pyr_up(x: Tensor, size: Size) -> Tensor:
         x: coarse images
         size: (H, W) of the result, at least 3 each, with h = ceil(H / 2) and w = ceil(W / 2)
     """
-    fine = x.new_zeros(*x.shape[:2], *size)
-    fine[:, :, ::2, ::2] = x * 4
-    return _blur(fine, step=1)
+    return _spread(_spread(x, 3, size[1]), 2, size[0])
 
 
 def pyramid_sizes(size: Size, min_side: int = MIN_SIDE) -> list[Size]:

@@ -4,10 +4,12 @@ Not the distance of other papers by that name, which slices whole images or feat
 """
 
 import math
+import os
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Annotated, ClassVar
+from typing import IO, Annotated, cast
 
 import numpy as np
 import torch
@@ -18,34 +20,31 @@ from torch import Tensor
 from ganzoo.errors import DataError
 from ganzoo.interfaces.layers import Shape
 from ganzoo.interfaces.tools import Metric, Which
-from ganzoo_metrics.descriptors import DescriptorStore, Floats, extract_descriptors
+from ganzoo_metrics.descriptors import DescriptorStore, Floats, Memory, cut_patches
 from ganzoo_metrics.pyramid import laplacian_pyramid, pyramid_sizes
+from ganzoo_metrics.wasserstein import wasserstein
 
-PROJECTION_BYTES = 2**30  # of projections held at a time: 64 directions of 2 * 16,384 * 128 descriptors
+MEMORY_BYTES = 2**30  # of descriptors and projections held at a time, all in all
+PROJECTION_BYTES = 3 * 2**28  # of projections at most: 47 directions of 2 * 16,384 * 128 descriptors
+DIRECTIONS = 128  # projected at a time where memory allows it; more are no faster
+IMAGE_BYTES = 2**24  # of a set's images held in memory, before they go to a temporary file
+SKEW = 1040  # unused numbers between rows of projections: rows a power of two apart would share their cache lines
 PIXELS = 2**20  # values of images worked on at a time: the pyramid then stays in a core's cache
 WHICH: tuple[Which, Which] = ("real", "fake")
 
 
-def sorted_gaps(a: Floats, b: Floats) -> NDArray[np.float64]:
+def row_distances(a: Floats, b: Floats) -> NDArray[np.float64]:
     """Wasserstein-1 distance of one-dimensional samples, row by row: mean |sort(a) - sort(b)|.
 
     Args:
-        a: float32 [K, N]; sorted and overwritten
-        b: float32 [K, N]; sorted
+        a: float32 [K, N]; overwritten
+        b: float32 [K, N]; overwritten
 
     Returns:
         float64 [K]
     """
-
-    def gap(row: int) -> float:
-        a[row].sort()  # numpy sorts with vector instructions and lets go of the interpreter lock
-        b[row].sort()
-        np.subtract(a[row], b[row], out=a[row])
-        np.abs(a[row], out=a[row])
-        return float(a[row].mean(dtype=np.float64))
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return np.array(list(pool.map(gap, range(len(a)))))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy lets go of the interpreter lock
+        return np.array(list(pool.map(wasserstein, a, b)))
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> float:
@@ -66,7 +65,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> float:
         raise DataError(
             f"the sliced Wasserstein distance compares equally large samples, not {list(a.shape)} and {list(b.shape)}."
         )
-    return float(sorted_gaps((directions.T @ a.T).numpy(), (directions.T @ b.T).numpy()).mean())
+    return float(row_distances((directions.T @ a.T).numpy(), (directions.T @ b.T).numpy()).mean())
 
 
 def draw_positions(
@@ -112,8 +111,9 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
     Real and fake positions differ, so a set compared with itself gives not 0 but the noise floor. This floor, and every
     value, falls with the number of patches: compare only runs of equal `num` and `patches_per_image`.
 
-    Descriptors wait in temporary files of 4 * patch^2 * channels * patches_per_image * num bytes for each set and scale
-    (12.3 GB in all for 16,384 RGB images of 256 x 256; TMPDIR says where); memory stays below 2 GB.
+    Memory stays below 2 GB. Descriptors that do not fit wait in temporary files, of 4 * patch^2 * channels *
+    patches_per_image * num bytes for each set and scale, and so do the images, which another process may ask for (19 GB
+    in all for 16,384 RGB images of 256 x 256, 0.3 GB of it in memory; TMPDIR says where).
 
     Args:
         num: number of images of each set; further ones are ignored, and fewer do if both sets have equally many
@@ -123,7 +123,9 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         directions: random directions of one repeat, on which the patches are projected
     """
 
-    primary: ClassVar[str] = "swd"
+    primary = "swd"
+    paired = True
+    cacheable = False  # the descriptors are many times as large as the images
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         repeats: Annotated[int, Ge(1)] = 4,
         directions: Annotated[int, Ge(1)] = 128,
     ) -> None:
-        super().__init__(shape, seed, num=num)
+        super().__init__(shape, seed, num=num, num_real=num)
         self.patches_per_image, self.patch, self.directions = patches_per_image, patch, repeats * directions
         self.width = shape.channels * patch**2
         self.sizes = pyramid_sizes(shape.size)
@@ -149,6 +151,13 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
             )
         self.seen: dict[Which, int] = dict.fromkeys(WHICH, 0)
         self.stores: dict[tuple[Which, int], DescriptorStore] = {}
+        self.memory = Memory(MEMORY_BYTES - 2 * 4 * self._block(num) * (num * patches_per_image + SKEW))
+        self._images: dict[Which, IO[bytes]] = {}
+
+    def _block(self, images: int) -> int:
+        """Number of directions on which so many images of both sets are projected at a time."""
+        fitting = PROJECTION_BYTES // (2 * 4 * (images * self.patches_per_image + SKEW))
+        return max(1, min(self.directions, DIRECTIONS, fitting))
 
     def update(self, images: Tensor, which: Which) -> None:
         """Take in uint8 images [N, C, H, W] of the metric's shape. Image i of a set has its own patch positions.
@@ -175,13 +184,35 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
     def _take(self, images: Tensor, which: Which) -> None:
         first = self.seen[which]
         numbers = range(first, first + len(images))
-        for level, (x, size) in enumerate(zip(laplacian_pyramid(images.float()), self.sizes)):
+        turned = images.mT.contiguous()  # descriptors run along columns, so columns should be together in memory
+        for level, (x, size) in enumerate(zip(laplacian_pyramid(turned.float()), self.sizes)):
             at = draw_positions(self.seed, which, level, size, numbers, self.patches_per_image, self.patch)
             rows, cols = (p.to(x.device) for p in at)
             if (which, level) not in self.stores:
-                self.stores[which, level] = DescriptorStore(self.shape.channels, self.width)
-            self.stores[which, level].append(extract_descriptors(x, rows, cols, self.patch))
+                self.stores[which, level] = DescriptorStore(self.shape.channels, self.width, self.memory)
+            self.stores[which, level].append(cut_patches(x, cols, rows, self.patch))
+        if which not in self._images:
+            spool = tempfile.SpooledTemporaryFile(IMAGE_BYTES, prefix="ganzoo-swd-")  # noqa: SIM115 - closed by close()
+            self._images[which] = cast(IO[bytes], spool)
+        self._images[which].seek(0, os.SEEK_END)
+        self._images[which].write(images.cpu().contiguous().numpy().data)
         self.seen[which] += len(images)
+
+    def state(self, which: Which) -> dict[str, Tensor]:
+        """{"images": uint8 [N, C, H, W]}: patches depend on an image's place in its set, so nothing less will do."""
+        shape = (self.seen[which], self.shape.channels, *self.shape.size)
+        if which not in self._images:
+            return {"images": torch.empty(shape, dtype=torch.uint8)}
+        self._images[which].seek(0)
+        return {"images": torch.frombuffer(bytearray(self._images[which].read()), dtype=torch.uint8).view(shape)}
+
+    def merge(self, which: Which, state: Mapping[str, Tensor]) -> None:
+        """Take in the images that follow, and cut their patches anew.
+
+        Raises:
+            DataError: another dtype or shape; no space for temporary files (what was taken in is then dropped)
+        """
+        self.update(state["images"], which)
 
     def compute(self) -> dict[str, float]:
         """{"swd/<height>": 1000 * distance} for each scale, fine to coarse, and their average as "swd".
@@ -199,8 +230,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
             )
         self._check_contrast()
         samples = real * self.patches_per_image
-        block = min(self.directions, max(1, PROJECTION_BYTES // (2 * 4 * samples)))
-        projections: Floats = np.empty((2, block, samples), np.float32)
+        projections: Floats = np.empty((2, self._block(real), samples + SKEW), np.float32)[..., :samples]
         try:
             values = {f"swd/{h}": 1e3 * self._distance(level, projections) for level, (h, _) in enumerate(self.sizes)}
         except OSError as err:
@@ -215,7 +245,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
             used = projections[:, : some.shape[1]]
             for which, out in zip(WHICH, used):
                 self.stores[which, level].project(some, out)
-            total += float(sorted_gaps(*used).sum())
+            total += float(row_distances(*used).sum())
         return total / self.directions
 
     def _check_contrast(self) -> None:
@@ -229,7 +259,8 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
 
     def _no_space(self, err: OSError) -> DataError:
         self.close()
-        need = 4 * self.width * self.patches_per_image * self.num * len(WHICH) * len(self.sizes) / 1e9
+        image = math.prod((self.shape.channels, *self.shape.size))
+        need = (4 * self.width * self.patches_per_image * len(self.sizes) + image) * self.num * len(WHICH) / 1e9
         folder = tempfile.tempdir or "the temporary folder"
         return DataError(
             f"SWD could not use temporary files in {folder} ({err.strerror or err}); "
@@ -238,8 +269,9 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
 
     def close(self) -> None:
         """Drop what was taken in, and its temporary files. Happens by itself when the metric is let go of, or fails."""
-        for store in self.stores.values():
+        for close in [kept.close for kept in self.stores.values()] + [kept.close for kept in self._images.values()]:
             with suppress(OSError):  # closing flushes, which fails again on a full disk
-                store.close()
+                close()
         self.stores.clear()
+        self._images.clear()
         self.seen = dict.fromkeys(WHICH, 0)

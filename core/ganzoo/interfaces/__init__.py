@@ -24,7 +24,7 @@ from ganzoo.interfaces.layers import (
 )
 from ganzoo.interfaces.objective import Loss, Regularizer, Turn
 from ganzoo.interfaces.running import Augment, Dataset, Finding, Growth
-from ganzoo.interfaces.tools import Converted, Features, Importer, Metric, Which
+from ganzoo.interfaces.tools import Converted, Features, Importer, Metric, Probe, Progress, Which
 
 __all__ = [
     "Augment",
@@ -49,6 +49,8 @@ __all__ = [
     "Noise",
     "NoiseMode",
     "Norm",
+    "Probe",
+    "Progress",
     "Regularizer",
     "Shape",
     "Stage",

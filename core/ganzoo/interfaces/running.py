@@ -1,9 +1,9 @@
 """What a run needs beside the networks: growth and data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,7 @@ class Dataset(Component, ABC, kind="dataset"):
     channels: int
     labels: int
     needs_path: ClassVar[bool] = False
+    fitted: Mapping[str, Any] = {}  # how images are brought to the size (filter and so on), for the record
 
     @classmethod
     def claims(cls, source: str) -> bool:

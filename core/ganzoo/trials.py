@@ -1,0 +1,268 @@
+"""How a component of each kind is tried: built, fed, differentiated, saved. `ganzoo.testing` calls these."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PIL
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganzoo.component import Component
+from ganzoo.interfaces import Dataset, Growth, Importer, Loss, Metric, Probe, Regularizer, Shape, Stage, Turn, Which
+
+N, C, W = 4, 6, 8  # batch, channels, style length
+
+# --- modules: built with sizes, tensors in, tensors out ---------------------------------------------------------------
+
+Trial = tuple[tuple[Any, ...], tuple[Any, ...], tuple[int, ...] | None]  # sizes, inputs, shape of the output
+
+
+def _maps(size: tuple[int, int], channels: int = C) -> Tensor:
+    return torch.randn(N, channels, *size, requires_grad=True)
+
+
+def _trial(kind: str, size: tuple[int, int]) -> Trial:
+    h, w = size
+    half, shape = (h // 2, w // 2), Shape(((h // 2, w // 2), size), 3)
+    plan, fine, style = [(half, C), (size, C - 2)], Stage(1), torch.randn(N, W, requires_grad=True)
+    table: dict[str, Callable[[], Trial]] = {
+        "norm": lambda: ((C,), (_maps(size),), (N, C, h, w)),
+        "noise": lambda: ((C, size), (_maps(size),), (N, C, h, w)),
+        "statistic": lambda: ((C, size), (_maps(size),), None),
+        "mapping": lambda: ((W, W, 0), (style,), (N, W)),
+        "stem": lambda: ((W, C, size), (style,), (N, C, h, w)),
+        "layer": lambda: ((C, C + 2, W, size, True), (_maps(half), style), (N, C + 2, h, w)),
+        "block": lambda: ((C, C + 2, W, size, False), (_maps(half), style[:, None].expand(N, 9, W)), (N, C + 2, h, w)),
+        "to_rgb": lambda: ((C, W, 3), (_maps(size), style), (N, 3, h, w)),
+        "synthesis": lambda: ((plan, W, 3), (style[:, None].expand(N, 9, W), fine), (N, 3, h, w)),
+        "down": lambda: ((C, C + 2, size), (_maps(size),), (N, C + 2, *half)),
+        "from_rgb": lambda: ((3, C), (_maps(size, 3),), (N, C, h, w)),
+        "trunk": lambda: ((plan, 3), ((_maps(half, 3), _maps(size, 3)), fine), (N, C, *half)),
+        "head": lambda: ((C, size, 0), (_maps(size),), (N, 1)),
+        "generator": lambda: ((shape, 0), (torch.randn(N, 512, requires_grad=True), None, fine), (N, 3, h, w)),
+        "discriminator": lambda: ((shape, 0), ((_maps(half, 3), _maps(size, 3)), None, fine), (N, 1)),
+        "augment": lambda: ((), ((_maps(size, 3),),), (N, 3, h, w)),
+        "features": lambda: ((3,), (torch.rand(N, 3, *size) * 255,), None),
+    }
+    if kind not in table:
+        raise LookupError(f"no check is known for the kind '{kind}'")
+    return table[kind]()
+
+
+def _last(output: Any) -> Tensor:
+    """The finest image of a pyramid; one tensor of a dictionary."""
+    if isinstance(output, dict):
+        return torch.cat([t.flatten(1) for t in output.values()], dim=1)
+    return output if isinstance(output, Tensor) else output[-1]
+
+
+def check_module(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    """Shape, gradients to all parameters, second derivatives, and that saving loses nothing."""
+    sizes, inputs, shape = _trial(cls.kind, size)
+    if cls.kind == "trunk" and cls.accepts == "image":
+        inputs = (inputs[0][-1:], *inputs[1:])
+    torch.manual_seed(0)
+    module = make(*sizes)
+    with torch.no_grad():
+        for p in module.parameters():  # strengths that begin at 0 would hide what is behind them
+            p.add_(torch.randn_like(p) * 0.1)
+    torch.manual_seed(1)
+    y = _last(module(*inputs))
+    if shape is not None and tuple(y.shape) != shape:
+        yield f"gives {tuple(y.shape)}, not {shape}"
+    if cls.kind == "statistic" and tuple(y.shape) != (N, module.out_channels, *size):
+        yield f"gives {tuple(y.shape)}, not the {module.out_channels} channels it promises"
+    if not torch.isfinite(y).all():
+        yield "gives values that are not finite"
+    if cls.kind != "features":
+        yield from _gradients(module, inputs, y, cls)
+    yield from _round_trip(make, module, sizes, inputs, y)
+
+
+def _gradients(module: nn.Module, inputs: tuple[Any, ...], y: Tensor, cls: Any) -> Iterator[str]:
+    leaves = [t for group in inputs for t in (group if isinstance(group, tuple) else (group,)) if isinstance(t, Tensor)]
+    weight = torch.randn_like(y)
+    grads = torch.autograd.grad((y * weight).sum(), leaves, create_graph=True, allow_unused=True)
+    used = [g for g in grads if g is not None]
+    if not used and not (cls.kind == "stem" and not cls.styled):
+        yield "its output does not depend on its input"
+    silent = []
+    parameters = dict(module.named_parameters())
+    firsts = (
+        torch.autograd.grad((y * weight).sum(), list(parameters.values()), retain_graph=True, allow_unused=True)
+        if parameters
+        else ()
+    )
+    silent = [name for name, g in zip(parameters, firsts) if g is None or not torch.isfinite(g).all()]
+    if silent and cls.kind not in ("synthesis", "trunk", "generator", "discriminator"):
+        yield f"no finite gradient reaches {', '.join(silent)}"
+    total = sum((g.square().sum() for g in used), torch.zeros(()))
+    if total.requires_grad:
+        seconds = torch.autograd.grad(total, [*leaves, *parameters.values()], allow_unused=True)
+        if any(g is not None and not torch.isfinite(g).all() for g in seconds):
+            yield "its second derivative is not finite: gradient penalties would break"
+
+
+def _round_trip(
+    make: "partial[Any]", module: nn.Module, sizes: tuple[Any, ...], inputs: tuple[Any, ...], y: Tensor
+) -> Iterator[str]:
+    if not module.state_dict():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "module.safetensors"
+        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, file)
+        other = make(*sizes)
+        other.load_state_dict(load_file(file))
+    torch.manual_seed(1)
+    if not torch.equal(_last(other(*inputs)), y):
+        yield "gives another output after saving and loading: something is missing in its parameters and buffers"
+
+
+# --- the kinds that are no mere modules -------------------------------------------------------------------------------
+
+
+def _check_loss(make: "partial[Any]", cls: type[Component], size: tuple[int, int]) -> Iterator[str]:
+    loss = make()
+    logits = [torch.randn(N, 1, requires_grad=True) for _ in range(2)]
+    for name, value in (("d", loss.d(*logits)), ("g", loss.g(*logits))):
+        if tuple(value.shape) != (N,) or not torch.isfinite(value).all():
+            yield f"{name}() gives {tuple(value.shape)}, not finite values of shape ({N},)"
+
+
+class _Linear(nn.Module):
+    """A tiny generator and discriminator for regularizers: everything they may call, nothing more."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size, self.num_ws = size, 3
+        self.map = nn.Linear(W, W)
+        self.paint = nn.Linear(W, 3 * size[0] * size[1])
+        self.judge = nn.Sequential(nn.Flatten(), nn.Linear(3 * size[0] * size[1], 5), nn.Softplus(), nn.Linear(5, 1))
+
+    def styles(self, z: Tensor, label: Any = None, stage: Any = None) -> Tensor:
+        return self.map(z)[:, None].expand(-1, self.num_ws, -1)
+
+    def synthesize(self, ws: Tensor, stage: Any = None) -> tuple[Tensor, ...]:
+        return (self.paint(ws.mean(dim=1).tanh()).unflatten(1, (3, *self.size)),)
+
+    def forward(self, z: Tensor, label: Any = None, stage: Any = None) -> tuple[Tensor, ...]:
+        return self.synthesize(self.styles(z))
+
+
+def _check_regularizer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    reg, nets, classes = make(), _Linear(size), torch.eye(3)[torch.arange(N) % 3] if cls.needs_classes else None
+    turn = Turn(
+        nets,  # type: ignore[arg-type]
+        lambda images, label, stage: nets.judge(images[-1]),
+        Stage(1),
+        torch.randn(N, W),
+        classes,
+        (torch.randn(N, 3, *size),),
+        classes,
+        classify=lambda images, stage: nets.judge(images[-1]) * torch.arange(1.0, 4.0),
+    )
+    value = reg.penalty(turn)
+    if value.ndim != 1 or not torch.isfinite(value).all():
+        yield f"penalty() gives {tuple(value.shape)}, not one finite value a sample"
+    value.mean().backward()
+    learner = nets.judge if cls.on == "d" else nets.map
+    if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.parameters()):
+        yield f"its gradient does not reach the network it is on ('{cls.on}')"
+    if reg.every < 1:
+        yield "every must be at least 1"
+
+
+def _check_growth(make: "partial[Any]", cls: type[Component], size: tuple[int, int]) -> Iterator[str]:
+    shape = Shape(tuple((size[0] * 2**i, size[1] * 2**i) for i in range(3)), 3)
+    growth = make(shape)
+    stages = [growth.stage(images) for images in range(0, 20_000_000, 100_000)]
+    if any(not (0 <= s.level < 3 and 0 <= s.alpha <= 1) for s in stages) or any(
+        b.level < a.level for a, b in zip(stages, stages[1:])
+    ):
+        yield "a stage is out of range, or levels do not rise"
+    if stages != [growth.stage(images) for images in range(0, 20_000_000, 100_000)]:
+        yield "stage() is no pure function of the images seen"
+
+
+def _check_dataset(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    dataset = make(size, 3, 0)
+    image = dataset.image(0)
+    if image.shape != (3, *size) or str(image.dtype) != "uint8":
+        yield f"image() gives {image.dtype} {image.shape}, not uint8 {(3, *size)}"
+    if (dataset.image(0) != image).any() or dataset.fingerprint() != make(size, 3, 0).fingerprint():
+        yield "the same index gives another image, or the fingerprint changes by itself"
+
+
+def example(cls: type[Dataset], folder: Path) -> Path:
+    """A folder of pictures, or a zip of it: whichever the dataset claims."""
+    pictures = folder / "pictures"
+    if not pictures.exists():
+        pictures.mkdir()
+        rng = np.random.default_rng(0)
+        for i in range(3):
+            PIL.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(pictures / f"{i}.png")
+        shutil.make_archive(str(pictures), "zip", pictures)
+    for path in (pictures, folder / "pictures.zip"):
+        if cls.claims(str(path)):
+            return path
+    raise LookupError("it claims neither a folder of pictures nor a zip of it, so it cannot be tried")
+
+
+def _check_metric(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    height, width = size[0] * 4, size[1] * 4
+
+    def fresh() -> Any:
+        return make(Shape(((height // 2, width // 2), (height, width)), 3), 0, num=20)
+
+    if not isinstance(fresh().primary, str):
+        yield "does not say which of its values is primary"
+    if issubclass(cls, Probe):
+        return
+    sets: dict[Which, Tensor] = {}
+    for which, seed in (("real", 1), ("fake", 2)):
+        draw = torch.Generator().manual_seed(seed)
+        images = torch.randint(0, 256, (20, 3, height, width), generator=draw).to(torch.uint8)
+        sets[which] = images if fresh().features is None else torch.randn(20, 12, generator=draw)  # type: ignore[index]
+    whole, parts, merged = fresh(), fresh(), fresh()
+    for which, batch in sets.items():
+        if which == "real" and whole.num_real == 0:
+            continue
+        whole.update(batch, which)
+        for part in batch.split([7, 13]):
+            parts.update(part, which)
+        for part in batch.split([8, 12]):
+            share = fresh()
+            share.update(part, which)
+            merged.merge(which, share.state(which))
+    results = [metric.compute() for metric in (whole, parts, merged)]
+    if results[0] != results[1]:
+        yield "its value depends on how images are batched"
+    if any(abs(results[0][k] - results[2][k]) > 1e-6 * (1 + abs(results[0][k])) for k in results[0]):
+        yield "its value changes where two accumulators are merged"
+    if whole.primary not in results[0]:
+        yield f"compute() does not give its primary value '{whole.primary}'"
+
+
+def _check_importer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    importer = make()
+    strange: list[Any] = [{}, [], None, 3, "G_ema", {"state": {}}, {"G_ema": None}, {"g_ema": 1}, {0: torch.zeros(1)}]
+    if any(importer.recognises(found) for found in strange):
+        yield "recognises() claims data that are of no format"
+    if any(name.count(" ") != 1 or "." in name.partition(" ")[2] for name in cls.globals):
+        yield "globals are full names, 'module qualname', and a qualname has no dots"
+
+
+CHECKS: dict[type, Callable[..., Iterator[str]]] = {
+    Loss: _check_loss,
+    Regularizer: _check_regularizer,
+    Growth: _check_growth,
+    Dataset: _check_dataset,
+    Metric: _check_metric,
+    Importer: _check_importer,
+}

@@ -1,0 +1,143 @@
+"""Weights of published feature extractors: where their files lie, whether they are the right ones, what is in them.
+
+Nothing is fetched, and nothing in a file is executed. Every failure says which file to put where.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.cache import cache_dir
+from ganzoo.checkpoint import digest
+from ganzoo.errors import CheckpointError, RecipeError
+from ganzoo.foreign import read
+
+FOLDER = "weights"  # in the cache directory
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights that others publish.
+
+    Args:
+        extractor: the extractor that needs it
+        option: the extractor's option that may name it
+        file: its published name, under which it is looked for in the cache directory
+        own: a safetensors copy of it, looked for first
+        sha256: the beginning of its hash, as far as it is known for certain; "" where it is not
+        how: how a user gets it, with `{path}` where it should lie
+    """
+
+    extractor: str
+    option: str
+    file: str
+    own: str
+    sha256: str
+    how: str
+
+    def locate(self, given: Path | None) -> Path:
+        """The given file, or the one in the cache directory. Raises CheckpointError where there is none."""
+        folder = cache_dir() / FOLDER
+        places = [given.expanduser()] if given else [folder / self.own, folder / self.file]
+        for path in places:
+            if path.is_file():
+                return path
+        missing = f"there is no file {places[0]}" if given else f"{self.file} is not in {folder}"
+        raise CheckpointError(
+            f"the extractor '{self.extractor}' needs weights that ganzoo does not contain, and {missing}. Put it "
+            f"there, or name another place with the extractor's option '{self.option}'. "
+            f"{self.how.format(path=folder / self.file)}"
+        )
+
+    def load(self, given: Path | None, sha256: str = "") -> tuple[dict[str, Tensor], Path]:
+        """Its tensors by name, and where they were.
+
+        Args:
+            given: the file, where it is not in the cache directory
+            sha256: what its hash must begin with; "" for the published one, where the file has its published name
+
+        Raises:
+            CheckpointError: it is missing, not the published file, damaged, or of another kind
+        """
+        path = self.locate(given)
+        expected = sha256 or (self.sha256 if path.name == self.file else "")
+        if expected and not (found := file_hash(path)).startswith(expected.lower()):
+            raise CheckpointError(
+                f"{path} is not the file that was expected: its sha256 begins with {found[: max(8, len(expected))]}, "
+                f"not with {expected}. Fetch it anew. {self.how.format(path=path)}"
+            )
+        contents = read(path)
+        if not isinstance(contents, dict) or not all(isinstance(t, Tensor) for t in contents.values()):
+            raise CheckpointError(f"{path} holds no state dict, a dictionary of names and tensors: {self.how_short()}")
+        return {str(name): tensor for name, tensor in contents.items()}, path
+
+    def how_short(self) -> str:
+        """Which file it should be."""
+        return f"'{self.extractor}' takes {self.file} or a safetensors copy of it."
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes. Raises CheckpointError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as err:
+        raise CheckpointError(f"{path} cannot be read: {err.strerror or err}.") from None
+
+
+def fit(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], path: Path, published: Published) -> nn.Module:
+    """Build a network and give it a file's tensors, as float32, for good: no gradients to them, evaluation mode.
+
+    Args:
+        make: builds the network; its own initial values are never computed
+        tensors: by the network's own names
+        path: where they come from, for the sentences
+        published: which file it should be
+
+    Raises:
+        CheckpointError: names are missing or left over, or shapes or values are wrong; it names some of them
+    """
+    with torch.device("meta"):
+        net = make()
+    wanted = net.state_dict()
+    faults = [f"lacks {n}" for n in wanted.keys() - tensors.keys()]
+    faults += [f"has an unknown {n}" for n in tensors.keys() - wanted.keys()]
+    both = sorted(wanted.keys() & tensors.keys())
+    faults += [
+        f"has {n} of shape {list(tensors[n].shape)} instead of {list(wanted[n].shape)}"
+        for n in both
+        if tensors[n].shape != wanted[n].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(f"{path}: it {', '.join(sorted(faults)[:3])}{more}. {published.how_short()}")
+    values = {n: tensors[n].detach().float().contiguous() for n in both}
+    strange = [n for n, t in values.items() if not t.isfinite().all()]
+    if strange:
+        raise CheckpointError(f"{path}: {strange[0]} holds values that are not finite. {published.how_short()}")
+    net.load_state_dict(values, assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def fingerprint(net: nn.Module, *about: str) -> str:
+    """sha256 over a network's weights, whatever file they came in, and over what else decides its outputs."""
+    return hashlib.sha256(" ".join([digest(net.state_dict()), *about]).encode()).hexdigest()
+
+
+def three_channels(extractor: str, channels: int) -> None:
+    """Raise RecipeError for images that are neither RGB nor gray."""
+    if channels not in (1, 3):
+        raise RecipeError(
+            f"the extractor '{extractor}' was trained on RGB images: these have {channels} channels, and only gray "
+            f"ones can be repeated to three. Choose 'conv-random', which takes any number."
+        )
+
+
+def rgb(images: Tensor) -> Tensor:
+    """Images [N, 3, H, W] as floating-point numbers; gray ones [N, 1, H, W] are repeated."""
+    x = images if images.is_floating_point() else images.float()
+    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
