@@ -54,7 +54,8 @@ class Training(Options):
     Args:
         kimg: length of the training
         batch: images of an iteration
-        batch_gpu: images computed at once; a smaller number saves memory, gradients are accumulated. null for all
+        batch_gpu: images computed at once; a smaller number saves memory, gradients are accumulated. What looks at the
+            batch as a whole (minibatch statistics, batch norm, relativistic averages) then sees a part. null for all
         lr: Adam's learning rate
         d_lr: the discriminator's, where it differs
         betas: Adam's decay rates
@@ -62,6 +63,7 @@ class Training(Options):
         order: which network moves first in an iteration: "gd" as in StyleGAN2, "dg" as in ProGAN
         g_every: the generator learns at every k-th iteration only: k discriminator steps to one (WGAN-GP)
         ema_kimg: half-life of the moving average of the generator's weights
+        ema_beta: the moving average's decay at every iteration, in place of the half-life; null for the half-life
         ema_rampup: the half-life is at most this fraction of the images seen; null for none
         mirror: flip half of the real images horizontally
         precision: of the feature maps; "auto" is bf16 where the processor computes in it, else fp32
@@ -82,6 +84,7 @@ class Training(Options):
     order: Literal["gd", "dg"] = "gd"
     g_every: Count = 1
     ema_kimg: Annotated[float, Ge(0)] = 10.0
+    ema_beta: Annotated[float, Interval(ge=0, lt=1)] | None = None
     ema_rampup: Positive | None = None
     mirror: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"

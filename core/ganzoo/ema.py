@@ -28,7 +28,22 @@ def follower(net: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def update(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Parameters approach the network's by 1 - decay; buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in net.parameters()], 1 - decay)
-    for ours, theirs in zip(average.buffers(), net.buffers()):
-        ours.copy_(theirs)
+    """Parameters, and the statistics that batch norm keeps of them, approach the network's by 1 - decay.
+
+    Other buffers are copied.
+    """
+    ours, theirs = list(average.parameters()), [p.detach() for p in net.parameters()]
+    statistics = _statistics(net)
+    for (name, mine), buffer in zip(average.named_buffers(), net.buffers()):
+        if name in statistics and mine.is_floating_point():
+            ours.append(mine)
+            theirs.append(buffer)
+        else:
+            mine.copy_(buffer)
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
+
+
+def _statistics(net: nn.Module) -> set[str]:
+    """Names of batch norm's running means and variances."""
+    norms = [name for name, m in net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return {f"{name}.{kind}" for name in norms for kind in ("running_mean", "running_var")}

@@ -70,7 +70,9 @@ class Trainer:
                     for turn, share in parts():
                         (self.penalty(reg, turn).mean() * reg.every * share).backward()
 
-        decay = ema.beta(len(real), self.options.ema_kimg, self.images, self.options.ema_rampup)
+        decay = self.options.ema_beta
+        if decay is None:
+            decay = ema.beta(len(real), self.options.ema_kimg, self.images, self.options.ema_rampup)
         ema.update(self.G_ema, self.G, decay)
         self.images += len(real)
         self.iteration += 1
@@ -80,7 +82,7 @@ class Trainer:
     def adversarial(self, who: Who, turn: Turn) -> PerSample:
         """The adversarial loss of one network, [N]."""
         if who == "g":
-            fake = turn.D(turn.G(turn.z, turn.label, turn.stage), turn.label, turn.stage)
+            fake = turn.D(turn.generated, turn.label, turn.stage)
             real = torch.zeros_like(fake)
             if self.loss.relativistic:
                 with torch.no_grad():
@@ -110,7 +112,7 @@ class Trainer:
     def learners(self) -> list[Who]:
         """The networks that learn in this iteration, in order."""
         order = cast(tuple[Who, Who], tuple(self.options.order))
-        return [who for who in order if who == "d" or self.iteration % self.options.g_every == 0]
+        return [who for who in order if who == "d" or (self.iteration + 1) % self.options.g_every == 0]
 
     def judge(self, images: Pyramid, label: Label, stage: Stage) -> Logits:
         """The discriminator, with the augmentation in front."""
@@ -183,9 +185,10 @@ class Trainer:
 
     def lr(self, who: Who) -> float:
         """Learning rate of a network at the present stage, corrected for lazy steps."""
-        base = self.options.d_lr if who == "d" and self.options.d_lr else self.options.lr
-        growth = self.experiment.growth
-        return (growth.lr(self.stage, base) if growth else base) * self.lazy_factor(who)
+        o, growth = self.options, self.experiment.growth
+        rate = growth.lr(self.stage, o.lr) if growth else o.lr
+        own = o.d_lr / o.lr if who == "d" and o.d_lr else 1.0  # D's rate follows the schedule too
+        return rate * own * self.lazy_factor(who)
 
     def stage_at(self, images: int) -> Stage:
         """Where growth stands after so many images."""

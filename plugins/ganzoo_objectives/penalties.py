@@ -18,7 +18,7 @@ Every = Annotated[int, Ge(1)]
 def squared_gradient_norm(turn: Turn, images: Pyramid, label: Label) -> PerSample:
     """|∇D(x)|² of each sample, [N], with a graph for the second derivative.
 
-    It is the gradient of the sum of the logits, so that samples do not mix.
+    It is the gradient of the sum of the logits: each sample's own, as far as D judges samples apart.
     """
     images = tuple(x.detach().requires_grad_() for x in images)
     logits = turn.D(images, label, turn.stage)

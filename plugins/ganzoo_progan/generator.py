@@ -238,7 +238,8 @@ class ProgressiveSynthesis(zoo.Synthesis, name="progressive", paper=PAPER):
 
     def forward(self, ws: Styles, stage: Stage) -> Pyramid:
         """lerp(upsampled coarser image, finest image, alpha)."""
-        *coarser, image = self.walk(ws, stage)
-        if coarser and stage.alpha < 1:
+        fading = stage.alpha < 1
+        *coarser, image = self.walk(ws, stage, first=stage.level - fading)
+        if coarser and fading:
             image = torch.lerp(upsample(coarser[-1], (1, 1)), image, stage.alpha)
         return (image,)

@@ -297,4 +297,4 @@ class ACGANGenerator(_AuxiliaryClassifier, name="acgan_g", paper="arXiv:1610.095
 
     def penalty(self, turn: zoo.Turn) -> Tensor:
         """L_C of generated images, [N]."""
-        return self.entropy(turn, turn.G(turn.z, turn.label, turn.stage), turn.label)
+        return self.entropy(turn, turn.generated, turn.label)

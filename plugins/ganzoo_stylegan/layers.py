@@ -11,7 +11,7 @@ from ganzoo import interfaces as zoo
 from ganzoo.component import Make
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import ActLinear, Conv2d, Gain, Linear
-from ganzoo.nn.norm import instance_norm, pixel_norm
+from ganzoo.nn.norm import instance_norm, pixel_norm, wide
 from ganzoo.nn.resample import OddTaps, blurred
 from ganzoo.nn.stack import Stack
 from ganzoo.types import Label, Latent, Maps, Size, Style
@@ -118,8 +118,8 @@ class Epilogue(nn.Module):
         """(y_s + 1) * normalised maps + y_b."""
         x = self.noise(x) if self.noise else x
         x = bias_act(x, self.bias, "lrelu", gain=1)
-        scale, shift = self.style(w).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
-        return instance_norm(x, self.eps) * (scale + 1) + shift
+        scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)
+        return (instance_norm(wide(x), self.eps) * (scale + 1) + shift).to(x.dtype)
 
 
 class AdaIN(zoo.Layer, name="adain", paper=PAPER):

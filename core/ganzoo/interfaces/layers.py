@@ -211,14 +211,14 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
         styled_rgb = any(m.styled for m in self.to_rgb.values())
         self.num_ws = self.stem.styled + sum(b.num_ws for b in self.blocks) + styled_rgb
 
-    def walk(self, ws: Styles, stage: Stage) -> Iterator[Image]:
-        """Each resolution's own RGB image, coarse to fine, up to the stage's level."""
+    def walk(self, ws: Styles, stage: Stage, first: int = 0) -> Iterator[Image]:
+        """Each resolution's own RGB image, coarse to fine, from level `first` up to the stage's."""
         x = working(self.stem(ws[:, 0]), self.dtype)
         i = int(self.stem.styled)
         for level, block in enumerate(self.blocks[: stage.level + 1]):
             x = block(x, ws[:, i : i + block.num_ws])
             i += block.num_ws
-            if str(level) in self.to_rgb:
+            if level >= first and str(level) in self.to_rgb:
                 yield wide(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
 
     def active_ws(self, stage: Stage) -> int:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -46,6 +47,11 @@ class Turn:
     real_label: Label
     made: Pyramid | None = None
     classify: Classify | None = None  # D's class scores, with the augmentation in front
+
+    @cached_property
+    def generated(self) -> Pyramid:
+        """Generated images with their graph, made once for all that G minimises."""
+        return self.G(self.z, self.label, self.stage)
 
     @property
     def fake(self) -> Pyramid:
