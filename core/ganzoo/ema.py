@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def beta(batch: int, ema_kimg: float, images: int, rampup: float | None = None) -> float:
@@ -32,7 +32,8 @@ def update(average: nn.Module, net: nn.Module, decay: float) -> None:
 
     Other buffers are copied.
     """
-    ours, theirs = list(average.parameters()), [p.detach() for p in net.parameters()]
+    ours: list[Tensor] = list(average.parameters())
+    theirs = [p.detach() for p in net.parameters()]
     statistics = _statistics(net)
     for (name, mine), buffer in zip(average.named_buffers(), net.buffers()):
         if name in statistics and mine.is_floating_point():
