@@ -178,8 +178,9 @@ def test_stylegan_fades_between_two_sizes(level):
 # --- pyramids --------------------------------------------------------------------------------------------------------
 
 LAST = """generator.synthesis.use=last generator.synthesis.stem.use=dense generator.synthesis.stem.norm=null
-    generator.synthesis.stem.gain=4 generator.synthesis.block.use=plain generator.synthesis.block.layer.use=conv generator.synthesis.to_rgb.use=conv
-    generator.synthesis.to_rgb.gain=1.4142135623730951 discriminator.trunk.use=plain discriminator.trunk.down=plain"""
+    generator.synthesis.stem.gain=4 generator.synthesis.block.use=plain generator.synthesis.block.layer.use=conv
+    generator.synthesis.to_rgb.use=conv generator.synthesis.to_rgb.gain=1.4142135623730951
+    discriminator.trunk.use=plain discriminator.trunk.down=plain"""
 
 
 def test_a_pyramid_holds_every_size_and_ends_with_the_ordinary_image():

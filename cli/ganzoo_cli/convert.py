@@ -1,5 +1,7 @@
 """`gz import`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +44,10 @@ def convert(
     if as_json:
         return say_json({**facts, "unused": list(imported.converted.unused)})
     say(str(target))
-    table(["", ""], [(key, value) for key, value in facts.items() if not isinstance(value, list)])
+    table(
+        ["", ""],
+        [(key, value) for key, value in facts.items() if value not in ("", None) and not isinstance(value, list)],
+    )
     for sentence in facts["notes"]:
         note(f"note: {sentence}")
     return None
@@ -60,9 +65,17 @@ def _facts(imported: "Imported", file: Path, target: Path) -> dict[str, Any]:
         "parameters of D": imported.counts["D"] if "D" in converted.nets else None,
         "tensors matched": len(converted.used),
         "tensors left out": len(converted.unused),
+        "left out": _groups(converted.unused),
         "as large as": ", ".join(imported.like),
         "notes": list(converted.notes),
     }
+
+
+def _groups(names: Sequence[str]) -> str:
+    """How many tensors of which part of the file, the largest parts first."""
+    parts = Counter(name.partition(".")[0] for name in names).most_common()
+    more = f" and {sum(n for _, n in parts[5:])} of other parts" if len(parts) > 5 else ""
+    return ", ".join(f"{n} of {part}" for part, n in parts[:5]) + more
 
 
 def _free(target: Path) -> Path:

@@ -133,8 +133,12 @@ def show(
     from ganzoo.log import read_json_lines
 
     files = sorted(run.glob("metric-*.jsonl")) if run.is_dir() else []
+    if not files and (run / "recipe.resolved.yaml").is_file():
+        raise UsageError(
+            f"{run} was trained without metrics: train with --metrics swd, or measure one of its snapshots."
+        )
     if not files:
-        raise UsageError(f"{run} is no run directory with a metric-*.jsonl: name one, as runs/00000-...")
+        raise UsageError(f"{run} is no run directory: name one, as runs/00000-...")
     rows = {path.stem.removeprefix("metric-"): read_json_lines(path) for path in files}
     if as_json:
         return say_json(rows)
@@ -207,6 +211,8 @@ def _measured(
     for at in range(first, first + repeat):
         with _Progress(f"{', '.join(names)} seed {at}") as progress:
             runs.append(work(at, progress.tell))
+    if num is not None and runs and (fewest := min(record["num_fake"] for record in runs[0])) < num:
+        note(f"warning: --num {num:,}: there are only {len(dataset):,} real images, so {fewest:,} were compared.")
     _report([list(records) for records in zip(*runs)], out, as_json)
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import ganzoo
+from ganzoo.checkpoint import share
 from ganzoo.interfaces import Dataset, Features, Metric, Probe
 
 Eye = Callable[[Metric], Features | None]
@@ -69,4 +70,5 @@ def remember(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -
         with suppress(OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({k: t.contiguous() for k, t in metric.state("real").items()}, temporary)
+            share(temporary)
             temporary.replace(path)

@@ -8,6 +8,7 @@ previous file whole.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, field
@@ -25,6 +26,8 @@ from torch import Tensor, nn
 from ganzoo.errors import CheckpointError, PluginError
 
 FORMAT = 1
+UMASK = os.umask(0o022)  # there is no way to ask but to set it
+os.umask(UMASK)
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
 
@@ -74,6 +77,7 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata={"ganzoo": text})
+        share(temporary)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
@@ -83,9 +87,19 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
         if not isinstance(err, OSError | SafetensorError):
             raise
         raise CheckpointError(
-            f"{path} cannot be written: {' '.join(str(err).split())}. Free some space or choose another --outdir; "
-            f"earlier files are whole."
+            f"{path} cannot be written ({_reason(err)}): free space or choose another place; earlier files are whole."
         ) from None
+
+
+def _reason(err: OSError | SafetensorError) -> str:
+    """What went wrong, without the temporary file's name."""
+    text = (err.strerror if isinstance(err, OSError) else None) or " ".join(str(err).split())
+    return re.split(r" at path|: \"|\(os error", text)[0].rstrip(" .:")
+
+
+def share(path: Path) -> None:
+    """Give a file the permissions that other new files get; safetensors' are for its owner alone."""
+    path.chmod(0o666 & ~UMASK)
 
 
 def sync(path: Path) -> None:

@@ -114,7 +114,12 @@ def claim(source: str, registry: Registry) -> type[Dataset]:
     for cls in named or (cls for cls in known if cls.claims(source)):
         return cls
     accepted = ", ".join(f"{cls.name} ({summary(cls).rstrip('.')})" for cls in known) or "none is installed"
-    raise UsageError(f"--data '{source}' is no folder that exists and no dataset knows it; datasets: {accepted}.")
+    what = (
+        "is a file that no dataset knows"
+        if Path(source).is_file()
+        else "is no folder that exists, and no dataset knows it"
+    )
+    raise UsageError(f"--data '{source}' {what}; datasets: {accepted}.")
 
 
 def section(source: str, registry: Registry) -> dict[str, str]:

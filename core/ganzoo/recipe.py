@@ -235,7 +235,7 @@ def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Sour
     try:
         model = options(cls).model_validate_json(json.dumps(raw))
     except ValidationError as err:
-        raise RecipeError("\n".join(_sentences(err, cls, where, source))) from None
+        raise RecipeError("\n".join(_sentences(err, cls, where, source, registry))) from None
     children: dict[str, Node | list[Node] | None] = {}
     for name, slot in slots(cls).items():
         children[name] = _slot(
@@ -265,17 +265,21 @@ def _slot(
     return _node(slot.kind, raw, default, where, source, registry)
 
 
-def _sentences(err: ValidationError, cls: type[Component], where: Where, source: Source) -> list[str]:
+def _sentences(
+    err: ValidationError, cls: type[Component], where: Where, source: Source, registry: Registry
+) -> list[str]:
     """One sentence for each place at fault, in the words of recipes."""
     faults: dict[Where, list[Any]] = {}
     for error in err.errors():
         # pydantic's path also names the alternatives of a union ("tuple[...]", "constrained-int"): those are no places
         place = tuple(p for p in error["loc"] if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
         faults.setdefault(place, []).append(error)
-    return [str(source.fail((*where, *place), _sentence(place, errors, cls))) for place, errors in faults.items()]
+    return [
+        str(source.fail((*where, *place), _sentence(place, errors, cls, registry))) for place, errors in faults.items()
+    ]
 
 
-def _sentence(place: Where, errors: list[Any], cls: type[Component]) -> str:
+def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: Registry) -> str:
     groups = {name: getattr(f.annotation, "model_fields", None) for name, f in options(cls).model_fields.items()}
     own = "the recipe" if cls.kind == ROOT_KIND else cls.name
     group = groups.get(str(place[0]))  # where the option is a group of options, such as training
@@ -285,7 +289,9 @@ def _sentence(place: Where, errors: list[Any], cls: type[Component]) -> str:
         names = f" Options: {', '.join(known)}." if known else " It has none."
         return f"{owner} has no option '{name}'.{nearest(name, known)}{names}"
     if errors[0]["type"] == "missing":
-        return f"{owner} needs the option '{name}'."
+        slot = slots(cls).get(name)
+        choice = f", a {slot.kind}: choose {', '.join(registry.names(slot.kind))}" if slot else ""
+        return f"{owner} needs the option '{name}'{choice}."
     messages = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in errors)
     hint = f" Write {name}: {{{next(iter(group))}: {given}}}." if group and isinstance(given, int | str) else ""
     return f"{' or '.join(messages)}, got {given!r}.{hint if len(place) == 1 else ''}"

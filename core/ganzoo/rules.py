@@ -117,8 +117,8 @@ def mapping_sizes(node: Node) -> Iterator[Fault]:
         if z + labels != w:
             yield _fault(
                 "generator.w_dim",
-                f"the mapping '{mapping.name}' passes the latent on: w_dim must be z_dim + labels = {z + labels},",
-                f"got {w}.",
+                f"the mapping '{mapping.name}' passes the latent on: w_dim must be z_dim + labels, got {w}:",
+                f"set generator.w_dim to {z + labels}.",
             )
 
 

@@ -202,7 +202,10 @@ def origins(one: str, other: str, shape: Shape | None, device: str) -> tuple[Ori
     def opened(source: str) -> Origin:
         if source in models:
             return Origin(source, None, models[source])
-        return Origin(source, open_set(source, common.size, common.channels, 0, registry()), None)
+        try:
+            return Origin(source, open_set(source, common.size, common.channels, 0, registry()), None)
+        except UsageError as err:
+            raise UsageError(str(err).removeprefix("--data ")) from None
 
     return opened(one), opened(other), common
 

@@ -226,6 +226,6 @@ class Trainer:
             raise Diverged(
                 f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, "
                 "strengthen the penalty (regularizers.*.gamma), or use training.precision=fp32; "
-                "the last snapshot is untouched."
+                "what was written before is untouched."
             )
         return means

@@ -166,7 +166,7 @@ class GenforcePGGAN(StateDicts, name="genforce-pggan", paper="arXiv:1710.10196")
         group = "null" if self.group is None else self.group
         return [
             "the file does not say whether the generator ends with a tanh, nor the group of the minibatch standard "
-            f"deviation: tanh={str(self.tanh).lower()} and group={group} are assumed (--set tanh=..., group=...).",
+            f"deviation: tanh={str(self.tanh).lower()} and group={group} are taken (--set tanh=..., group=...).",
             "where shapes do not show which layers resample within their convolution, which changes what they compute, "
             f"fused={str(fused).lower()} is assumed (--set fused=...).",
             "the reference normalises the latent twice, and so does the recipe.",

@@ -194,6 +194,6 @@ class GenforceStyleGAN(StateDicts, name="genforce-stylegan", paper="arXiv:1812.0
         return [
             "the file does not say which layers upsample within their convolution, lr_mul of the mapping network, nor "
             f"the group of the minibatch standard deviation: fused={str(self.fused).lower()}, lr_mul={self.lr_mul:g} "
-            f"and group={group} are assumed (--set fused=..., lr_mul=..., group=...).",
+            f"and group={group} are taken (--set fused=..., lr_mul=..., group=...).",
             *growing(states["G_ema"]),
         ]

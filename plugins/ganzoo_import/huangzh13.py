@@ -192,7 +192,7 @@ class Huangzh13StyleGAN(StateDicts, name="huangzh13-stylegan", paper="arXiv:1812
         return [
             "the file does not say which layers upsample within their convolution, lr_mul of the mapping network, nor "
             f"the group of the minibatch standard deviation: fused={str(self.fused).lower()}, lr_mul={self.lr_mul:g} "
-            f"and group={group} are assumed (--set fused=..., lr_mul=..., group=...).",
+            f"and group={group} are taken (--set fused=..., lr_mul=..., group=...).",
             "the file holds no maps of noise: those of noise mode const are drawn from seed 0.",
             "its instance norms add 1e-5 to the variances where the paper's add 1e-8, and its discriminator has no "
             "activation after the layers that take in images; the recipe says so, too.",

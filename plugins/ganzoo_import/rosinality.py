@@ -194,7 +194,7 @@ class Rosinality(Importer, name="rosinality", paper="arXiv:1912.04958"):
         """(notes, mean style code)."""
         notes = [
             f"the file does not say lr_mul of the mapping network nor the group of the minibatch standard deviation: "
-            f"the reference's usual {self.lr_mul} and {self.group} are assumed (--set lr_mul=..., group=...).",
+            f"the reference's usual {self.lr_mul} and {self.group} are taken (--set lr_mul=..., group=...).",
             "the file does not say how to go on training: the recipe has the StyleGAN2 paper's loss and penalties.",
         ]
         w_dim = recipe["generator"]["w_dim"]
