@@ -253,6 +253,20 @@ def test_comparing_from_the_command_line(tmp_path, capsys):
         assert "Traceback" not in err
 
 
+def test_options_of_metrics_from_the_command_line(tmp_path, capsys):
+    one, other = folder_of(tmp_path / "a", 1), folder_of(tmp_path / "b", 2)
+    words = ["metrics", "compare", str(one), str(other), "--json"]
+    assert main([*words, "--metrics", "fid,msssim", "--set", "extractor=conv-random", "--set", "ddof=1"]) == 0
+    fid, msssim = json.loads(capsys.readouterr().out)
+    assert fid["extractor"]["name"] == "conv-random"
+    assert fid["options"]["ddof"] == 1
+    assert msssim["extractor"] is None
+    assert main([*words, "--metrics", "msssim", "--set", "ddof=1"]) == 2
+    assert "msssim has no such option" in capsys.readouterr().err
+    assert main([*words, "--metrics", "fid", "--set", "ddof=3"]) == 2
+    assert "ddof" in capsys.readouterr().err
+
+
 def test_few_images_are_refused(tmp_path):
     one, other = folder_of(tmp_path / "a", 1, number=1), folder_of(tmp_path / "b", 2)
     with pytest.raises(DataError, match="too few"):

@@ -90,3 +90,17 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
         raise UsageError(f"{path} exists already: choose another name, or remove it.") from None
     except OSError as err:
         raise UsageError(f"{path} cannot be written ({err.strerror or err}).") from None
+
+
+def pairs(items: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE words of --set as options of a component."""
+    from ganzoo.errors import UsageError
+    from ganzoo.source import parse_yaml
+
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key or key == "use":
+            raise UsageError(f"--set {item}: write it as option=value.")
+        found[key] = parse_yaml(f"v: {text}", f"--set {item}").tree["v"]
+    return found

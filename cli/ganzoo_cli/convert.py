@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo_cli.console import Json, known, note, say, say_json, table, write_text
+from ganzoo_cli.console import Json, known, note, pairs, say, say_json, table, write_text
 
 if TYPE_CHECKING:
     from ganzoo.importing import Imported
@@ -37,7 +37,7 @@ def convert(
     known()
     from ganzoo import importing
 
-    imported = importing.convert(file, format_, _options(set_), discriminator)
+    imported = importing.convert(file, format_, pairs(set_), discriminator)
     importing.save(imported, target)
     write_text(target.with_suffix(".yaml"), imported.yaml(), new=True)
     facts = _facts(imported, file, target)
@@ -90,17 +90,3 @@ def _free(target: Path) -> Path:
     if not target.parent.is_dir():
         raise UsageError(f"--out {target}: there is no folder {target.parent}.")
     return target
-
-
-def _options(items: list[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs of an importer's options."""
-    from ganzoo.errors import UsageError
-    from ganzoo.source import parse_yaml
-
-    found: dict[str, Any] = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        if not equals or not key or key == "use":
-            raise UsageError(f"--set {item}: write it as option=value.")
-        found[key] = parse_yaml(f"v: {text}", f"--set {item}").tree["v"]
-    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganzoo_cli.console import Device, Json, known, note, say_json, table, write_text
+from ganzoo_cli.console import Device, Json, known, note, pairs, say_json, table, write_text
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Shape
@@ -42,6 +42,10 @@ Repeat = Annotated[int, Option(min=1, max=1000, help="Measure with so many seeds
 Floor = Annotated[
     bool, Option("--floor", help="Compare real images with other real ones: what a perfect model would get.")
 ]
+Settings = Annotated[
+    list[str],
+    Option("--set", metavar="KEY=VALUE", help="An option of the metric, as extractor=conv-random; repeatable."),
+]
 Out = Annotated[Path | None, Option(metavar="FILE", help="Write the JSON to a file too.")]
 Which = Annotated[
     str | None, Option("--metrics", metavar="NAME,NAME", help="Which; 'gz components list metric' shows all.")
@@ -56,6 +60,7 @@ def one(
     ckpt: Checkpoint,
     data: Data = None,
     num: Num = None,
+    set_: Settings = [],  # noqa: B006 (typer copies it)
     seed: Seed = None,
     repeat: Repeat = 1,
     floor: Floor = False,
@@ -64,7 +69,7 @@ def one(
     as_json: Json = False,
 ) -> None:
     """Measure a checkpoint. Prints a table, or JSON that says what exactly was measured."""
-    _measured([name], ckpt, data, num, seed, repeat, floor, device, out, as_json)
+    _measured([name], ckpt, data, num, set_, seed, repeat, floor, device, out, as_json)
 
 
 @app.command("all")
@@ -73,6 +78,7 @@ def all_(
     metrics: Which = None,
     data: Data = None,
     num: Num = None,
+    set_: Settings = [],  # noqa: B006 (typer copies it)
     seed: Seed = None,
     repeat: Repeat = 1,
     floor: Floor = False,
@@ -87,7 +93,7 @@ def all_(
     names = _listed(metrics) or [m["use"] for m in header(ckpt).recipe.get("metrics", [])]
     if not names:
         raise UsageError(f"the recipe of {ckpt} names no metrics: add --metrics swd,msssim.")
-    _measured(names, ckpt, data, num, seed, repeat, floor, device, out, as_json)
+    _measured(names, ckpt, data, num, set_, seed, repeat, floor, device, out, as_json)
 
 
 @app.command()
@@ -100,6 +106,7 @@ def compare(
     ] = None,
     channels: Annotated[int, Option(min=1, max=4096, help="Where neither is a checkpoint.")] = 3,
     num: Num = None,
+    set_: Settings = [],  # noqa: B006
     seed: Annotated[int, Option(min=0, help="Of everything random.")] = 0,
     device: Device = "auto",
     out: Out = None,
@@ -118,7 +125,9 @@ def compare(
         score.meaning(name, known())
     a, b, shape = score.origins(one, other, _shape(one, other, size, channels), device)
     with _Progress(", ".join(names)) as progress:
-        found = score.compare(a, b, names, shape, seed=seed, num=num, device=choose(device), progress=progress.tell)
+        found = score.compare(
+            a, b, names, shape, seed=seed, num=num, options=pairs(set_), device=choose(device), progress=progress.tell
+        )
     _report([[record] for record in found], out, as_json)
 
 
@@ -187,6 +196,7 @@ def _measured(
     ckpt: Path,
     data: str | None,
     num: int | None,
+    set_: Sequence[str],
     seed: int | None,
     repeat: int,
     floor: bool,
@@ -204,7 +214,7 @@ def _measured(
     model = ganzoo.load(ckpt, device)
     dataset = score.real_set(model, data)
     _compared(model, dataset, ckpt, data)
-    scorer = score.Scorer(model, dataset, names, num)
+    scorer = score.Scorer(model, dataset, names, num, pairs(set_))
     work: Callable[..., Records] = scorer.floor if floor else scorer.measure
     first = scorer.recipe_seed if seed is None else seed
     runs: list[Records] = []

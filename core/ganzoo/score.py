@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ganzoo import evaluate
 from ganzoo.checkpoint import recipe_hash
+from ganzoo.component import options as options_of
 from ganzoo.data import open_set, section
 from ganzoo.errors import DataError, UsageError, nearest
 from ganzoo.interfaces import Dataset, Metric, Probe, Progress, Shape, Stage
@@ -43,14 +44,30 @@ def meaning(name: str, known: Registry) -> tuple[type[Metric], dict[str, Any]]:
     return cast(type[Metric], known.get("metric", name)), {}
 
 
-def factory(name: str, recipe: Mapping[str, Any], num: int | None) -> "partial[Metric]":
-    """A metric with the options that its name implies, or those that a recipe gives it, or its own."""
+def factories(
+    names: Sequence[str], recipe: Mapping[str, Any], num: int | None, options: Mapping[str, Any]
+) -> "list[partial[Metric]]":
+    """Metrics with the options that their names imply, or those that a recipe gives them, or their own.
+
+    `options` go to all metrics that have them. Raises UsageError where none has.
+    """
+    known = registry()
+    fields = [options_of(meaning(name, known)[0]).model_fields for name in names]
+    for option in options:
+        if not any(option in own for own in fields):
+            raise UsageError(f"--set {option}: {' and '.join(names)} has no such option; see 'gz components show'.")
+    own = [{k: v for k, v in options.items() if k in some} for some in fields]
+    return [factory(name, recipe, num, some) for name, some in zip(names, own)]
+
+
+def factory(name: str, recipe: Mapping[str, Any], num: int | None, options: Mapping[str, Any]) -> "partial[Metric]":
+    """One of them."""
     known = registry()
     cls, implied = meaning(name, known)
     given = [m for m in recipe.get("metrics", []) if known.get("metric", m["use"]) is cls]
     own = dict(given[0]) if given and not implied else {}
     use = name if name.rpartition(":")[2] == cls.name else f"{known.owner(cls)}:{cls.name}"
-    raw = {**own, "use": use, **implied} | ({} if num is None else {"num": num})
+    raw = {**own, "use": use, **implied, **options} | ({} if num is None else {"num": num})
     bound: partial[Metric] = component_from("metric", raw, known).bind()
     return bound
 
@@ -105,11 +122,19 @@ class Scorer:
         dataset: real images
         names: of the metrics; one pass of generation, and of each extractor, serves all of them
         num: images of each set, where the recipe's or the metric's own number is not wanted
+        options: of the metrics, such as the extractor, for those that have them
     """
 
-    def __init__(self, model: Model, dataset: Dataset, names: Sequence[str], num: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        names: Sequence[str],
+        num: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model, self.dataset = model, dataset
-        self.factories = [factory(name, model.header.recipe, num) for name in names]
+        self.factories = factories(names, model.header.recipe, num, options or {})
         self.recipe_seed: int = model.header.recipe["training"]["seed"]
 
     def measure(self, seed: int, progress: Progress | None = None) -> list[dict[str, Any]]:
@@ -218,12 +243,13 @@ def compare(
     *,
     seed: int = 0,
     num: int | None = None,
+    options: Mapping[str, Any] | None = None,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Metrics of the first set, with the second one as the real images: a record each."""
     began = time.monotonic()
-    metrics = made([factory(name, {}, num) for name in names], shape, seed)
+    metrics = made(factories(names, {}, num, options or {}), shape, seed)
     _no_probes(metrics)
     wanted = max(m.num if m.num_real is None else m.num_real for m in metrics)
     evaluate.limit(metrics, wanted if other.count is None else other.count, one.count)
