@@ -20,6 +20,7 @@ from ganzoo.editor import draft, schema
 from ganzoo.interfaces import Loss
 from ganzoo.registry import index, index_path, registry
 from ganzoo_cli import main
+from snapshots import with_labels
 
 TINY = """\
 title: tiny
@@ -147,6 +148,75 @@ def test_the_summary_names_an_architecture_for_own_images():
     for name, tree in demos.items():
         assert _for_own_images(name) == tree["extends"]
     assert _for_own_images("stylegan2-tiny") == "stylegan2-tiny"
+
+
+@pytest.mark.parametrize(
+    "labels, flags",
+    [
+        (0, "--seeds 0-31 --grid 8x4"),
+        (1, "--class 0 --seeds 0-7 --grid 8x1"),
+        (4, "--class 0-3 --seeds 0-7 --grid 8x4"),
+        (10, "--class 0-7 --seeds 0-7 --grid 8x8"),
+    ],
+)
+def test_the_summary_names_classes_where_there_are_some(tmp_path, capsys, labels, flags):
+    from ganzoo_cli.after import summary
+
+    (tmp_path / "snapshot-000000.safetensors").write_text("")
+    (tmp_path / "r.yaml").write_text(TINY)
+    given = with_labels(labels) if labels else []
+    summary(tmp_path, recipe.load(tmp_path / "r.yaml", given), str(tmp_path / "r.yaml"))
+    assert f"gz generate {tmp_path}/snapshot-000000.safetensors {flags}\n" in capsys.readouterr().err
+
+
+def test_a_devices_name_is_one_of_ours(gz, trained):
+    said = gz("train", trained[0], "--device", "foo").err
+    assert said.startswith("error: --device foo: there is no such device: choose auto, cpu, cuda, cuda:1 or mps;")
+    assert "xla" not in said
+
+
+def test_help_of_a_metric_is_found(gz):
+    assert gz("metrics", "swd").err == "error: missing argument 'CKPT'. See 'gz metrics NAME --help'.\n"
+    assert gz("metrics", "NAME", "--help").code == 0
+
+
+def interrupted(*args: object, when: str = "") -> tuple[int, str]:
+    """(exit code, stderr) of a command that gets a SIGINT as soon as a module is in use."""
+    code = f"""
+import importlib.abc, os, signal, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == {when!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from ganzoo_cli import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("when", ["typer", "ganzoo.recipe", "torch", "numpy", "ganzoo.run"])
+def test_an_interrupt_in_the_first_seconds(trained, tmp_path, when):
+    found = interrupted("train", trained[0], "--outdir", tmp_path, when=when)
+    assert found == (130, "error: interrupted: nothing was written.\n")
+
+
+def test_an_interrupt_while_measuring(snapshot):
+    found = interrupted("metrics", "swd", snapshot, when="ganzoo.score")
+    assert found == (130, "error: interrupted: nothing was written.\n")
+
+
+def test_a_second_interrupt_of_a_training(gz, trained, monkeypatch, tmp_path):
+    from ganzoo.trainer import Trainer
+
+    def step(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "step", step)
+    result = gz("train", trained[0], "--outdir", tmp_path, "--metrics", "none")
+    assert result.code == 130
+    assert result.err.splitlines()[-1].startswith("error: interrupted: what came after the last state is lost")
 
 
 def test_train_resumes_without_a_recipe(gz, trained, tmp_path):

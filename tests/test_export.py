@@ -108,6 +108,44 @@ def test_onnx_draws_what_torch_draws(runtime, snapshots, tmp_path, capsys, name)
     assert str(export.__file__).encode() not in out.read_bytes()
 
 
+def test_constant_maps_stay_what_they_are(runtime, tmp_path):
+    """The eps of a normalisation is in the graph: without it the learned input, which begins as ones, gives NaN."""
+    ckpt = untrained(tmp_path, "stylegan2-tiny", *SMALL, "generator.synthesis.stem=adain")
+    head, tensors = checkpoint.read(ckpt)
+    begun = {name: t * 0 if name.endswith(("strength", "bias")) else t for name, t in tensors.items()}
+    checkpoint.write(ckpt, begun, head)
+    assert export.onnx(ganzoo.load(ckpt, "cpu"), tmp_path / "g.onnx", psi=0.7) < 1e-4
+
+
+def test_a_generator_that_grows_is_noted(runtime, snapshots, tmp_path, capsys):
+    said = "still growing at 8x8 of "
+    assert main(["export", str(snapshots("growing")), "--format", "onnx", "--out", str(tmp_path / "g.onnx")]) == 0
+    assert said in capsys.readouterr().err
+    for name in ("growing", "stylegan2"):
+        out = tmp_path / f"{name}.safetensors"
+        assert main(["export", str(snapshots(name)), "--format", "state-dict", "--out", str(out)]) == 0
+        assert (said in capsys.readouterr().err) == (name == "growing")
+
+
+def test_an_interrupt_that_falls_into_an_import(runtime, snapshots, tmp_path, capsys, monkeypatch):
+    """torch's exporter then raises an error of its own, which must not be told as the generator's fault."""
+
+    def export_(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            try:
+                raise AttributeError("module torch._dynamo has no attribute 'exc'")
+            except AttributeError as err:
+                raise torch.onnx.errors.OnnxExporterError from err
+
+    monkeypatch.setattr(torch.onnx, "export", export_)
+    ckpt, out = snapshots("stylegan2"), tmp_path / "g.onnx"
+    assert main(["export", str(ckpt), "--format", "onnx", "--out", str(out)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted: nothing was written."
+    assert not list(tmp_path.iterdir())
+
+
 def test_exporting_leaves_the_model_as_it_was(runtime, snapshots, tmp_path):
     """What is cached while a graph is traced must not be used afterwards."""
     model = ganzoo.load(snapshots("stylegan2"), "cpu")
@@ -134,6 +172,7 @@ BAD = {
     "onnx of D": (["--format", "onnx", "--net", "D"], ["--net D", "G_ema"]),
     "truncated weights": (["--format", "state-dict", "--trunc", "0.7"], ["--trunc"]),
     "trunc": (["--format", "onnx", "--trunc", "nan"], ["nan"]),
+    "trunc too large": (["--format", "onnx", "--trunc", "1e30"], ["1e+30", "-10 to 10"]),
     "cutoff": (["--format", "onnx", "--trunc-cutoff", "99"], ["99"]),
 }
 
@@ -150,7 +189,12 @@ def test_a_checkpoint_is_not_written_over(fails, snapshots, tmp_path):
     before = ckpt.read_bytes()
     fails(2, ["itself"], "export", ckpt, "--format", "state-dict", "--out", ckpt)
     (tmp_path / "file").write_text("")
-    fails(1, ["file"], "export", ckpt, "--format", "state-dict", "--out", tmp_path / "file" / "a.safetensors")
+    for format_, name in (("state-dict", "a.safetensors"), ("onnx", "a.onnx")):
+        fails(2, ["file", "choose a folder"], "export", ckpt, "--format", format_, "--out", tmp_path / "file" / name)
+    (tmp_path / "a.safetensors").mkdir()
+    words = ["is a folder", tmp_path / "a.safetensors" / "G_ema.safetensors"]
+    fails(2, words, "export", ckpt, "--format", "state-dict", "--out", tmp_path / "a.safetensors")
+    fails(1, ["is a folder", ckpt.parent], "export", ckpt.parent, "--format", "state-dict")
     fails(1, ["gone.safetensors"], "export", tmp_path / "gone.safetensors", "--format", "state-dict")
     assert ckpt.read_bytes() == before
 

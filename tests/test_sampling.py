@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import ganzoo
-from ganzoo import film, images, walk
+from ganzoo import checkpoint, film, images, walk
 from ganzoo.errors import UsageError
-from ganzoo.model import latents
+from ganzoo.model import Model, latents
 from ganzoo.walk import Walk, slerp, spline
 from ganzoo_cli import main
 from snapshots import untrained, with_labels
@@ -382,6 +382,8 @@ def test_latents_from_several_files(snapshots, good, tmp_path):
 GENERATE = {
     "trunc nan": (["--trunc", "nan"], ["nan", "0.7"]),
     "trunc inf": (["--trunc", "-inf"], ["-inf"]),
+    "trunc too large": (["--trunc", "1e30"], ["1e+30", "-10 to 10", "mean"]),
+    "seeds too large": (["--seeds", "0,99999999999999"], ["99999999999999", "0 to 4294967295"]),
     "trunc word": (["--trunc", "much"], ["--trunc", "much"]),
     "cutoff": (["--trunc-cutoff", "7"], ["cutoff 7", "0 to 6"]),
     "cutoff below": (["--trunc-cutoff", "-1"], ["--trunc-cutoff", "-1"]),
@@ -415,6 +417,7 @@ WALK = {
     "grid that does not split": (["--grid", "2x2", "--seeds", "0-5"], ["--grid 2x2", "6 keyframes for 4", "8"]),
     "trunc": (["--trunc", "nan"], ["nan"]),
     "cutoff": (["--trunc-cutoff", "99"], ["99"]),
+    "trunc too large": (["--trunc", "-11"], ["-11", "-10 to 10"]),
     "class": (["--class", "1"], ["without classes"]),
     "both": (["--seeds", "0-3", "--latents", "a.npz"], ["--seeds 0-3", "--latents a.npz"]),
     "too long": (["--seeds", "0-999", "--frames", "10000"], ["--frames 10000", "10,000,000"]),
@@ -447,7 +450,7 @@ def test_a_picture_that_is_too_large(fails, snapshots, tmp_path, monkeypatch):
 def test_a_class_that_is_not(fails, snapshots, tmp_path):
     ckpt = snapshots("conditional")
     pair = ("--rows", 1, "--cols", 2, "--outdir", tmp_path)
-    fails(2, ["3 classes", "0 to 2"], "generate", ckpt, "--outdir", tmp_path)
+    fails(2, ["3 classes", "0 to 2", "--class 0-2", "label=0"], "generate", ckpt, "--outdir", tmp_path)
     fails(2, ["class 3", "0 to 2"], "generate", ckpt, "--class", "1-3", "--outdir", tmp_path)
     fails(2, ["3 classes"], "mix", ckpt, *pair)
     fails(2, ["class 7"], "mix", ckpt, *pair, "--class", 7)
@@ -499,6 +502,9 @@ def test_latents_that_cannot_be(fails, snapshots, tmp_path):
 def test_a_film_that_cannot_be(fails, snapshots, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     fails(2, ["is a file"], "walk", snapshots("stylegan2"), "--out", tmp_path / "file")
+    for name in ("a.webp", "frames"):
+        words = ["cannot write", "choose a folder"]
+        fails(2, words, "walk", snapshots("stylegan2"), "--out", tmp_path / "file" / name)
     monkeypatch.setitem(film.LARGEST, ".webp", 10)
     fails(2, ["10 pixels", "16x16"], "walk", snapshots("stylegan2"), "--out", tmp_path / "a.webp")
     monkeypatch.setattr(film, "find_spec", lambda name: None)
@@ -506,8 +512,92 @@ def test_a_film_that_cannot_be(fails, snapshots, tmp_path, monkeypatch):
     assert [f.name for f in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_folder_that_has_files_is_not_written_into(fails, snapshots, tmp_path):
+    ckpt = snapshots("stylegan2")
+    fails(2, [ckpt.parent, "not empty"], "walk", ckpt, "--out", ckpt.parent)
+    (tmp_path / "mine.txt").write_text("")
+    fails(2, [tmp_path, "not empty"], "walk", ckpt, "--out", tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_outdir_that_cannot_be(fails, snapshots, tmp_path):
+    (tmp_path / "file").write_text("")
+    for outdir in (tmp_path / "file", tmp_path / "file" / "sub"):
+        how, words = ("--outdir", outdir), [f"--outdir {outdir}", "choose a folder"]
+        fails(2, words, "generate", snapshots("stylegan2"), *how)
+        fails(2, words, "mix", snapshots("stylegan2"), "--rows", 1, "--cols", 2, *how)
+
+
+def test_a_run_directory_is_no_checkpoint(fails, snapshots, tmp_path):
+    fails(1, [tmp_path, "is a folder", "none"], "generate", tmp_path)
+    for number in (1, 2):
+        (tmp_path / f"snapshot-00000{number}.safetensors").write_bytes(snapshots("stylegan2").read_bytes())
+    newest = tmp_path / "snapshot-000002.safetensors"
+    for command in (["generate"], ["walk"], ["mix", "--rows", "1", "--cols", "2"], ["metrics", "swd"]):
+        fails(1, ["is a folder", newest], *command, tmp_path)
+    fails(1, ["is a folder", newest], "export", tmp_path, "--format", "state-dict")
+
+
+@pytest.mark.parametrize("command", ["generate", "mix", "walk"])
+def test_what_images_are_of(snapshots, tmp_path, capsys, monkeypatch, command):
+    """A note where a generator was still growing, and where it has no mean to truncate to."""
+    monkeypatch.chdir(tmp_path)
+    flags = {"generate": ["--seeds", "1"], "mix": ["--rows", "1", "--cols", "2"], "walk": ["--frames", "1"]}[command]
+    for name, psi, notes in (
+        ("growing", "1", ["still growing at 8x8 of 16x16"]),
+        ("growing", "0.5", ["still growing", "no learned mapping"]),
+        ("stylegan2", "0.5", []),
+    ):
+        assert main([command, str(snapshots(name)), *flags, "--trunc", psi]) == 0
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == len(notes), said
+        assert all(note in line for note, line in zip(notes, said))
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["generate", "--seeds", "0-8", "--outdir", "big"], "2 of 9 images written to big/."),
+        (["generate", "--grid", "3x3", "--outdir", "big"], "nothing was written."),
+        (["mix", "--rows", "1,2", "--cols", "3", "--outdir", "big"], "2 of 5 images written to big/."),
+        (["walk", "--frames", "2", "--out", "big"], "2 of 12 frames written to big/."),
+        (["walk", "--frames", "2", "--out", "big.webp"], "nothing was written."),
+    ],
+)
+def test_an_interrupt_says_what_was_written(snapshots, tmp_path, capsys, monkeypatch, flags, said):
+    monkeypatch.chdir(tmp_path)
+    render, drawn = Model.render, []
+
+    def interrupted(self, *args, **how):
+        drawn.append(1)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return render(self, *args, **how)
+
+    monkeypatch.setattr(Model, "render", interrupted)
+    command, *rest = flags
+    assert main([command, str(snapshots("stylegan2")), *rest]) == 130
+    assert capsys.readouterr().err == f"error: interrupted: {said}\n"
+    assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == (2 if said[0] == "2" else 0)
+
+
+def test_no_half_picture_stays(tmp_path, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", lambda self, path, **_: stop(path.touch()))
+    with pytest.raises(KeyboardInterrupt):
+        images.save(np.zeros((3, 4, 4), np.uint8), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_images_that_are_no_numbers(fails, snapshots, tmp_path):
-    fails(1, ["not finite", "truncation"], "generate", snapshots("adain"), "--trunc", "1e38", "--outdir", tmp_path)
+    head, tensors = checkpoint.read(snapshots("adain"))
+    ckpt = tmp_path / "nan.safetensors"
+    checkpoint.write(
+        ckpt, {name: t * float("nan") if t.is_floating_point() else t for name, t in tensors.items()}, head
+    )
+    fails(1, ["not finite", "truncation"], "generate", ckpt, "--outdir", tmp_path)
 
 
 def test_python_is_told_too(snapshots):

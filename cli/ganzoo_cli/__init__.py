@@ -6,6 +6,5 @@ from collections.abc import Sequence
 def main(args: Sequence[str] | None = None) -> int:
     """Run `gz` with these arguments, or those of the process, and return the exit code; no exception gets out."""
     from ganzoo_cli import failing
-    from ganzoo_cli.app import app
 
-    return failing.run(app, args)
+    return failing.run(args)

@@ -23,12 +23,19 @@ def summary(folder: Path, node: "Node", reference: str) -> None:
     if not snapshots:
         return
     note("Next:")
-    note(f"  gz generate {snapshots[-1]} --seeds 0-31 --grid 8x4")
+    note(f"  gz generate {snapshots[-1]} {_which(node.value('labels'))}")
     names = [metric.cls.name for metric in chosen] or _metrics()
     if names and not _grows(folder, names[0], node):
         note(f"  gz metrics {names[0]} {snapshots[-1]}")
     if not (node.has("dataset") and node["dataset"].cls.needs_path):  # type: ignore[attr-defined]
         note(f"  gz train {_for_own_images(reference)} --data PATH/TO/YOUR/IMAGES")
+
+
+def _which(labels: int) -> str:
+    """The flags of a picture of many images; a row for each class, up to eight, where there are classes."""
+    rows = min(labels, 8)
+    classes = f"0-{rows - 1}" if rows > 1 else "0"
+    return f"--class {classes} --seeds 0-7 --grid 8x{rows}" if rows else "--seeds 0-31 --grid 8x4"
 
 
 def _grows(folder: Path, metric: str, node: "Node") -> bool:

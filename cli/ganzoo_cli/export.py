@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ganzoo_cli.console import known, note, say
-from ganzoo_cli.sample import Checkpoint, Cutoff, loaded, refuse
+from ganzoo_cli.sample import Checkpoint, Cutoff, cautions, loaded, refuse
 
 Option = typer.Option
 SUFFIX = {"state-dict": ".safetensors", "onnx": ".onnx"}
@@ -34,6 +34,8 @@ def export(
     path = out or Path(f"{ckpt.stem}-{net}{suffix}")
     if path.suffix != suffix:
         refuse(f"--out {path}: a {format_} is a {suffix} file: choose a name that ends so.")
+    if path.is_dir():
+        refuse(f"--out {path}: that is a folder: name a file, as {path / f'{net}{suffix}'}.")
     if path.exists() and ckpt.exists() and path.samefile(ckpt):
         refuse(f"--out {path}: that is the checkpoint itself: choose another name.")
     if format_ == "onnx":
@@ -49,6 +51,8 @@ def _weights(ckpt: Path, path: Path, net: Literal["G_ema", "G", "D"]) -> None:
     known()
     from ganzoo import export as exports
 
+    if said := exports.unfinished(ckpt):
+        note(f"{ckpt.name}: {said}: the layers of larger sizes hold what they began with.")
     numbers = exports.state_dict(ckpt, path, net)
     note(f"{numbers:,} numbers of {net}. In Python:")
     note(
@@ -64,6 +68,7 @@ def _onnx(ckpt: Path, path: Path, net: str, psi: float, cutoff: int | None) -> N
 
     exports.require_onnx()
     model = loaded(ckpt, "cpu")
+    cautions(model, psi)
     note("Tracing; this takes some seconds, and minutes for a large generator.")
     worst = exports.onnx(model, path, psi=psi, cutoff=cutoff)
     batches = " and ".join(map(str, exports.BATCHES))

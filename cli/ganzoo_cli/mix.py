@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganzoo_cli.console import Device, say
-from ganzoo_cli.sample import Checkpoint, Class, Cutoff, Noise, Outdir, Psi, about_with, fits, loaded, numbers, refuse
+from ganzoo_cli.sample import (
+    Checkpoint,
+    Class,
+    Cutoff,
+    Noise,
+    Outdir,
+    Psi,
+    about_with,
+    cautions,
+    counted,
+    fits,
+    loaded,
+    new_outdir,
+    numbers,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from ganzoo.model import Model
@@ -43,7 +58,8 @@ def mix(
     model.label(class_)  # refuses what cannot be
     layers = _layers(model, asked, styles)
     fits("--rows and --cols", model, len(across) + 1, len(down) + 1)
-    outdir.mkdir(parents=True, exist_ok=True)
+    cautions(model, trunc)
+    new_outdir(outdir)
     how = {"psi": trunc, "cutoff": trunc_cutoff, "label": class_, "noise": noise_mode}
     _draw(model, down, across, layers, how, outdir)
 
@@ -80,7 +96,7 @@ def _draw(
     made: dict[tuple[int, int], images.Pixels] = {}
     sources = [(seed, seed) for seed in dict.fromkeys([*across, *down])]
     wanted = sources + [(row, col) for row in down for col in across if row != col]
-    with Log(None, len(wanted)) as log:
+    with counted("images", len(set(wanted)), outdir) as written, Log(None, len(wanted)) as log:
         for done, (row, col) in enumerate(wanted, 1):
             if (row, col) in made:  # a seed that was named twice
                 continue
@@ -88,12 +104,13 @@ def _draw(
             log.progress(done, f"{row}-{col}")
             path = outdir / f"{row}-{col}.png"
             images.save(image, path, about | {"row": row, "col": col})
+            written.append(path)
             say(str(path))
-    corner = np.full_like(image, 255)
-    tiles = [corner, *(made[col, col] for col in across)]
-    for row in down:
-        tiles += [made[row, row], *(made[row, col] for col in across)]
-    images.save(
-        images.grid(np.stack(tiles), len(across) + 1), outdir / "grid.png", about | {"rows": down, "cols": across}
-    )
-    say(str(outdir / "grid.png"))
+        corner = np.full_like(image, 255)
+        tiles = [corner, *(made[col, col] for col in across)]
+        for row in down:
+            tiles += [made[row, row], *(made[row, col] for col in across)]
+        images.save(
+            images.grid(np.stack(tiles), len(across) + 1), outdir / "grid.png", about | {"rows": down, "cols": across}
+        )
+        say(str(outdir / "grid.png"))

@@ -1,13 +1,14 @@
 """`gz generate`, and what the commands that draw images share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from ganzoo_cli.console import Device, known, say
+from ganzoo_cli.console import Device, known, note, say
 
 if TYPE_CHECKING:
     from ganzoo.model import Model
@@ -59,7 +60,8 @@ def generate(
         model.label(label)  # refuses what cannot be, before the first is drawn
     if grid:
         fits(f"--grid {grid}", model, columns, -(-len(wanted) // columns))
-    outdir.mkdir(parents=True, exist_ok=True)
+    cautions(model, trunc)
+    new_outdir(outdir)
     how = {"psi": trunc, "cutoff": trunc_cutoff, "noise": noise_mode}
     _draw(model, wanted, how, outdir, columns)
 
@@ -76,7 +78,7 @@ def _draw(
     about = about_with(model, how)
     classes = list(dict.fromkeys(label for label, _ in wanted))
     tiles = []
-    with Log(None, len(wanted)) as log:
+    with Log(None, len(wanted)) as log, counted("images", len(wanted), outdir) as written:
         for done, (label, seed) in enumerate(wanted, 1):
             image = model.pixels(model.images([seed], label=label, **how))[0]
             log.progress(done, f"seed {seed}")
@@ -86,6 +88,7 @@ def _draw(
             path = outdir / (f"seed{seed:04d}.png" if len(classes) < 2 else f"seed{seed:04d}-class{label}.png")
             own = {"seed": seed} | ({} if label is None else {"label": label})
             images.save(image, path, about | own)
+            written.append(path)
             say(str(path))
     if columns:
         seeds = {"seeds": [seed for label, seed in wanted if label == classes[0]]}
@@ -107,6 +110,38 @@ def loaded(ckpt: Path, device: str) -> "Model":
     import ganzoo
 
     return ganzoo.load(ckpt, device)
+
+
+def cautions(model: "Model", psi: float | None = None) -> None:
+    """Say on stderr what a user may not expect of this model's images."""
+    if model.unfinished:
+        note(f"{model.path.name}: {model.unfinished}: images are of the size it had reached.")
+    if psi not in (None, 1) and not model.has_mapping:
+        note(
+            f"--trunc {psi:g}: {model.path.name} has no learned mapping, whose mean truncation would pull towards: its "
+            f"latents only get another length, one that training has not shown it."
+        )
+
+
+def new_outdir(outdir: Path) -> None:
+    """Make the folder for the pictures."""
+    from ganzoo.images import folder
+
+    folder(outdir, f"--outdir {outdir}")
+
+
+@contextmanager
+def counted(what: str, total: int, folder: Path) -> Iterator[list[Any]]:
+    """Takes the files that have been written, and at an interrupt says how many there are."""
+    written: list[Any] = []
+    try:
+        yield written
+    except KeyboardInterrupt as err:
+        if not written:
+            raise
+        from ganzoo.errors import Interrupted
+
+        raise Interrupted(f"interrupted: {len(written):,} of {total:,} {what} written to {folder}/.") from err
 
 
 def about_with(model: "Model", how: dict[str, Any]) -> dict[str, Any]:
@@ -137,14 +172,14 @@ def numbers(option: str, text: str) -> list[int]:
     """'0,3,10-12' -> [0, 3, 10, 11, 12]."""
     found: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,4000})(?:-(\d{1,4000}))?\s*", part)  # Python reads no longer ones
         if not match:
             refuse(f"{option} {text}: '{part}' is no number from 0 on and no range; write 0,3,10-20.")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             refuse(f"{option} {text}: '{part}' ends before it begins.")
         if last > LAST_SEED:
-            refuse(f"{option} {text}: {last} is too large: choose from 0 to {LAST_SEED}.")
+            refuse(f"{option} {text[:80]}: {str(last)[:40]} is too large: choose from 0 to {LAST_SEED}.")
         if len(found) + last - first >= MOST:
             refuse(f"{option} {text}: '{part}' makes more than {MOST:,} numbers.")
         found += range(first, last + 1)

@@ -14,6 +14,8 @@ from ganzoo_cli.sample import (
     Cutoff,
     Psi,
     about_with,
+    cautions,
+    counted,
     fits,
     loaded,
     numbers,
@@ -82,8 +84,10 @@ def walk(
     about |= {"latents": [path.name for path in latents]} if latents else {"seeds": chosen}
     from ganzoo.log import Log
 
-    with Log(None, len(made)) as log:
-        film.write(out, _drawn(made, columns, log), len(made), fps=fps, loop=loop, about=about)
+    cautions(model, trunc)
+    with Log(None, len(made)) as log, counted("frames", len(made), out) as written:
+        frame_files = written if not film.check(out, fps) else []  # a film takes its name when it is whole
+        film.write(out, _drawn(made, columns, log, frame_files), len(made), fps=fps, loop=loop, about=about)
     say(str(out))
 
 
@@ -123,10 +127,11 @@ def _dealt(keys: "Tensor", cells: int, source: str, grid: str | None) -> "Tensor
     return keys.unflatten(0, (cells, count // cells))
 
 
-def _drawn(walk: "Walk", columns: int, log: "Log") -> Iterator["Pixels"]:
-    """The frames, one after the other."""
+def _drawn(walk: "Walk", columns: int, log: "Log", written: list[int]) -> Iterator["Pixels"]:
+    """The frames, one after the other; `written` takes those that the reader is done with."""
     from ganzoo.images import grid
 
     for i in range(len(walk)):
         yield grid(walk.frame(i), columns)
+        written.append(i)
         log.progress(i + 1, f"frame {i + 1} of {len(walk)}")

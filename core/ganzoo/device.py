@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import resource
 import sys
 from typing import Literal
@@ -12,6 +13,7 @@ import torch
 from ganzoo.errors import UsageError
 
 Precision = Literal["auto", "fp32", "bf16"]
+NAME = r"auto|cpu|mps|cuda(:\d+)?"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -26,14 +28,15 @@ def choose(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
-        there = [
-            "cpu",
-            *(["cuda"] if torch.cuda.is_available() else []),
-            *(["mps"] if torch.backends.mps.is_available() else []),
-        ]
+        there = ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        if not re.fullmatch(NAME, name):
+            raise UsageError(
+                f"--device {name}: there is no such device: choose auto, cpu, cuda, cuda:1 or mps; of these "
+                f"{', '.join(there)} are here."
+            ) from None
         raise UsageError(
-            f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: auto, "
-            f"{', '.join(there)}."
+            f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: {', '.join(there)}."
         ) from None
     return device
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from ganzoo import __version__, checkpoint
 from ganzoo.errors import CheckpointError, UsageError, ZooError
-from ganzoo.model import Model, experiment, latents, tree
+from ganzoo.images import folder
+from ganzoo.model import Model, a_file, experiment, growing, latents, stage_of, tree
 from ganzoo.types import Image, Label, Latent
 
 Net = Literal["G_ema", "G", "D"]
@@ -34,7 +35,7 @@ TOLERANCE = 1 / 255  # of images in [-1, 1]: half a step of 8 bits
 
 def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
     """One of a checkpoint's networks, with its weights, on the CPU."""
-    head, tensors = checkpoint.read(path)
+    head, tensors = checkpoint.read(a_file(path))
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
         made = experiment(tree(path, head))
     module: nn.Module = made.D if net == "D" else made.G
@@ -50,6 +51,14 @@ def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
     with _written(out) as temporary:
         save_file(weights, temporary, metadata={"format": "pt", "note": note})
     return sum(t.numel() for t in weights.values())
+
+
+def unfinished(path: Path) -> str:
+    """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
+    head = checkpoint.header(a_file(path))
+    with torch.device("meta"):  # takes no memory
+        made = experiment(tree(path, head))
+    return growing(made.shape, stage_of(made, head))
 
 
 class Drawing(nn.Module):
@@ -113,7 +122,15 @@ def _inputs(model: Model, seeds: Sequence[int]) -> tuple[Tensor, ...]:
 
 
 def _traced(drawing: Drawing, inputs: tuple[Tensor, ...]) -> Any:
-    """torch's ONNXProgram; its batch axis is free."""
+    """torch's ONNXProgram; its batch axis is free.
+
+    Only constants are folded. The rest of onnxscript's optimizer removes "+ 1e-8" as adding nothing, and with it the
+    eps of every normalisation: maps that are nearly constant, as StyleGAN's learned input, then become noise or NaN.
+    Also with it, instance norm enlarges the rounding in such maps, so StyleGAN differs more from torch than StyleGAN2.
+    """
+    import torch._dynamo  # else the export imports it, and an interrupt meanwhile comes out as another error
+    from onnxscript import optimizer
+
     names = ["z", "label"][: len(inputs)]
     samples = torch.export.Dim("N")
     logger = logging.getLogger("torch.onnx")
@@ -122,15 +139,21 @@ def _traced(drawing: Drawing, inputs: tuple[Tensor, ...]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.onnx.export(
+            program = torch.onnx.export(
                 drawing,
                 inputs,
                 dynamo=True,
+                optimize=False,
                 verbose=False,
                 input_names=names,
                 output_names=["image"],
                 dynamic_shapes={name: {0: samples} for name in names},
             )
+            assert program is not None
+            optimizer.inline(program.model)
+            optimizer.fold_constants(program.model)
+            optimizer.remove_unused_nodes(program.model)
+            return program
     except torch.onnx.errors.OnnxExporterError as err:
         first = " ".join(str(err.__cause__ or err).split())[:200]
         raise ZooError(f"this generator cannot be exported as ONNX: {first}.") from err
@@ -154,7 +177,7 @@ def _difference(model: Model, drawing: Drawing, file: Path) -> float:
 @contextmanager
 def _written(out: Path) -> Iterator[Path]:
     """A temporary file that takes its name only where all went well."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    folder(out.parent, str(out))
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -5,9 +5,7 @@ exception: Pillow holds its frames, at a byte a pixel, until all are known.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import chain
@@ -18,7 +16,7 @@ import numpy as np
 from PIL import Image as PIL
 
 from ganzoo.errors import UsageError, ZooError
-from ganzoo.images import Pixels, picture, save
+from ganzoo.images import Pixels, folder, picture, save, whole
 
 Frames = Sequence[Pixels] | Iterator[Pixels]
 About = Mapping[str, Any]
@@ -31,6 +29,8 @@ def check(path: Path, fps: int) -> str:
     if path.is_dir() or not path.suffix:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file: name a folder, or a film that ends in {', '.join(LARGEST)}.")
+        if path.exists() and any(path.iterdir()):
+            raise UsageError(f"{path} is a folder that is not empty: name a new one, or remove what is in it.")
         return ""
     suffix = path.suffix.lower()
     if suffix not in LARGEST:
@@ -55,7 +55,7 @@ def write(path: Path, frames: Iterator[Pixels], count: int, *, fps: int, loop: b
     """
     suffix = check(path, fps)
     if not suffix:
-        path.mkdir(parents=True, exist_ok=True)
+        folder(path, str(path))
         for i, frame in enumerate(frames):
             save(frame, path / f"frame{i:04d}.png", {**about, "frame": i, "fps": fps})
         return
@@ -66,15 +66,10 @@ def write(path: Path, frames: Iterator[Pixels], count: int, *, fps: int, loop: b
             f"{path}: a {suffix} has at most {LARGEST[suffix]:,} pixels a side, and {width:,}x{height:,} were asked "
             f"for: choose a smaller --grid, or a folder."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder(path.parent, str(path))
     writer: Callable[..., None] = {".webp": _webp, ".gif": _gif, ".mp4": _mp4}[suffix]
-    try:
+    with whole(path) as temporary:
         writer(temporary, first, frames, count, fps, loop, about)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def durations(count: int, fps: int, unit: int) -> list[int]:

@@ -1,7 +1,9 @@
 """Images to files and grids. Pictures carry where they came from in their metadata."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +61,37 @@ def grid_shape(height: int, width: int) -> tuple[int, int]:
     return max(4, min(16, 1024 // max(width, TILE))), max(4, min(12, 768 // max(height, TILE)))
 
 
+def folder(path: Path, what: str) -> Path:
+    """Make a folder, if need be. Raises UsageError where it cannot be; `what` names what asks for it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(path, os.W_OK) else "it may not be written to"
+    except OSError as err:
+        reason = "it is a file" if path.is_file() else err.strerror or str(err)
+    if reason:
+        raise UsageError(f"{what}: cannot write into {path} ({reason}): choose a folder you may write to.")
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary file that takes its name only when it is whole; else nothing stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def save(image: Pixels, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write uint8 [C, H, W] as PNG, with metadata as text; beside it an .npy where the channels make no picture."""
     info = PngInfo()
     for key, value in (metadata or {}).items():
         info.add_text(key, value if isinstance(value, str) else json.dumps(value))
-    picture(image).save(path, pnginfo=info)
+    with whole(path) as temporary:
+        picture(image).save(temporary, format="PNG", pnginfo=info)
     if image.shape[0] not in (1, 3, 4):
-        np.save(path.with_suffix(".npy"), image)
+        with whole(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+            np.save(file, image)

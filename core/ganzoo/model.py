@@ -29,12 +29,13 @@ from ganzoo.data import to_uint8
 from ganzoo.device import choose
 from ganzoo.errors import CheckpointError, RecipeError, UsageError
 from ganzoo.images import Pixels, picture
-from ganzoo.interfaces import Generator, NoiseMode, Stage
+from ganzoo.interfaces import Generator, Mapping, NoiseMode, Shape, Stage
 from ganzoo.recipe import Node, parse
 from ganzoo.registry import registry
 from ganzoo.source import Source
 from ganzoo.types import Image, Label, Latent, Styles
 
+FARTHEST = 10  # truncation psi
 Given = Sequence[float] | int | None  # a label as users give it: a vector, a class number, or none
 
 
@@ -115,8 +116,11 @@ class Model:
     @torch.no_grad()
     def truncate(self, ws: Styles, psi: float, cutoff: int | None = None) -> Styles:
         """Pull style codes, or those of the first `cutoff` layers, towards the mean: w_mean + psi * (w - w_mean)."""
-        if not math.isfinite(psi):
-            raise UsageError(f"truncation {psi}: choose a finite number, as 0.7; 1 for none.")
+        if not abs(psi) <= FARTHEST:  # also where it is no number
+            raise UsageError(
+                f"truncation {psi}: choose from -{FARTHEST} to {FARTHEST}, as 0.7, and 1 for none: what lies farther "
+                f"from the mean, no training has shaped."
+            )
         if cutoff is not None and not 0 <= cutoff <= self.G.num_ws:
             raise UsageError(
                 f"truncation cutoff {cutoff}: choose from 0 to {self.G.num_ws}, the layers of {self.path}."
@@ -182,6 +186,21 @@ class Model:
             )
         return to_uint8(images).numpy()
 
+    @property
+    def unfinished(self) -> str:
+        """'still growing at 4x4 of 32x32', for a generator that gives images of the size it had reached; or ""."""
+        return growing(self.G.shape, self.stage)
+
+    @property
+    def has_mapping(self) -> bool:
+        """Whether style codes come from a learned mapping network, so that truncation has a mean to pull towards.
+
+        Without one, as in ProGAN and MSG-GAN, the style code is the latent itself, on a sphere around a mean of
+        about 0: psi only changes its length, to one that training has not shown the generator.
+        """
+        mapping = getattr(self.G, "mapping", None)
+        return not isinstance(mapping, Mapping) or next(mapping.parameters(), None) is not None
+
     def about(self) -> dict[str, Any]:
         """What pictures of this model say of it in their metadata."""
         return {
@@ -197,7 +216,8 @@ class Model:
             if (label is None) == (k == 0):
                 return None
             raise UsageError(
-                f"{self.path} was trained on {k} classes: name one, from 0 to {k - 1}."
+                f"{self.path} was trained on {k} classes: name one from 0 to {k - 1} (--class 0, or --class 0-{k - 1}; "
+                f"in Python label=0)."
                 if k
                 else f"{self.path} was trained without classes."
             )
@@ -227,14 +247,33 @@ def experiment(node: Node) -> Experiment:
     return made
 
 
+def stage_of(made: Experiment, head: Header) -> Stage:
+    """How far growth had come when a checkpoint was written."""
+    return made.growth.stage(head.images) if made.growth else Stage(len(made.shape.sizes) - 1)
+
+
+def growing(shape: Shape, stage: Stage) -> str:
+    """'still growing at 4x4 of 32x32', width first; "" at the last size."""
+    (h, w), (height, width) = shape.sizes[stage.level], shape.sizes[-1]
+    return "" if stage.level == len(shape.sizes) - 1 else f"still growing at {w}x{h} of {width}x{height}"
+
+
+def a_file(path: Path) -> Path:
+    """The path. Raises CheckpointError where it is a folder, and names the newest snapshot in it."""
+    if path.is_dir():
+        found = sorted(path.glob("snapshot-*.safetensors"))
+        cure = f"name a snapshot in it, as {found[-1]}" if found else "name a snapshot-*.safetensors; it holds none"
+        raise CheckpointError(f"{path} is a folder: {cure}.")
+    return path
+
+
 def load(path: str | Path, device: str = "auto") -> Model:
     """Load a snapshot for sampling. Raises CheckpointError, or PluginError where a plugin it needs is missing."""
     path = Path(path)
-    head, tensors = checkpoint.read(path)
+    head, tensors = checkpoint.read(a_file(path))
     where = choose(device)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
         made = experiment(tree(path, head))
     G = made.G
     checkpoint.fill(G, tensors, "G_ema", path)
-    stage = made.growth.stage(head.images) if made.growth else Stage(len(made.shape.sizes) - 1)
-    return Model(G.to(where).eval().requires_grad_(False), head, path, where, stage)
+    return Model(G.to(where).eval().requires_grad_(False), head, path, where, stage_of(made, head))
