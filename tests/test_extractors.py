@@ -686,3 +686,74 @@ def test_a_pickle_is_never_executed(empty: Path):
     with pytest.raises(CheckpointError):
         Inception(3, weights=empty / "evil.pth")
     assert not (empty / "executed").exists()
+
+
+# --- fetching --------------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """An address on this machine that gives some bytes."""
+
+    def __init__(self, content: bytes, cut: int = 0) -> None:
+        import http.server
+        import threading
+
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content) + cut))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/weights.pth"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def published(url: str, sha256: str):
+    from ganzoo_metrics.weights import Published
+
+    return Published("mine", "weights", "mine.pth", "mine.safetensors", sha256, "Put it to {path}.", url)
+
+
+def test_fetching_brings_the_right_bytes_or_says_what_belongs_where(tmp_path, monkeypatch):
+    import hashlib
+
+    monkeypatch.setenv("GZ_CACHE", str(tmp_path))
+    content, seen = bytes(range(256)) * 9000, []
+    server, right = Server(content), hashlib.sha256(content).hexdigest()
+
+    def progress(what, done, total):
+        seen.append((done, total))
+
+    with pytest.raises(CheckpointError, match=r"nothing was fetched\. Put it to .*weights/mine\.pth"):
+        published(server.url, right).fetch(True, progress)
+    assert not seen
+    with pytest.raises(CheckpointError, match=r"not 00000000\. Put it to"):
+        published(server.url, "00000000").fetch(False, progress)
+    with pytest.raises(CheckpointError, match=r"could not be fetched"):
+        published(Server(content, cut=5).url, right).fetch(False, progress)
+    with pytest.raises(CheckpointError, match=r"could not be fetched to .* Put it to"):
+        published("http://127.0.0.1:9/none", right).fetch(False, progress)
+    assert list((tmp_path / "weights").iterdir()) == []
+    path = published(server.url, right[:8]).fetch(False, progress)
+    assert path.read_bytes() == content
+    assert seen[-1] == (len(content), len(content))
+    server.server.shutdown()
+    assert published(server.url, right).fetch(False, progress) == path  # it is there: nothing is asked
+    with pytest.raises(CheckpointError, match="needs no file of weights"):
+        ConvRandom.fetch(False, progress)
+
+
+def test_fetch_on_the_command_line_says_what_belongs_where(tmp_path, monkeypatch, capsys):
+    from ganzoo_cli import main
+
+    monkeypatch.setenv("GZ_CACHE", str(tmp_path))
+    for words in (["inception", "--offline"], ["vgg16", "--offline"], ["conv-random"]):
+        assert main(["metrics", "fetch", *words]) == 1
+        err = capsys.readouterr().err
+        assert "Traceback" not in err
+        assert str(tmp_path / "weights") in err or "needs no file" in err

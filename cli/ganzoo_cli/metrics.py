@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganzoo_cli.console import Device, Json, known, note, pairs, say_json, table, write_text
+from ganzoo_cli.console import Device, Json, known, note, pairs, say, say_json, table, write_text
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Shape
@@ -166,6 +166,27 @@ def show(
     )
     plot.metrics(run, run / "metrics.png")
     return note(str(run / "metrics.png"))
+
+
+@app.command()
+def fetch(
+    extractor: Annotated[str, typer.Argument(metavar="EXTRACTOR", help="inception or vgg16.")],
+    offline: Annotated[
+        bool, Option("--offline", envvar="GZ_OFFLINE", help="Fetch nothing: only say what belongs where.")
+    ] = False,
+) -> None:
+    """Download the weights of an extractor into the cache directory (GZ_CACHE). Nothing else ever fetches anything."""
+    from ganzoo.log import Log
+
+    cls: Any = known().get("features", extractor)
+    with Log(None, 100) as log:
+
+        def progress(what: str, done: int, total: int) -> None:
+            log.progress(100 * done // max(total, 1), f"{extractor}: {done:,} of {total:,} {what}")
+
+        paths = cls.fetch(offline, progress)
+    for path in paths:
+        say(str(path))
 
 
 # --- what they share -------------------------------------------------------------------------------------------------

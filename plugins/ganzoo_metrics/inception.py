@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Features
+from ganzoo.interfaces import Features, Progress
 from ganzoo.types import Maps, Size
 from ganzoo_metrics.weights import Published, fingerprint, fit, rgb, three_channels
 
@@ -31,6 +31,7 @@ WEIGHTS = Published(
     file="pt_inception-2015-12-05-6726825d.pth",
     own="inception.safetensors",
     sha256="6726825d",  # as its published name says
+    url=URL,
     how=f"It is an asset of the releases of github.com/mseitzer/pytorch-fid: curl -L --create-dirs -o '{{path}}' {URL}",
 )
 
@@ -272,6 +273,11 @@ class Inception(Features, name="inception", paper="arXiv:1512.00567"):
 
     taps: ClassVar[tuple[str, ...]] = ("pool", "logits", "logits_unbiased")
     needs_weights: ClassVar[bool] = True
+
+    @classmethod
+    def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
+        """The published weights, into the cache directory."""
+        return [WEIGHTS.fetch(offline, progress)]
 
     def __init__(
         self,

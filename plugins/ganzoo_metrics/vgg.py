@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, DataError
-from ganzoo.interfaces import Features
+from ganzoo.interfaces import Features, Progress
 from ganzoo.types import Maps
 from ganzoo_metrics.weights import Published, fingerprint, fit, rgb, three_channels
 
@@ -42,6 +42,7 @@ LINEAR = Published(
     file="lpips-v0.1-vgg.pth",
     own="lpips-v0.1-vgg.safetensors",
     sha256="",
+    url=LINEAR_URL,
     how="It is lpips/weights/v0.1/vgg.pth of github.com/richzhang/PerceptualSimilarity: "
     f"curl -L --create-dirs -o '{{path}}' {LINEAR_URL}",
 )
@@ -148,6 +149,11 @@ class VGG16(Features, name="vgg16", paper="arXiv:1409.1556"):
 
     taps: ClassVar[tuple[str, ...]] = ("fc2", "lpips")
     needs_weights: ClassVar[bool] = True
+
+    @classmethod
+    def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
+        """LPIPS's linear weights, into the cache directory; then VGG-16's, which only torchvision gives."""
+        return [LINEAR.fetch(offline, progress), WEIGHTS.fetch(offline, progress)]
 
     def __init__(
         self,

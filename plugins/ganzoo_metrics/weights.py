@@ -4,17 +4,21 @@ Nothing is fetched, and nothing in a file is executed. Every failure says which 
 """
 
 import hashlib
+import os
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.cache import cache_dir
-from ganzoo.checkpoint import digest
+from ganzoo.checkpoint import digest, share
 from ganzoo.errors import CheckpointError, RecipeError
 from ganzoo.foreign import read
+from ganzoo.interfaces import Progress
 
 FOLDER = "weights"  # in the cache directory
 
@@ -30,6 +34,7 @@ class Published:
         own: a safetensors copy of it, looked for first
         sha256: the beginning of its hash, as far as it is known for certain; "" where it is not
         how: how a user gets it, with `{path}` where it should lie
+        url: where `gz metrics fetch` gets it; "" where only `how` helps
     """
 
     extractor: str
@@ -38,6 +43,32 @@ class Published:
     own: str
     sha256: str
     how: str
+    url: str = ""
+
+    def fetch(self, offline: bool, progress: Progress) -> Path:
+        """Download the file into the cache directory, unless a right one is there. Returns where it is.
+
+        Raises CheckpointError that says what to put where: offline, without an address, and whatever goes wrong.
+        """
+        path = cache_dir() / FOLDER / self.file
+        if path.is_file() and file_hash(path).startswith(self.sha256):
+            return path
+        how = self.how.format(path=path)
+        if offline or not self.url:
+            raise CheckpointError(f"{path} is not there, and nothing was fetched. {how}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _download(self.url, temporary, progress)
+            if not (found := file_hash(temporary)).startswith(self.sha256):
+                raise CheckpointError(f"what {self.url} gave has the sha256 {found[:16]}, not {self.sha256}. {how}")
+            share(temporary)
+            temporary.replace(path)
+        except (OSError, HTTPException) as err:
+            raise CheckpointError(f"{self.url} could not be fetched to {path} ({err}). {how}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
 
     def locate(self, given: Path | None) -> Path:
         """The given file, or the one in the cache directory. Raises CheckpointError where there is none."""
@@ -78,6 +109,18 @@ class Published:
     def how_short(self) -> str:
         """Which file it should be."""
         return f"'{self.extractor}' takes {self.file} or a safetensors copy of it."
+
+
+def _download(url: str, path: Path, progress: Progress) -> None:
+    """The bytes of an address into a file. Raises OSError."""
+    with urllib.request.urlopen(url, timeout=30) as answer, path.open("wb") as file:
+        total, done = int(answer.headers.get("Content-Length") or 0), 0
+        while block := answer.read(1 << 20):
+            file.write(block)
+            done += len(block)
+            progress("bytes", done, max(total, done))
+        if total and done < total:
+            raise OSError(f"it ended after {done:,} of {total:,} bytes")
 
 
 def file_hash(path: Path) -> str:

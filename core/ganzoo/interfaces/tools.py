@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.component import Component, Make
+from ganzoo.errors import CheckpointError
 from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.layers import Shape, Stage
 
@@ -31,6 +33,14 @@ class Features(nn.Module, Component, kind="features"):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features of images, float32."""
         raise NotImplementedError
+
+    @classmethod
+    def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
+        """Bring its weights into the cache directory, on a user's word, and say where they are.
+
+        Raises CheckpointError that says what to put where: for weights that cannot be fetched, or always if `offline`.
+        """
+        raise CheckpointError(f"the extractor '{cls.name}' needs no file of weights.")
 
 
 class Metric(Component, ABC, kind="metric"):
