@@ -130,6 +130,10 @@ def shapes(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
 
 
 def _open(path: Path, take: Callable[[Any], T]) -> tuple[Header, T]:
+    if path.is_dir():
+        inside = sorted(path.glob("snapshot-*.safetensors"))
+        cure = f"name a snapshot in it, as {inside[-1]}" if inside else "name a snapshot-*.safetensors; it holds none"
+        raise CheckpointError(f"{path} is a folder: {cure}.")
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file {path}.")
     try:

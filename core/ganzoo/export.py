@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ganzoo import __version__, checkpoint
 from ganzoo.errors import CheckpointError, UsageError, ZooError
 from ganzoo.images import folder
-from ganzoo.model import Model, a_file, experiment, growing, latents, stage_of, tree
+from ganzoo.model import Model, experiment, growing, latents, stage_of, tree
 from ganzoo.types import Image, Label, Latent
 
 Net = Literal["G_ema", "G", "D"]
@@ -35,7 +35,7 @@ TOLERANCE = 1 / 255  # of images in [-1, 1]: half a step of 8 bits
 
 def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
     """One of a checkpoint's networks, with its weights, on the CPU."""
-    head, tensors = checkpoint.read(a_file(path))
+    head, tensors = checkpoint.read(path)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
         made = experiment(tree(path, head))
     module: nn.Module = made.D if net == "D" else made.G
@@ -55,7 +55,7 @@ def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
 
 def unfinished(path: Path) -> str:
     """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
-    head = checkpoint.header(a_file(path))
+    head = checkpoint.header(path)
     with torch.device("meta"):  # takes no memory
         made = experiment(tree(path, head))
     return growing(made.shape, stage_of(made, head))

@@ -258,19 +258,10 @@ def growing(shape: Shape, stage: Stage) -> str:
     return "" if stage.level == len(shape.sizes) - 1 else f"still growing at {w}x{h} of {width}x{height}"
 
 
-def a_file(path: Path) -> Path:
-    """The path. Raises CheckpointError where it is a folder, and names the newest snapshot in it."""
-    if path.is_dir():
-        found = sorted(path.glob("snapshot-*.safetensors"))
-        cure = f"name a snapshot in it, as {found[-1]}" if found else "name a snapshot-*.safetensors; it holds none"
-        raise CheckpointError(f"{path} is a folder: {cure}.")
-    return path
-
-
 def load(path: str | Path, device: str = "auto") -> Model:
     """Load a snapshot for sampling. Raises CheckpointError, or PluginError where a plugin it needs is missing."""
     path = Path(path)
-    head, tensors = checkpoint.read(a_file(path))
+    head, tensors = checkpoint.read(path)
     where = choose(device)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
         made = experiment(tree(path, head))
