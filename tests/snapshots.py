@@ -1,5 +1,6 @@
 """Snapshots of networks that were never trained, but whose every part shows in their images."""
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,3 +43,17 @@ def untrained(folder: Path, name: str, *overrides: str, images: int = 0) -> Path
 
 def items(net: str, module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [(name, tensor.clone()) for name, tensor in checkpoint.prefixed(net, module).items()]
+
+
+def family(folder: Path, models: Mapping[str, Sequence[str]]) -> Callable[[str], Path]:
+    """Snapshots by name, made when asked for: recipe and overrides, where "labels" makes a conditional one."""
+    made: dict[str, Path] = {}
+
+    def of(name: str) -> Path:
+        if name not in made:
+            recipe, *overrides = models[name]
+            overrides = [o for item in overrides for o in (with_labels(3) if item == "labels" else [item])]
+            made[name] = untrained(folder, recipe, *overrides, images=1500 if name == "growing" else 0)
+        return made[name]
+
+    return of

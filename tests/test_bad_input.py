@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ganzoo import checkpoint
+from ganzoo import checkpoint, files
 from ganzoo.errors import Diverged, PluginError
 from ganzoo.registry import registry
 from ganzoo_cli import main
@@ -345,7 +345,7 @@ def test_no_temporary_file_stays(tmp_path, snapshot, monkeypatch):
     def stop(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "sync", stop)
+    monkeypatch.setattr(files, "sync", stop)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write(tmp_path / "s.safetensors", tensors, head)
     assert not list(tmp_path.iterdir())

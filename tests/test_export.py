@@ -13,7 +13,7 @@ import ganzoo
 from ganzoo import checkpoint, export
 from ganzoo.model import latents
 from ganzoo_cli import main
-from snapshots import untrained, with_labels
+from snapshots import family, untrained
 from test_sampling import fails as fails
 from test_sampling import good as good
 
@@ -29,16 +29,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory):
-    folder, made = tmp_path_factory.mktemp("export"), {}
-
-    def of(name: str):
-        if name not in made:
-            recipe, *overrides = MODELS[name]
-            overrides = [o for item in overrides for o in (with_labels(3) if item == "labels" else [item])]
-            made[name] = untrained(folder, recipe, *overrides, images=1500 if name == "growing" else 0)
-        return made[name]
-
-    return of
+    return family(tmp_path_factory.mktemp("export"), MODELS)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.nn.resample import blurred, downsample, upfirdn2d, upsample
 from ganzoo_progan.discriminator import PlainDown
 from ganzoo_progan.generator import BatchNorm, Conv, Dense, LayerNorm
 from ganzoo_stylegan.layers import AdaIN
+from plain import halved, nearest, stirred
 
 assert_close = torch.testing.assert_close
 
@@ -26,22 +27,6 @@ def _double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def stirred(module: nn.Module) -> nn.Module:
-    """Random biases and strengths too, so that nothing hides behind a zero."""
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return module
-
-
-def nearest(x: Tensor) -> Tensor:
-    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-
-
-def halved(x: Tensor) -> Tensor:
-    return x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
 
 
 def binomial(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ganzoo.errors import UsageError
 from ganzoo.model import Model, latents
 from ganzoo.walk import Walk, slerp, spline
 from ganzoo_cli import main
-from snapshots import untrained, with_labels
+from snapshots import family
 
 MODELS = {
     "stylegan2": ("stylegan2-tiny",),
@@ -38,16 +38,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory):
-    folder, made = tmp_path_factory.mktemp("sampling"), {}
-
-    def of(name: str):
-        if name not in made:
-            recipe, *overrides = MODELS[name]
-            overrides = [o for item in overrides for o in (with_labels(3) if item == "labels" else [item])]
-            made[name] = untrained(folder, recipe, *overrides, images=1500 if name == "growing" else 0)
-        return made[name]
-
-    return of
+    return family(tmp_path_factory.mktemp("sampling"), MODELS)
 
 
 @pytest.fixture

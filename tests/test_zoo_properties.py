@@ -32,6 +32,7 @@ from ganzoo_progan.heads import (
     cross_entropy,
 )
 from ganzoo_stylegan.layers import MLP, AdaIN, AdaINStem
+from plain import halved, nearest, stirred
 
 assert_close = torch.testing.assert_close
 SIZE = (6, 8)
@@ -47,22 +48,6 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def stirred(module: nn.Module) -> nn.Module:
-    """Random biases and strengths too, so that nothing hides behind a zero."""
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.3 * torch.randn_like(p))
-    return module
-
-
-def nearest(x: Tensor) -> Tensor:
-    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-
-
-def halved(x: Tensor) -> Tensor:
-    return x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
 
 
 # --- norms and statistics --------------------------------------------------------------------------------------------

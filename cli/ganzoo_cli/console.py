@@ -1,6 +1,7 @@
 """Results to stdout, notes to stderr."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -104,3 +105,13 @@ def pairs(items: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {item}: write it as option=value.")
         found[key] = parse_yaml(f"v: {text}", f"--set {item}").tree["v"]
     return found
+
+
+def width_by_height(flag: str, text: str) -> tuple[int, int]:
+    """'64x32' as (height, width). Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)
+    if not match:
+        raise UsageError(f"{flag} {text}: write it as width x height, as 32x32.")
+    return int(match[2]), int(match[1])

@@ -1,13 +1,12 @@
 """`gz data`."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo_cli.console import Json, known, note, say, say_json, table
+from ganzoo_cli.console import Json, known, note, say, say_json, table, width_by_height
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Finding
@@ -133,19 +132,10 @@ def _open(source: str, recipe: str | None, size: str | None, channels: int | Non
         options = data.options_for(source, node["dataset"].dump(), registry) if node.has("dataset") else {}
     channels, labels = channels or 3, labels or 0
     if size is not None:
-        wanted = _size(size)
+        wanted = width_by_height("--size", size)
     if wanted is None:
         side = data.smallest_side(source, channels, registry)
         wanted = (side or UNSIZED,) * 2
         why = "the smallest side" if side else "by default"
         note(f"Assuming {wanted[1]}x{wanted[0]}, {why}: name another with --recipe or --size.")
     return data.open_set(source, wanted, channels, labels, registry, options)
-
-
-def _size(text: str) -> tuple[int, int]:
-    from ganzoo.errors import UsageError
-
-    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)
-    if not match:
-        raise UsageError(f"--size {text}: write it as width x height, as 32x32.")
-    return int(match[2]), int(match[1])

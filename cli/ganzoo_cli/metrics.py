@@ -1,7 +1,6 @@
 """`gz metrics`."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganzoo_cli.console import Device, Json, known, note, pairs, say, say_json, table, write_text
+from ganzoo_cli.console import Device, Json, known, note, pairs, say, say_json, table, width_by_height, write_text
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Shape
@@ -294,16 +293,12 @@ def _listed(text: str | None) -> list[str]:
 def _shape(one: str, other: str, size: str | None, channels: int) -> "Shape | None":
     """The size at which two sets of images are compared; None where a checkpoint says it."""
     from ganzoo import data, score
-    from ganzoo.errors import UsageError
     from ganzoo.interfaces import Shape
 
     if score.is_checkpoint(one) or score.is_checkpoint(other):
         return None
     if size is not None:
-        match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", size)
-        if not match:
-            raise UsageError(f"--size {size}: write it as width x height, as 32x32.")
-        return Shape(((int(match[2]), int(match[1])),), channels)
+        return Shape((width_by_height("--size", size),), channels)
     sides = [side for s in (one, other) if (side := data.smallest_side(s, channels, known()))]
     if not sides:
         return None

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import ganzoo
-from ganzoo.checkpoint import share
+from ganzoo.files import whole
 from ganzoo.interfaces import Dataset, Features, Metric, Probe
 
 Eye = Callable[[Metric], Features | None]
@@ -66,9 +66,7 @@ def remember(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -
         path = _file(metric, dataset, seed, eye)
         if path is None or path.exists():
             continue
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with suppress(OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: t.contiguous() for k, t in metric.state("real").items()}, temporary)
-            share(temporary)
-            temporary.replace(path)
+            with whole(path) as temporary:
+                save_file({k: t.contiguous() for k, t in metric.state("real").items()}, temporary)

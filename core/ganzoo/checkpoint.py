@@ -7,10 +7,8 @@ previous file whole.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,10 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, PluginError
+from ganzoo.files import whole
 
 FORMAT = 1
-UMASK = os.umask(0o022)  # there is no way to ask but to set it
-os.umask(UMASK)
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
 
@@ -74,18 +71,10 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
     """Write atomically. Raises CheckpointError where the disk is full or read-only."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps(asdict(header) | {"digest": digest(tensors)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, metadata={"ganzoo": text})
-        share(temporary)
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-    except BaseException as err:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if not isinstance(err, OSError | SafetensorError):
-            raise
+        with whole(path, synced=True) as temporary:
+            save_file(tensors, temporary, metadata={"ganzoo": text})
+    except (OSError, SafetensorError) as err:
         raise CheckpointError(
             f"{path} cannot be written ({_reason(err)}): free space or choose another place; earlier files are whole."
         ) from None
@@ -95,20 +84,6 @@ def _reason(err: OSError | SafetensorError) -> str:
     """What went wrong, without the temporary file's name."""
     text = (err.strerror if isinstance(err, OSError) else None) or " ".join(str(err).split())
     return re.split(r" at path|: \"|\(os error", text)[0].rstrip(" .:")
-
-
-def share(path: Path) -> None:
-    """Give a file the permissions that other new files get; safetensors' are for its owner alone."""
-    path.chmod(0o666 & ~UMASK)
-
-
-def sync(path: Path) -> None:
-    """Make sure a file, or a directory's entries, have reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def header(path: Path) -> Header:

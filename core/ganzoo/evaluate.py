@@ -18,7 +18,7 @@ from ganzoo.component import Make
 from ganzoo.data import class_labels, to_uint8
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Features, Generator, Metric, Probe, Progress, Stage, Which
-from ganzoo.model import latents
+from ganzoo.model import image_seeds, latents
 from ganzoo.ranks import ALONE, Share, gather, share
 from ganzoo.trainer import seed_of
 
@@ -80,7 +80,6 @@ class Eyes:
         """The extractor of a metric."""
         return None if metric.features is None else self.built[self._key(metric.features)]
 
-    @torch.inference_mode()
     def looking(self, batch: Tensor) -> "Callable[[Metric], Tensor]":
         """What each metric sees of a batch of images: the images, or the features that it named."""
         seen: dict[str, Mapping[str, Tensor]] = {}
@@ -200,7 +199,7 @@ def generator(
     lookers = [m for m in metrics if not isinstance(m, Probe)]
     if lookers:
         num = max(m.num for m in lookers)
-        seeds = [(seed * 1_000_003 + i) % 2**32 for i in range(num)]
+        seeds = image_seeds(seed, range(num))
         _feed_fakes(G, stage, lookers, seeds, drawn_labels(dataset, num, 1), eyes, device, progress, at)
     for probe in (m for m in metrics if isinstance(m, Probe)):
         probe.rank, probe.world, probe.eye = *at, eyes.of(probe)

@@ -7,10 +7,9 @@ G.load_state_dict(safetensors.torch.load_file("g.safetensors"))
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from ganzoo import __version__, checkpoint
 from ganzoo.errors import CheckpointError, UsageError, ZooError
+from ganzoo.files import whole
 from ganzoo.images import folder
 from ganzoo.model import Model, experiment, growing, latents, stage_of, tree
 from ganzoo.types import Image, Label, Latent
@@ -178,12 +178,8 @@ def _difference(model: Model, drawing: Drawing, file: Path) -> float:
 def _written(out: Path) -> Iterator[Path]:
     """A temporary file that takes its name only where all went well."""
     folder(out.parent, str(out))
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        temporary.replace(out)
+        with whole(out) as temporary:
+            yield temporary
     except SafetensorError as err:
         raise CheckpointError(f"{out} cannot be written: {' '.join(str(err).split())}.") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

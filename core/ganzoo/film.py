@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image as PIL
 
 from ganzoo.errors import UsageError, ZooError
-from ganzoo.images import Pixels, folder, picture, save, whole
+from ganzoo.files import whole
+from ganzoo.images import Pixels, folder, picture, save
 
 Frames = Sequence[Pixels] | Iterator[Pixels]
 About = Mapping[str, Any]

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image as PIL
 from PIL.PngImagePlugin import PngInfo
 
 from ganzoo.errors import UsageError
+from ganzoo.files import whole
 
 Pixels = NDArray[np.uint8]
 
@@ -71,18 +71,6 @@ def folder(path: Path, what: str) -> Path:
     if reason:
         raise UsageError(f"{what}: cannot write into {path} ({reason}): choose a folder you may write to.")
     return path
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary file that takes its name only when it is whole; else nothing stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def save(image: Pixels, path: Path, metadata: Mapping[str, Any] | None = None) -> None:

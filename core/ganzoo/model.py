@@ -58,6 +58,11 @@ def alone(make: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     return torch.cat([make(batch[i : i + 1].clone(memory_format=torch.contiguous_format)) for i in range(len(batch))])
 
 
+def image_seeds(seed: int, numbers: Iterable[int]) -> list[int]:
+    """Seeds of the images that a measurement with a seed draws, by their numbers: apart for all seeds in practice."""
+    return [(seed * 1_000_003 + i) % 2**32 for i in numbers]
+
+
 class Model:
     """A generator (the moving average) and what its checkpoint says of it."""
 

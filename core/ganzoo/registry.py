@@ -14,6 +14,7 @@ from typing import Any
 from ganzoo import plugin as plugins
 from ganzoo.component import Component, summary
 from ganzoo.errors import DuplicateComponent, PluginError, RecipeError, UnknownComponent, nearest
+from ganzoo.files import whole
 from ganzoo.plugin import SHIPPED, Plugin
 
 CORE = "core"
@@ -179,11 +180,10 @@ def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
     full = registry()
     made = [entry(cls, plugin.name) for cls in full if full.owner(cls) == plugin.name]
     if path and plugin.name not in full.problems:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
-            temporary.replace(path)
+            with whole(path) as temporary:
+                temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
     return made
 
 

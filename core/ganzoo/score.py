@@ -24,7 +24,7 @@ from ganzoo.component import options as options_of
 from ganzoo.data import open_set, section
 from ganzoo.errors import DataError, UsageError, nearest
 from ganzoo.interfaces import Dataset, Metric, Probe, Progress, Shape, Stage
-from ganzoo.model import Model, load, tree
+from ganzoo.model import Model, image_seeds, load, tree
 from ganzoo.recipe import component_from
 from ganzoo.registry import Registry, registry
 
@@ -183,7 +183,7 @@ class Origin:
         if self.dataset is not None:
             yield from evaluate.real_images(self.dataset, num, evaluate.BATCH, seed)
         elif self.model is not None and num:
-            seeds = [(seed * 1_000_003 + i) % 2**32 for i in range(num)]
+            seeds = image_seeds(seed, range(num))
             labels = _any_labels(self.model, num, seed)
             yield from evaluate.fakes(self.model.G, grown(self.model), seeds, self.model.device, labels)
 

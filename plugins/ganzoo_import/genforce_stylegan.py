@@ -20,7 +20,7 @@ from ganzoo_import.genforce import (
     mirrored,
 )
 from ganzoo_import.names import State, Tree, count_of, mapped, only, refuse, reshaped, shape_of, taps_of
-from ganzoo_import.nets import StateDicts, growing_discriminator
+from ganzoo_import.nets import StateDicts, growing_discriminator, taken
 
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
@@ -190,10 +190,7 @@ class GenforceStyleGAN(StateDicts, name="genforce-stylegan", paper="arXiv:1812.0
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
         """What was assumed."""
-        group = "null" if self.group is None else self.group
         return [
-            "the file does not say which layers upsample within their convolution, lr_mul of the mapping network, nor "
-            f"the group of the minibatch standard deviation: fused={str(self.fused).lower()}, lr_mul={self.lr_mul:g} "
-            f"and group={group} are taken (--set fused=..., lr_mul=..., group=...).",
+            taken(self.fused, self.lr_mul, self.group),
             *growing(states["G_ema"]),
         ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ganzoo_import.genforce import Fused, fuses, mirrored
 from ganzoo_import.genforce_stylegan import blur_of, down_recipe, mapping_recipe, synthesis_recipe
 from ganzoo_import.names import State, Tree, count_of, mapped, reshaped, shape_of
-from ganzoo_import.nets import StateDicts, conv_channels, dense_head, growing_discriminator
+from ganzoo_import.nets import StateDicts, conv_channels, dense_head, growing_discriminator, taken
 
 Count = Annotated[int, Ge(1)]
 KERNELS = r".*\.kernel"
@@ -188,11 +188,8 @@ class Huangzh13StyleGAN(StateDicts, name="huangzh13-stylegan", paper="arXiv:1812
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
         """What was assumed, and what differs from the paper."""
-        group = "null" if self.group is None else self.group
         return [
-            "the file does not say which layers upsample within their convolution, lr_mul of the mapping network, nor "
-            f"the group of the minibatch standard deviation: fused={str(self.fused).lower()}, lr_mul={self.lr_mul:g} "
-            f"and group={group} are taken (--set fused=..., lr_mul=..., group=...).",
+            taken(self.fused, self.lr_mul, self.group),
             "the file holds no maps of noise: those of noise mode const are drawn from seed 0.",
             "its instance norms add 1e-5 to the variances where the paper's add 1e-8, and its discriminator has no "
             "activation after the layers that take in images; the recipe says so, too.",

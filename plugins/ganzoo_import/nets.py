@@ -24,6 +24,15 @@ TRAINING = "the file does not say how to go on training (loss, penalties, learni
 Keys = Callable[[set[str]], bool]  # whether names of tensors are those of a network of some format
 
 
+def taken(fused: bool | str, lr_mul: float, group: int | None) -> str:
+    """What a StyleGAN's file does not say, and what is put in its place."""
+    return (
+        "the file does not say which layers upsample within their convolution, lr_mul of the mapping network, nor the "
+        f"group of the minibatch standard deviation: fused={str(fused).lower()}, lr_mul={lr_mul:g} and "
+        f"group={'null' if group is None else group} are taken (--set fused=..., lr_mul=..., group=...)."
+    )
+
+
 @dataclass(frozen=True)
 class Net:
     """One network of a file.

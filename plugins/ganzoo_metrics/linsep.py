@@ -19,7 +19,7 @@ from torch import Tensor
 from ganzoo import checkpoint
 from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.interfaces import Discriminator, Generator, Probe, Progress, Shape, Stage, Statistic, Which
-from ganzoo.model import experiment, latents, tree
+from ganzoo.model import experiment, image_seeds, latents, tree
 from ganzoo.nn.resample import downsample
 from ganzoo.types import Image, Latent, Pyramid
 
@@ -257,7 +257,7 @@ class LinearSeparability(Probe, name="linsep", paper="arXiv:1812.04948"):
         label = labels(self.num, 3)[self.rank :: self.world] if G.labels else None
         for start in range(0, len(mine), BATCH):
             own = mine[start : start + BATCH]
-            seeds = [(self.seed * 1_000_003 + i) % 2**32 for i in own]
+            seeds = image_seeds(self.seed, own)
             given = None if label is None else label[start : start + BATCH].to(device)
             z: Latent = latents(seeds, G.z_dim).to(device)
             ws = G.styles(z, given, stage)

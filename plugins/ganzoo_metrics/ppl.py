@@ -18,6 +18,7 @@ from torch import Tensor
 from ganzoo.component import Make
 from ganzoo.errors import DataError, RecipeError, UsageError
 from ganzoo.interfaces import Features, Generator, Probe, Progress, Shape, Stage, Which
+from ganzoo.model import image_seeds
 from ganzoo.types import Image, Label, Latent, PerSample, Styles
 from ganzoo_metrics.collect import extractor_name
 from ganzoo_metrics.vgg import VGG16
@@ -221,7 +222,7 @@ class PPL(Probe, name="ppl", paper="arXiv:1812.04948"):
                 self.sampling == "full"
             )
             ends = self._ends(G, stage, z, t, None if label is None else label[start : start + batch])
-            with G.noise("random", seeds=[(self.seed * 1_000_003 + i) % 2**32 for i in own] * 2):
+            with G.noise("random", seeds=image_seeds(self.seed, own) * 2):
                 found = path_distances(G, stage, ends, partial(self._look, eye), self.epsilon)
             self.found.update(zip(own, found.double().tolist()))
             progress("ppl", start + len(own), len(mine))

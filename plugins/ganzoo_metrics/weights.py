@@ -4,7 +4,6 @@ Nothing is fetched, and nothing in a file is executed. Every failure says which 
 """
 
 import hashlib
-import os
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.cache import cache_dir
-from ganzoo.checkpoint import digest, share
+from ganzoo.checkpoint import digest
 from ganzoo.errors import CheckpointError, RecipeError
+from ganzoo.files import whole
 from ganzoo.foreign import read
 from ganzoo.interfaces import Progress
 
@@ -56,18 +56,14 @@ class Published:
         how = self.how.format(path=path)
         if offline or not self.url:
             raise CheckpointError(f"{path} is not there, and nothing was fetched. {how}")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _download(self.url, temporary, progress)
-            if not (found := file_hash(temporary)).startswith(self.sha256):
-                raise CheckpointError(f"what {self.url} gave has the sha256 {found[:16]}, not {self.sha256}. {how}")
-            share(temporary)
-            temporary.replace(path)
+            with whole(path) as temporary:
+                _download(self.url, temporary, progress)
+                if not (found := file_hash(temporary)).startswith(self.sha256):
+                    raise CheckpointError(f"what {self.url} gave has the sha256 {found[:16]}, not {self.sha256}. {how}")
         except (OSError, HTTPException) as err:
             raise CheckpointError(f"{self.url} could not be fetched to {path} ({err}). {how}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
 
     def locate(self, given: Path | None) -> Path:
