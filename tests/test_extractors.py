@@ -19,10 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, DataError, RecipeError
-from ganzoo_metrics import inception, vgg
+from ganzoo.nn import fixed, vgg
+from ganzoo.nn.vgg import VGG, lpips_vector
+from ganzoo.weights import Published
+from ganzoo_metrics import inception
 from ganzoo_metrics.conv_random import ConvRandom
 from ganzoo_metrics.inception import Inception, InceptionGraph, mean_pool, tf1_bilinear
-from ganzoo_metrics.vgg import VGG16, VGGGraph, lpips_vector
+from ganzoo_metrics.vgg import VGG16, DenseVGG
 
 # --- Inception: the description --------------------------------------------------------------------------------------
 
@@ -348,7 +351,7 @@ def vgg_state(dense: bool) -> dict[str, tuple[int, ...]]:
 
 
 def test_vggs_layers_and_its_number_of_parameters():
-    net = meta(lambda: VGGGraph(dense=True))
+    net = meta(DenseVGG)
     assert {name: tuple(t.shape) for name, t in net.state_dict().items()} == vgg_state(dense=True)
     for i, layer in enumerate(net.features):
         if i in VGG_CONVS:
@@ -362,9 +365,9 @@ def test_vggs_layers_and_its_number_of_parameters():
 
 
 def test_vggs_stages():
-    net = meta(lambda: VGGGraph(dense=True))
+    net = meta(DenseVGG)
     x = torch.empty(2, 3, 224, 224, device="meta")
-    shapes = [tuple(m.shape[1:]) for m in net.maps(x)]
+    shapes = [tuple(m.shape[1:]) for m in net(x, vgg.LPIPS_TAPS).values()]
     assert shapes == [(64, 224, 224), (128, 112, 112), (256, 56, 56), (512, 28, 28), (512, 14, 14)]
     assert net.features(x).shape == (2, 512, 7, 7)
     assert net.dense(x).shape == (2, 4096)
@@ -391,6 +394,98 @@ def torch_file(path: Path, state: dict[str, Tensor], old: bool = True) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(OrderedDict(state), path, _use_new_zipfile_serialization=not old)
     return path
+
+
+# --- VGG by its layers' names ----------------------------------------------------------------------------------------
+
+VGG19_CONVS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+VGG19_NAMES = [f"conv{b}_{i}" for b, n in ((1, 2), (2, 2), (3, 4), (4, 4), (5, 4)) for i in range(1, n + 1)]
+
+
+def reference_vgg(x: Tensor, net: VGG, taps: list[str], reflect: bool, average: bool) -> dict[str, Tensor]:
+    """VGG-19 by hand: pads, convolves without padding, clamps, pools."""
+    state, found = net.state_dict(), {}
+    for i, name in list(zip(VGG19_CONVS, VGG19_NAMES))[: len(state) // 2]:
+        if name.endswith("_1") and name != "conv1_1":
+            x = F.avg_pool2d(x, 2) if average else F.max_pool2d(x, 2)
+            found[f"pool{int(name[4]) - 1}"] = x
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect") if reflect else F.pad(x, (1, 1, 1, 1))
+        found[name] = F.conv2d(padded, state[f"features.{i}.weight"], state[f"features.{i}.bias"])
+        found[name.replace("conv", "relu")] = x = found[name].clamp(min=0)
+    return {tap: found[tap] for tap in taps}
+
+
+@pytest.mark.parametrize(("padding", "pool"), [("zeros", "max"), ("reflect", "average")])
+def test_vgg19_layer_by_layer(padding: Any, pool: Any):
+    """Of each tap what the paper calls so, in the order asked for: a convolution's output is not its ReLU's."""
+    torch.manual_seed(0)
+    net, x = VGG(19, last="relu4_1", padding=padding, pool=pool).double(), torch.randn(1, 3, 24, 20).double()
+    for taps in (["relu4_1", "conv1_1", "relu1_1", "pool2", "conv4_1"], ["relu2_1", "conv3_4"], []):
+        found = net(x, taps)
+        expected = reference_vgg(x, net, taps, padding == "reflect", pool == "average")
+        assert list(found) == taps
+        assert all(torch.allclose(found[tap], expected[tap], atol=1e-12) for tap in taps)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: tuple(net(x, ["conv1_1", "relu2_1"]).values()), x, fast_mode=True)
+
+
+def test_vggs_sizes():
+    """arXiv:1409.1556, table 2, less the dense layers; AdaIN's encoder is 3,505,740 with a 1x1 convolution in front."""
+    count = {d: sum(p.numel() for p in meta(lambda d=d: VGG(d)).parameters()) for d in (16, 19)}
+    dense = 25088 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000
+    assert count == {16: 138_357_544 - dense, 19: 143_667_240 - dense}
+    assert sum(p.numel() for p in meta(lambda: VGG(19, last="relu4_1")).parameters()) == 3_505_740 - (3 * 3 + 3)
+
+
+def test_vgg_computes_no_further_than_asked():
+    net, ran = VGG(16), []
+    for i, module in enumerate(net.features):
+        module.register_forward_hook(lambda m, args, out, i=i: ran.append(i))
+    net(torch.zeros(1, 3, 4, 4), ["conv2_1"])
+    assert max(ran) == 5
+    with pytest.raises(DataError, match="VGG-16 needs images of 4x4 pixels at least: 3x4 is too small"):
+        net(torch.zeros(1, 3, 4, 3), ["relu3_1"])
+    with pytest.raises(RecipeError, match=r"VGG-16 has no layer 'relu3_4' here\. Choose one of conv1_1, relu1_1"):
+        net(torch.zeros(1, 3, 4, 4), ["relu3_4"])
+    with pytest.raises(RecipeError, match="VGG-16 has no layer 'relu6'"):
+        VGG(16, last="relu6")
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+@pytest.mark.parametrize("tap", ["conv1_1", "pool1", "relu2_2", "pool3", "relu4_1"])
+def test_the_least_size_is_the_least(padding: Any, tap: str):
+    """One pixel less than is asked for, and torch itself would refuse."""
+    net = VGG(19, last="relu4_1", padding=padding)
+    side = net.least([tap])
+    assert net(torch.zeros(1, 3, side, side), [tap])[tap].numel()
+    net.least = lambda taps: 0  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        net(torch.zeros(1, 3, side - 1, side), [tap])
+
+
+def test_vgg_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The whole published file suits a network that ends early; it is frozen; sentences say what needs it."""
+    monkeypatch.setenv("GZ_CACHE", str(tmp_path))
+    state = random_vgg() | {"classifier.0.weight": torch.zeros(2), "classifier.6.bias": torch.zeros(2)}
+    path = torch_file(tmp_path / "any.pth", state)
+    net = vgg.load(16, path, noun="style transfer", name="gatys", last="relu2_1", padding="reflect", pool="average")
+    assert list(net.state_dict()) == [f"features.{i}.{p}" for i in (0, 2, 5) for p in ("weight", "bias")]
+    assert all(torch.equal(t, state[n]) for n, t in net.state_dict().items())
+    assert not net.training
+    assert not any(p.requires_grad for p in net.parameters())
+    with pytest.raises(
+        CheckpointError, match=r"the style transfer 'gatys' needs weights .* style transfer's option 'w"
+    ):
+        vgg.load(19, noun="style transfer", name="gatys")
+    with pytest.raises(CheckpointError, match=r"has an unknown features\.17\..* 'gatys' takes vgg19-dcbb9e9d\.pth"):
+        vgg.load(19, path, noun="style transfer", name="gatys", last="relu3_4")
+
+
+def test_imagenets_mean_and_deviation():
+    """Those of torchvision's weights, for images in [0, 1], to the three digits in which LPIPS writes them."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    x = torch.rand(2, 3, 5, 4) * 2 - 1
+    assert torch.allclose(vgg.imagenet(x), (x / 2 + 0.5 - mean) / std, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -569,6 +664,25 @@ def test_conv_randoms_lpips_is_bounded():
         assert 0 < float((one - two).square().sum()) < 6
 
 
+def test_random_convolutions_are_conv_randoms():
+    """Elsewhere the same weights, and no use of numbers that conv-random draws after them."""
+    x = torch.rand(2, 4, 13, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    net, eye = fixed.RandomConvs(4), ConvRandom(4)
+    for name, weight in net.state_dict().items():
+        assert torch.equal(weight, eye.state_dict()[name])
+        assert not weight.requires_grad
+    maps = net.maps(x)
+    expected, inputs = [], x.double()
+    for i in range(3):
+        inputs = F.conv2d(inputs, net.get_buffer(f"conv{i}").double(), padding=1).clamp(min=0)
+        expected.append(inputs)
+        inputs = F.avg_pool2d(inputs, 2)
+    assert [tuple(m.shape[1:]) for m in maps] == [(16, 13, 10), (32, 6, 5), (64, 3, 2)]
+    assert all(torch.allclose(m.double(), e, atol=1e-5) for m, e in zip(maps, expected))
+    with pytest.raises(DataError, match="at least 4x4 pixels, not 9x3"):
+        net.maps(torch.zeros(1, 4, 3, 9))
+
+
 # --- where weights come from -----------------------------------------------------------------------------------------
 
 
@@ -614,7 +728,7 @@ def test_missing_weights(empty: Path, lpips_files: tuple[Path, Path]):
     """Which file, where, which option, and how to get it."""
     cases: list[tuple[Any, dict[str, Any], str, str]] = [
         (Inception, {}, inception.WEIGHTS.file, inception.URL),
-        (VGG16, {}, vgg.WEIGHTS.file, "torchvision.models.vgg16"),
+        (VGG16, {}, vgg.FILES[16].file, "torchvision.models.vgg16"),
         (VGG16, {"output": "lpips", "weights": lpips_files[0]}, vgg.LINEAR.file, vgg.LINEAR_URL),
     ]
     for make, given, file, how in cases:
@@ -714,9 +828,7 @@ class Server:
 
 
 def published(url: str, sha256: str):
-    from ganzoo_metrics.weights import Published
-
-    return Published("mine", "weights", "mine.pth", "mine.safetensors", sha256, "Put it to {path}.", url)
+    return Published("mine.pth", "mine.safetensors", sha256, "Put it to {path}.", url)
 
 
 def test_fetching_brings_the_right_bytes_or_says_what_belongs_where(tmp_path, monkeypatch):

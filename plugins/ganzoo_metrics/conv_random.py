@@ -7,34 +7,22 @@ operations. What is measured through it is no FID, no LPIPS, no IS, and is never
 import math
 from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Features
+from ganzoo.nn.fixed import WIDTHS, RandomConvs, counters, uniform
 from ganzoo.types import Maps
-from ganzoo_metrics.weights import fingerprint
+from ganzoo.weights import fingerprint
 
-KEY = 0x67616E7A6F6F  # "ganzoo"
-WIDTHS = (16, 32, 64)
 DENSE, CLASSES = 128, 32
 LEAST = 8  # pixels of a side
 GRID = 16  # most rows and columns of a map in the output "lpips"
 
 
-def uniform(counters: np.random.Philox, *shape: int) -> Tensor:
-    """Weights [O, I, ...] of variance 2 / fan_in, uniform: (2 (r >> 11) / 2^53 - 1) sqrt(6 / fan_in), r 64 random bits.
-
-    Every operation is exact or correctly rounded, in float64 and then to float32.
-    """
-    raw = counters.random_raw(math.prod(shape)).reshape(shape)
-    unit = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
-    return torch.from_numpy((unit * math.sqrt(6 / math.prod(shape[1:]))).astype(np.float32))
-
-
-class ConvRandom(Features, name="conv-random"):
+class ConvRandom(RandomConvs, Features, name="conv-random"):
     """Three convolutions with fixed random weights, for any number of channels and any size from 8x8.
 
     Outputs: pool [N, 64], the last maps' means; fc2 [N, 128], from their means in quarters; logits_unbiased [N, 32];
@@ -44,23 +32,11 @@ class ConvRandom(Features, name="conv-random"):
     taps: ClassVar[tuple[str, ...]] = ("pool", "fc2", "logits_unbiased", "lpips")
 
     def __init__(self, channels: int, /) -> None:
-        super().__init__()
-        counters = np.random.Philox(key=KEY)
-        inputs = channels
-        for i, width in enumerate(WIDTHS):
-            self.register_buffer(f"conv{i}", uniform(counters, width, inputs, 3, 3))
-            inputs = width
-        self.register_buffer("dense", uniform(counters, DENSE, 4 * inputs))
-        self.register_buffer("classes", uniform(counters, CLASSES, inputs))
+        bits = counters()
+        super().__init__(channels, bits)
+        self.register_buffer("dense", uniform(bits, DENSE, 4 * WIDTHS[-1]))
+        self.register_buffer("classes", uniform(bits, CLASSES, WIDTHS[-1]))
         self.fingerprint = fingerprint(self)
-
-    def _maps(self, x: Maps) -> list[Maps]:
-        found: list[Maps] = []
-        for i in range(len(WIDTHS)):
-            weight = self.get_buffer(f"conv{i}").to(x.dtype)
-            x = F.relu(F.conv2d(F.avg_pool2d(x, 2) if i else x, weight, padding=1))
-            found.append(x)
-        return found
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features of images [N, C, H, W] with values 0 to 255. Raises DataError where they are smaller than 8x8."""
@@ -68,7 +44,7 @@ class ConvRandom(Features, name="conv-random"):
         if min(h, w) < LEAST:
             raise DataError(f"conv-random looks at images of at least {LEAST}x{LEAST} pixels, not {w}x{h}.")
         x = images if images.is_floating_point() else images.float()
-        maps = self._maps(x / 127.5 - 1)
+        maps = self.maps(x / 127.5 - 1)
         pool = maps[-1].mean(dim=(2, 3))
         quarters = F.adaptive_avg_pool2d(maps[-1], 2).flatten(1)
         return {

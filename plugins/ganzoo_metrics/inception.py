@@ -11,7 +11,7 @@ Architecture: arXiv:1512.00567, figures 5 to 7 and table 1. Names of the layers 
 """
 
 from pathlib import Path
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from ganzoo.interfaces import Features, Progress
 from ganzoo.types import Maps, Size
-from ganzoo_metrics.weights import Published, fingerprint, fit, rgb, three_channels
+from ganzoo.weights import Published, fingerprint, fit, rgb, three_channels
 
 SIDE = 299
 CLASSES = 1008
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS = Published(
-    extractor="inception",
-    option="weights",
+    noun="extractor",
+    name="inception",
     file="pt_inception-2015-12-05-6726825d.pth",
     own="inception.safetensors",
     sha256="6726825d",  # as its published name says
@@ -288,10 +288,10 @@ class Inception(Features, name="inception", paper="arXiv:1512.00567"):
         sha256: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{8,64})?$")] = "",
     ) -> None:
         super().__init__()
-        three_channels(self.name, channels)
+        three_channels("extractor", self.name, channels, "Choose 'conv-random', which takes any number.")
         tensors, path = WEIGHTS.load(weights, sha256)
         named = {n: t for n, t in tensors.items() if not n.endswith(".num_batches_tracked")}  # counters of training
-        self.net = cast(InceptionGraph, fit(InceptionGraph, named, path, WEIGHTS))
+        self.net = fit(InceptionGraph, named, path, WEIGHTS)
         self.fingerprint = fingerprint(self.net)
 
     def train(self, mode: bool = True) -> "Inception":

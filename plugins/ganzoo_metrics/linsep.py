@@ -19,7 +19,7 @@ from torch import Tensor
 from ganzoo import checkpoint
 from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.interfaces import Discriminator, Generator, Probe, Progress, Shape, Stage, Statistic, Which
-from ganzoo.model import experiment, image_seeds, latents, tree
+from ganzoo.model import gan, image_seeds, latents
 from ganzoo.nn.resample import downsample
 from ganzoo.types import Image, Latent, Pyramid
 
@@ -170,7 +170,7 @@ def load_classifiers(folder: Path | None, shape: Shape, device: torch.device) ->
 def _classifier(path: Path, shape: Shape) -> Discriminator:
     head, tensors = checkpoint.read(path)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        D = experiment(tree(path, head)).D
+        D = gan(path, head).D
     checkpoint.fill(D, tensors, "D", path)
     fault = ""
     if D.labels:

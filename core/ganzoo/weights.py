@@ -1,4 +1,4 @@
-"""Weights of published feature extractors: where their files lie, whether they are the right ones, what is in them.
+"""Weights of published networks: where their files lie, whether they are the right ones, what is in them.
 
 Nothing is fetched, and nothing in a file is executed. Every failure says which file to put where.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,28 +23,32 @@ from ganzoo.interfaces import Progress
 
 FOLDER = "weights"  # in the cache directory
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Published:
-    """A file of weights that others publish.
+    """A file of weights that others publish, and what needs it: `dataclasses.replace` tells a shared one whose it is.
 
     Args:
-        extractor: the extractor that needs it
-        option: the extractor's option that may name it
         file: its published name, under which it is looked for in the cache directory
         own: a safetensors copy of it, looked for first
         sha256: the beginning of its hash, as far as it is known for certain; "" where it is not
         how: how a user gets it, with `{path}` where it should lie
         url: where `gz metrics fetch` gets it; "" where only `how` helps
+        noun: what needs it, as sentences call it: "extractor", "perceptual loss"
+        name: the name of what needs it
+        option: the option of what needs it that may name the file
     """
 
-    extractor: str
-    option: str
     file: str
     own: str
     sha256: str
     how: str
     url: str = ""
+    noun: str = "network"
+    name: str = "VGG"
+    option: str = "weights"
 
     def fetch(self, offline: bool, progress: Progress) -> Path:
         """Download the file into the cache directory, unless a right one is there. Returns where it is.
@@ -75,8 +80,8 @@ class Published:
                 return path
         missing = f"there is no file {places[0]}" if given else f"{self.file} is not in {folder}"
         raise CheckpointError(
-            f"the extractor '{self.extractor}' needs weights that ganzoo does not contain, and {missing}. Put it "
-            f"there, or name another place with the extractor's option '{self.option}'. "
+            f"the {self.noun} '{self.name}' needs weights that ganzoo does not contain, and {missing}. Put it "
+            f"there, or name another place with the {self.noun}'s option '{self.option}'. "
             f"{self.how.format(path=folder / self.file)}"
         )
 
@@ -104,7 +109,7 @@ class Published:
 
     def how_short(self) -> str:
         """Which file it should be."""
-        return f"'{self.extractor}' takes {self.file} or a safetensors copy of it."
+        return f"'{self.name}' takes {self.file} or a safetensors copy of it."
 
 
 def _download(url: str, path: Path, progress: Progress) -> None:
@@ -128,7 +133,7 @@ def file_hash(path: Path) -> str:
         raise CheckpointError(f"{path} cannot be read: {err.strerror or err}.") from None
 
 
-def fit(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], path: Path, published: Published) -> nn.Module:
+def fit(make: Callable[[], Net], tensors: Mapping[str, Tensor], path: Path, published: Published) -> Net:
     """Build a network and give it a file's tensors, as float32, for good: no gradients to them, evaluation mode.
 
     Args:
@@ -167,12 +172,12 @@ def fingerprint(net: nn.Module, *about: str) -> str:
     return hashlib.sha256(" ".join([digest(net.state_dict()), *about]).encode()).hexdigest()
 
 
-def three_channels(extractor: str, channels: int) -> None:
-    """Raise RecipeError for images that are neither RGB nor gray."""
+def three_channels(noun: str, name: str, channels: int, cure: str) -> None:
+    """Raise RecipeError for images that are neither RGB nor gray; `cure` is the sentence that ends it."""
     if channels not in (1, 3):
         raise RecipeError(
-            f"the extractor '{extractor}' was trained on RGB images: these have {channels} channels, and only gray "
-            f"ones can be repeated to three. Choose 'conv-random', which takes any number."
+            f"the {noun} '{name}' was trained on RGB images: these have {channels} channels, and only gray ones can be "
+            f"repeated to three. {cure}"
         )
 
 
