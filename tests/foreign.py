@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.interfaces import Discriminator, Generator, Stage
 from reference import GOLDEN, experiment
 
@@ -39,7 +39,7 @@ def files(*prefixes: str) -> list[str]:
     return found
 
 
-def built(tree: Tree, dtype: torch.dtype) -> Experiment:
+def built(tree: Tree, dtype: torch.dtype) -> Gan:
     """A whole recipe's networks."""
     rest = {key: value for key, value in tree.items() if key not in ("generator", "discriminator")}
     return experiment(tree["image"]["size"], tree["generator"], tree["discriminator"], dtype, **rest)

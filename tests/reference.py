@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.nn.resample import conv2d_resample, fir
 from ganzoo.recipe import parse
 from ganzoo.registry import registry
@@ -101,11 +101,11 @@ def arrays(case: dict[str, Any]) -> dict[str, Tensor]:
     return {k: own.get(f"{k}64", v) for k, v in own.items() if not k.endswith("64")}
 
 
-def experiment(size: int, generator: Tree, discriminator: Tree, dtype: torch.dtype, **tree: Any) -> Experiment:
+def experiment(size: int, generator: Tree, discriminator: Tree, dtype: torch.dtype, **tree: Any) -> Gan:
     """A recipe's networks, built as any recipe is: tree -> checked nodes -> bound factories -> modules."""
     tree = {"loss": "logistic", **tree, "generator": generator, "discriminator": discriminator}
     tree["image"] = {"size": size, **tree.get("image", {})}
-    built: Experiment = parse(Source(tree), registry()).bind()()
+    built: Gan = parse(Source(tree), registry()).bind()()
     built.G.to(dtype).eval()
     built.D.to(dtype).eval()
     for regularizer in built.regularizers:

@@ -312,7 +312,7 @@ def test_data_by_its_own_name_keeps_the_recipes_options(monkeypatch, trained):
 def test_a_dry_run_estimates_and_writes_nothing(good, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = good("train", trained[0], "-n")
-    for word in ("generator", "discriminator", "peak memory", "seconds / kimg", "64 of shapes", "stylegan2-tiny.yaml"):
+    for word in ("G ", "D ", "peak memory", "seconds / kimg", "64 of shapes", "stylegan2-tiny.yaml"):
         assert word in out
     assert not list(tmp_path.iterdir())
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.interfaces import Noise
 from ganzoo.recipe import load
 
 LAYER = 512 * 512 + 512  # of a mapping network
 
 
-def build(recipe: str, *overrides: str) -> Experiment:
+def build(recipe: str, *overrides: str) -> Gan:
     with torch.device("meta"):
-        gan: Experiment = load(recipe, overrides).bind()()
+        gan: Gan = load(recipe, overrides).bind()()
     return gan
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import checkpoint, foreign, importing, recipe
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.errors import CheckpointError, PluginError
 from ganzoo.interfaces import Converted, Importer
 from ganzoo.model import experiment
@@ -49,7 +49,7 @@ def networks(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     head, tensors = checkpoint.verify(path)
     found = {}
     for name in {key.partition(".")[0] for key in tensors}:
-        made: Experiment = experiment(parse(Source(head.recipe), registry()))
+        made: Gan = experiment(parse(Source(head.recipe), registry()))
         found[name] = made.D if name == "D" else made.G
         checkpoint.fill(found[name], tensors, name, path)
         found[name].to(dtype).eval()
@@ -216,7 +216,7 @@ def test_rosinality_in_full(dtype):
     """Style codes, truncation, mixing, W+, given noise, logits."""
     recorded, found = recorded_checkpoint(dtype)
     converted = rosinality.Rosinality().convert(found)
-    gan: Experiment = parse(Source(converted.recipe), registry()).bind()()
+    gan: Gan = parse(Source(converted.recipe), registry()).bind()()
     gan.G.load_state_dict(converted.nets["G_ema"])
     gan.D.load_state_dict(converted.nets["D"])
     G, D = gan.G.to(dtype).eval(), gan.D.to(dtype).eval()

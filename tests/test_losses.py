@@ -151,7 +151,7 @@ PENALTIES: dict[str, tuple[dict[str, float], Callable[[Turn], Pyramid], Callable
 
 @pytest.fixture(autouse=True)
 def positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "rand", lambda *shape, **kwargs: U.expand(shape))
+    monkeypatch.setattr(torch, "rand_like", lambda like: U.expand(like.shape))
 
 
 @pytest.mark.parametrize("kind", [Linear, Quadratic])

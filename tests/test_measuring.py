@@ -42,10 +42,10 @@ def recipe(*overrides: str) -> Node:
     return small("stylegan2-tiny", "dataset={use: shapes, count: 40}", f"metrics=[{', '.join(METRICS)}]", *overrides)
 
 
-def measured(node: Node, at: tuple[int, int] = (0, 1)) -> list[dict]:
+def measured(node: Node) -> list[dict]:
     torch.manual_seed(0)
     made = experiment(node)
-    return evaluate.generator(made.G.eval(), Stage(2), made.metrics(7), made.dataset(), 7, CPU, at=at)
+    return evaluate.generator(made.G.eval(), Stage(2), made.metrics(7), made.dataset(), 7, CPU)
 
 
 def values(records: list[dict]) -> dict[str, float]:
@@ -156,7 +156,7 @@ from test_measuring import measured, recipe
 rank, world = int(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
-print(json.dumps([r["results"] for r in measured(recipe(), (rank, world))]))
+print(json.dumps([r["results"] for r in measured(recipe())]))
 dist.destroy_process_group()
 """
 

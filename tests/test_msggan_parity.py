@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import foreign
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.nn.norm import pixel_norm
 from ganzoo_import.bmsg import BMSG
 from reference import GRADIENT, Recorded, load
@@ -15,7 +15,7 @@ FILES = pytest.mark.parametrize("name", foreign.files("07_msggan"))
 
 def pair(
     name: str, dtype: torch.dtype, normalize: bool = False
-) -> tuple[Experiment, Recorded, tuple[torch.Tensor, ...]]:
+) -> tuple[Gan, Recorded, tuple[torch.Tensor, ...]]:
     """Both networks with a file's weights, and its images of every size. The recorded latents went in as they are."""
     recorded, importer = load(name, dtype), BMSG(normalize=normalize)
     states = {"G_ema": recorded.state("G/"), "D": recorded.state("D/")}

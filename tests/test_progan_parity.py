@@ -180,7 +180,7 @@ def test_wgan_gp(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded.check("score_real", real.flatten())
     recorded.check("score_fake", fake.flatten())
     # This reference's weight belongs to the real image; ours, as the paper's, to the step towards the fake one.
-    monkeypatch.setattr(torch, "rand", lambda *shape, **kwargs: 1 - recorded["eps"])
+    monkeypatch.setattr(torch, "rand_like", lambda like: 1 - recorded["eps"])
     penalty = gan.regularizers[0].penalty(turn)
     recorded.check("gradient_penalty", penalty.mean(), GRADIENT)
     loss = gan.loss.d(real, fake).mean() + penalty.mean()

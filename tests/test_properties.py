@@ -275,9 +275,9 @@ def test_noise_is_as_before_after_the_block():
 # --- batches, shapes, channels ---------------------------------------------------------------------------------------
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch):
+def test_accumulated_gradients_are_those_of_the_whole_batch():
     """Without a statistic of the batch, parts of 1 and of 2 give the whole batch's step."""
-    table, results = torch.randn(100, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64), []
+    results = []
     real = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
     for part in ("null", "2", "1"):
         made = trainer(
@@ -292,10 +292,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch):
         made.G_ema.double()
         for net in (made.G, made.D):
             net.double().set_dtype(torch.float64)
-        rows = iter(table)
-        monkeypatch.setattr(torch, "randn", lambda n, *_, rows=rows, **__: torch.stack([next(rows) for _ in range(n)]))
         made.step(real, torch.zeros(4, 0), torch.zeros(4, 0))
-        monkeypatch.undo()
         results.append([p.detach() for net in (made.G, made.D) for p in net.parameters()])
     for other in results[1:]:
         for a, b in zip(results[0], other):

@@ -13,6 +13,7 @@ from ganzoo.errors import Diverged, Interrupted, RecipeError
 from ganzoo.interfaces import Stage
 from ganzoo.log import read_json_lines
 from ganzoo.rundir import set_back
+from ganzoo.trainer import Trainer
 
 TICKS = ["training.tick_kimg=0.008", "training.kimg=0.08"]
 
@@ -96,14 +97,14 @@ def test_a_record_says_what_was_measured(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path, monkeypatch):
-    step = run.Trainer.step
+    step = Trainer.step
 
     def spoiled(self, *batch):
         step(self, *batch)
         with torch.no_grad():
             next(self.G_ema.parameters()).fill_(float("nan"))
 
-    monkeypatch.setattr(run.Trainer, "step", spoiled)
+    monkeypatch.setattr(Trainer, "step", spoiled)
     with pytest.raises(Diverged, match="not finite"):
         train(tmp_path)
     assert not list(tmp_path.glob("*/*.safetensors"))

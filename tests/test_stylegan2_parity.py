@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import foreign
 from foreign import outputs_of
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.interfaces import Generator, Noise, Stage, Turn
 from ganzoo_import import ada
 from reference import FORWARD, GRADIENT, Recorded, experiment, load
@@ -116,7 +116,7 @@ def test_limits_of_a_skip_discriminator() -> None:
 # --- losses and penalties --------------------------------------------------------------------------------------------
 
 
-def pair(name: str, dtype: torch.dtype) -> tuple[Experiment, Recorded, Turn]:
+def pair(name: str, dtype: torch.dtype) -> tuple[Gan, Recorded, Turn]:
     """Both networks, the loss and the penalties of a file, in training mode, and the turn of its batch."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]

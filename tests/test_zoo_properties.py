@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from conftest import small, trainer
 from ganzoo import recipe
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Generator, Shape, Stage
 from ganzoo.model import experiment
@@ -117,7 +117,7 @@ def test_no_mapping_passes_the_latent_on():
     assert torch.equal(Identity(8, 11, 3)(z, label), torch.cat([z, label], dim=1))
 
 
-def network(name: str, *overrides: str) -> Experiment:
+def network(name: str, *overrides: str) -> Gan:
     """Networks with random strengths and biases, in evaluation mode."""
     made = experiment(small(name, *overrides))
     for net in (made.G, made.D):

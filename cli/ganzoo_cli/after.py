@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def summary(folder: Path, node: "Node", reference: str) -> None:
     """Say on stderr what a run has given: metrics before and after, the newest samples, the next commands."""
-    metrics = node.children["metrics"]
+    metrics = node.children.get("metrics")
     chosen = metrics if isinstance(metrics, list) else []
     for metric in chosen:
         for line in _moved(folder / f"metric-{metric.cls.name}.jsonl"):
@@ -20,7 +20,7 @@ def summary(folder: Path, node: "Node", reference: str) -> None:
     if fakes := sorted(folder.glob("fakes[0-9]*.png")):
         note(f"Look at {fakes[-1]}")
     snapshots = sorted(folder.glob("snapshot-*.safetensors"))
-    if not snapshots:
+    if not snapshots or not node.has("generator"):
         return
     note("Next:")
     note(f"  gz generate {snapshots[-1]} {_which(node.value('labels'))}")

@@ -62,7 +62,8 @@ def verify(path: File) -> None:
         with torch.device("meta"):
             made = experiment(node)
         held = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
-        for prefix, net in (("G", made.G), ("D", made.D), ("G_ema", made.G)):
-            if prefix in held or prefix == "G_ema":
+        nets = made.networks()
+        for prefix, net in [*nets.items(), *([("G_ema", nets["G"])] if "G" in nets else [])]:
+            if prefix in held or prefix not in ("G", "D"):
                 checkpoint.fitting(net, tensors, prefix, path)
     say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

@@ -59,7 +59,9 @@ def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
         return "", 2
     if hasattr(err, "format_message"):  # click's, of whichever copy typer uses
         return _usage(err, args), int(getattr(err, "exit_code", 2))
-    if _is_memory(err):
+    from ganzoo.device import is_memory
+
+    if is_memory(err):
         return (
             "out of memory: compute fewer images at once, with --batch-gpu (a divisor of the batch), or choose a "
             "smaller image.size; 'gz train -n' estimates the need."
@@ -88,17 +90,9 @@ def _is_interrupt(err: BaseException) -> bool:
 def _interrupted(err: BaseException) -> str:
     """Commands that leave files behind say so themselves; a training does, but not at the second interrupt."""
     frames = [frame for one in _chain(err) for frame, _ in traceback.walk_tb(one.__traceback__)]
-    if any(f.f_globals.get("__name__") == "ganzoo.run" and f.f_code.co_name in ("begin", "loop") for f in frames):
+    if any(f.f_globals.get("__name__") == "ganzoo.loop" and f.f_code.co_name in ("begin", "loop") for f in frames):
         return "interrupted: what came after the last state is lost; 'gz train --resume latest' continues from there."
     return "interrupted: nothing was written."
-
-
-def _is_memory(err: BaseException) -> bool:
-    """Also torch's RuntimeErrors: of CUDA ('CUDA error: out of memory'), of MPS, of the CPU's allocator."""
-    if isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError":
-        return True
-    words = ("out of memory", "can't allocate memory")
-    return isinstance(err, RuntimeError) and any(word in str(err) for word in words)
 
 
 def _printable(text: str) -> str:

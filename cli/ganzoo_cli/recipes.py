@@ -124,7 +124,8 @@ def _parameters(node: "Node") -> dict[str, int]:
 
     with torch.device("meta"):  # shapes only: takes no memory
         made = experiment(node)
-    nets = {"generator": made.G, "discriminator": made.D}
+    names = {"G": "generator", "D": "discriminator"}
+    nets = {names.get(name, name): net for name, net in made.networks().items()}
     counts = {name: parameters(net) for name, net in nets.items()}
     for name, net in nets.items():
         counts |= {

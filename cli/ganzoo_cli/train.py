@@ -80,13 +80,14 @@ def train(
 
 
 def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
+    from ganzoo import ranks, run, rundir
     from ganzoo import recipe as recipes
-    from ganzoo import run, rundir
 
     path = recipes.find(reference)
     folder = run.train(node, rundir.Options(name=path.stem, text=_as_given(path, overrides), **options))
-    say(str(folder))
-    summary(folder, node, reference)
+    if ranks.first():
+        say(str(folder))
+        summary(folder, node, reference)
 
 
 def _as_given(path: Path, overrides: list[str]) -> str:
@@ -155,8 +156,8 @@ def _dry_run(node: "Node", source: "Source", device: str) -> None:
         f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
         f"{'x'.join(map(str, reversed(made.shape.size)))}, {made.shape.channels} channels"
     )
-    say(f"generator       {found.generator:,} parameters")
-    say(f"discriminator   {found.discriminator:,} parameters")
+    for name, count in found.parameters.items():
+        say(f"{name:<16}{count:,} parameters")
     say(f"device          {found.device}, {found.precision}")
     say(f"peak memory     {found.memory_gib:.2f} GiB{guess}")
     say(f"seconds / kimg  {found.seconds_per_kimg:.2f}{guess}{' at the last size' if len(found.phases) > 1 else ''}")

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import ganzoo
+from ganzoo import ranks
 from ganzoo.files import whole
 from ganzoo.interfaces import Dataset, Features, Metric, Probe
 
@@ -51,11 +52,14 @@ def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -> 
     """Give the metrics what is kept of the real images. Returns those for which there was something."""
     found = []
     for metric in metrics:
-        path = _file(metric, dataset, seed, eye)
-        if path is None or not path.is_file():
+        path, kept = _file(metric, dataset, seed, eye), None
+        if path is not None and path.is_file():
+            with suppress(SafetensorError, OSError, ValueError):
+                kept = load_file(path)
+        if ranks.any_of(kept is None):  # processes on several machines: each has a cache of its own
             continue
-        with suppress(SafetensorError, OSError, ValueError, KeyError, RuntimeError):
-            metric.merge("real", load_file(path))
+        with suppress(KeyError, RuntimeError):
+            metric.merge("real", kept or {})
             found.append(metric)
     return found
 

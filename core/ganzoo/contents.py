@@ -66,8 +66,7 @@ def architecture(plugin: str, path: Path) -> dict[str, Any]:
         "paper": node.value("paper"),
         "size": list(made.shape.size),
         "channels": made.shape.channels,
-        "G": parameters(made.G),
-        "D": parameters(made.D),
+        **{name: parameters(net) for name, net in made.networks().items()},
     }
 
 

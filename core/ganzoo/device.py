@@ -92,3 +92,11 @@ def peak_memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**30
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
+
+
+def is_memory(err: BaseException) -> bool:
+    """Whether memory ran out. Also torch's RuntimeErrors: of CUDA, of MPS, of the CPU's allocator."""
+    if isinstance(err, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(err, RuntimeError) and any(word in str(err) for word in words)

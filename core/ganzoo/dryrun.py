@@ -12,9 +12,9 @@ from typing import cast
 
 import torch
 
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.device import choose, dtype, keep_memory, peak_memory
-from ganzoo.interfaces import Regularizer, Stage
+from ganzoo.interfaces import Experiment, Regularizer, Stage
 from ganzoo.trainer import Trainer, Who
 from ganzoo.types import Size
 
@@ -40,8 +40,7 @@ class Phase:
 class Estimate:
     """What a training would need."""
 
-    generator: int  # parameters
-    discriminator: int
+    parameters: dict[str, int]  # of each network
     device: str
     precision: str
     memory_gib: float
@@ -109,6 +108,32 @@ def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
     where = choose(device)
     if where.type == "cpu":
         keep_memory()
+    return adversarial(experiment, where) if isinstance(experiment, Gan) else whole_steps(experiment, where)
+
+
+def whole_steps(experiment: Experiment, where: torch.device) -> Estimate:
+    """Of a training whose steps are all alike: the second of two."""
+    learner, schedule = experiment.learner(where), experiment.training
+    shape, labels = experiment.shape, torch.zeros(schedule.batch, experiment.labels)
+    seconds = 0.0
+    for _ in range(2):
+        real = torch.randint(0, 256, (schedule.batch, shape.channels, *shape.size), dtype=torch.uint8)
+        began = time.perf_counter()
+        learner.step(real, labels, labels)
+        learner.report()
+        seconds = (time.perf_counter() - began) / schedule.batch * 1000
+    part = Phase(0, shape.size, False, schedule.batch, schedule.lr, schedule.kimg, seconds)
+    return _estimate(experiment, where, peak_memory(where), False, [part])
+
+
+def _estimate(experiment: Experiment, where: torch.device, memory: float, scaled: bool, found: list[Phase]) -> Estimate:
+    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in experiment.networks().items()}
+    name = str(dtype(experiment.training.precision, where)).removeprefix("torch.")
+    return Estimate(counts, str(where), name, memory, scaled, found)
+
+
+def adversarial(experiment: Gan, where: torch.device) -> Estimate:
+    """Of a GAN, at each size that it grows through, with penalties that are not due at every iteration."""
     probe = Probe(experiment, where)
     plan = phases(probe)
     pairs = {(stage.level, batch) for _, stage, batch in plan}
@@ -131,11 +156,8 @@ def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
                 seconds,
             )
         )
-    G, D = (sum(p.numel() for p in net.parameters()) for net in (probe.G, probe.D))
-    name = str(dtype(experiment.training.precision, where)).removeprefix("torch.")
-    return Estimate(
-        G, D, str(where), name, max(c.memory_gib for c in costs.values()), any(c.scaled for c in costs.values()), found
-    )
+    memory, scaled = max(c.memory_gib for c in costs.values()), any(c.scaled for c in costs.values())
+    return _estimate(experiment, where, memory, scaled, found)
 
 
 def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:

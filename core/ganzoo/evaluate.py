@@ -18,9 +18,9 @@ from ganzoo.component import Make
 from ganzoo.data import class_labels, to_uint8
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Features, Generator, Metric, Probe, Progress, Stage, Which
+from ganzoo.learner import seed_of
 from ganzoo.model import image_seeds, latents
-from ganzoo.ranks import ALONE, Share, gather, share
-from ganzoo.trainer import seed_of
+from ganzoo.ranks import ALONE, Share, gather, place, share
 
 BATCH = 32  # images computed at once
 
@@ -179,14 +179,13 @@ def generator(
     seed: int,
     device: torch.device,
     progress: Progress | None = None,
-    at: Share = ALONE,
 ) -> list[dict[str, Any]]:
     """Measure a generator against real images: for each metric a record of its values and of what was measured.
 
-    Statistics of the real images are kept for the next time. Where several processes share the work, each calls this
-    with its rank, and all get the whole result. Raises DataError where the images do not allow it.
+    Statistics of the real images are kept for the next time. Several processes share the work: each calls this, and
+    all get the whole result. Raises DataError where the images do not allow it.
     """
-    began = time.monotonic()
+    began, at = time.monotonic(), place()
     limit(metrics, len(dataset))
     eyes = Eyes(metrics, metrics[0].shape.channels, device)
     cached = cache.recall(metrics, dataset, seed, eyes.of)

@@ -24,7 +24,7 @@ from ganzoo import __version__, checkpoint
 from ganzoo.errors import CheckpointError, UsageError, ZooError
 from ganzoo.files import whole
 from ganzoo.images import folder
-from ganzoo.model import Model, experiment, growing, latents, stage_of, tree
+from ganzoo.model import Model, gan, growing, latents, stage_of
 from ganzoo.types import Image, Label, Latent
 
 Net = Literal["G_ema", "G", "D"]
@@ -37,7 +37,7 @@ def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
     """One of a checkpoint's networks, with its weights, on the CPU."""
     head, tensors = checkpoint.read(path)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        made = experiment(tree(path, head))
+        made = gan(path, head)
     module: nn.Module = made.D if net == "D" else made.G
     checkpoint.fill(module, tensors, net, path)
     return module.eval()
@@ -57,7 +57,7 @@ def unfinished(path: Path) -> str:
     """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
     head = checkpoint.header(path)
     with torch.device("meta"):  # takes no memory
-        made = experiment(tree(path, head))
+        made = gan(path, head)
     return growing(made.shape, stage_of(made, head))
 
 

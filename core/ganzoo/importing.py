@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ganzoo import checkpoint, foreign, run
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.checkpoint import Header, Tensors
 from ganzoo.errors import CheckpointError, PluginError, RecipeError, ZooError
 from ganzoo.interfaces import Converted, Importer
@@ -138,14 +138,17 @@ def _checked(path: Path, name: str, converted: Converted, total: int) -> Importe
     return Imported(name, node, converted, counts, _alike(counts, made.shape.size, converted.nets))
 
 
-def _built(path: Path, recipe: dict[str, Any]) -> tuple[Node, Experiment]:
+def _built(path: Path, recipe: dict[str, Any]) -> tuple[Node, Gan]:
     """The checked recipe and its networks, without memory."""
     source = Source(recipe, name="its recipe")
     try:
         node = parse(source, registry())
         check(node, source)
         with torch.device("meta"):
-            return node, experiment(node)
+            made = experiment(node)
+        if not isinstance(made, Gan):
+            raise RecipeError(f"'{made.name}' is no GAN")
+        return node, made
     except (RecipeError, RuntimeError, ArithmeticError, ValueError, TypeError, MemoryError) as err:
         raise CheckpointError(
             f"{path}: what it says of its networks cannot be built ({'; '.join(str(err).splitlines())[:400]})."

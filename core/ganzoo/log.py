@@ -41,11 +41,14 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Log:
-    """Lines to stderr and to log.txt, with a progress bar under them where stderr is a terminal."""
+    """Lines to stderr and to log.txt, with a progress bar under them where stderr is a terminal.
 
-    def __init__(self, file: Path | None, total: int, done: int = 0) -> None:
-        self.file, self.started = file, time.monotonic()
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    One that is silent does nothing: of several processes, one speaks.
+    """
+
+    def __init__(self, file: Path | None, total: int, done: int = 0, *, silent: bool = False) -> None:
+        self.file, self.started = None if silent else file, time.monotonic()
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -53,7 +56,7 @@ class Log:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not sys.stderr.isatty(),
+            disable=silent or not sys.stderr.isatty(),
         )
         self.task = self.bar.add_task("", total=total, completed=done)
 

@@ -23,13 +23,13 @@ from PIL import Image as PIL
 from torch import Tensor
 
 from ganzoo import __version__, checkpoint
-from ganzoo.build import Experiment
+from ganzoo.build import Gan
 from ganzoo.checkpoint import Header
 from ganzoo.data import to_uint8
 from ganzoo.device import choose
 from ganzoo.errors import CheckpointError, RecipeError, UsageError
 from ganzoo.images import Pixels, picture
-from ganzoo.interfaces import Generator, Mapping, NoiseMode, Shape, Stage
+from ganzoo.interfaces import Experiment, Generator, Mapping, NoiseMode, Shape, Stage
 from ganzoo.recipe import Node, parse
 from ganzoo.registry import registry
 from ganzoo.source import Source
@@ -252,7 +252,15 @@ def experiment(node: Node) -> Experiment:
     return made
 
 
-def stage_of(made: Experiment, head: Header) -> Stage:
+def gan(path: Path, head: Header) -> Gan:
+    """Build the GAN of a checkpoint. Raises CheckpointError where it holds something else."""
+    made = experiment(tree(path, head))
+    if not isinstance(made, Gan):
+        raise CheckpointError(f"{path} holds no generator: what was trained is '{type(made).name}'.")
+    return made
+
+
+def stage_of(made: Gan, head: Header) -> Stage:
     """How far growth had come when a checkpoint was written."""
     return made.growth.stage(head.images) if made.growth else Stage(len(made.shape.sizes) - 1)
 
@@ -269,7 +277,7 @@ def load(path: str | Path, device: str = "auto") -> Model:
     head, tensors = checkpoint.read(path)
     where = choose(device)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        made = experiment(tree(path, head))
+        made = gan(path, head)
     G = made.G
     checkpoint.fill(G, tensors, "G_ema", path)
     return Model(G.to(where).eval().requires_grad_(False), head, path, where, stage_of(made, head))

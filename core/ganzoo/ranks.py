@@ -1,16 +1,170 @@
-"""Several processes measure together: each takes a share of the images, and all get the whole."""
+"""Several processes work together: each takes a share of the images, and all end with the same numbers.
 
-from collections.abc import Mapping, Sequence
+`torchrun` starts them and says who is who. One process alone is a world of one, in which nothing here does anything:
+the code that trains and measures does not ask how many there are.
+
+Gradients are averaged by hand, all of a phase in one all-reduce. Wrappers that average during the backward pass
+(DistributedDataParallel) hook into it once, and penalties on gradients run it twice.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ganzoo.errors import UsageError
 from ganzoo.interfaces import Metric, Which
 
 Share = tuple[int, int]  # (rank, number of processes)
 ALONE: Share = (0, 1)
 EVEN = 2  # shares begin at multiples of it: some metrics compare pairs of neighbours
+PATIENCE = timedelta(minutes=30)  # that a process waits for the others: one of them may be writing or measuring
+
+
+# --- who is who ------------------------------------------------------------------------------------------------------
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def restarts() -> int:
+    """How often torchrun has started these processes anew after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def start(device: torch.device) -> torch.device:
+    """Meet the other processes, where torchrun started several. Returns this process's own device.
+
+    NCCL carries what lies on GPUs, gloo what lies in memory. Raises UsageError where a machine has too few GPUs.
+    """
+    if not launched() or dist.is_initialized():
+        return device
+    if device.type == "cuda":
+        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= there:
+            raise UsageError(f"--nproc-per-node: {local + 1} processes want a GPU each, and this machine has {there}.")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return device
+
+
+def finish() -> None:
+    """Part from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def place() -> Share:
+    """(rank, number of processes) of this one."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
+
+
+def first() -> bool:
+    """Whether this process is the one that writes and speaks, also before they have met."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
+def is_lost(err: BaseException) -> bool:
+    """Whether an error says that another process has gone."""
+    words = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Connection refused",
+        "Broken pipe",
+        "NCCL",
+        "gloo",
+    )
+    return isinstance(err, dist.DistError) or any(word in str(err) for word in words)
+
+
+# --- what all say together -------------------------------------------------------------------------------------------
+
+
+class _Mean(torch.autograd.Function):
+    """The mean over processes. Gradients are averaged over processes later, so here too they are averaged."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        y = x.clone()
+        dist.all_reduce(y)
+        return y / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> Tensor:
+        return mean(grads[0])
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of a tensor over all processes, with its gradient, twice if need be. All must call it together.
+
+    A loss that uses it is, once its gradients are averaged over processes, that of the whole batch.
+    """
+    return x if place()[1] == 1 else _Mean.apply(x)
+
+
+@torch.no_grad()
+def average_(tensors: Iterable[Tensor]) -> int:
+    """Replace tensors by their means over all processes, in one all-reduce. Returns its bytes."""
+    found = list(tensors)
+    if place()[1] == 1 or not found:
+        return 0
+    total = 0
+    for dtype in dict.fromkeys(t.dtype for t in found):
+        some = [t for t in found if t.dtype == dtype]
+        flat = torch.cat([t.reshape(-1) for t in some])
+        dist.all_reduce(flat)
+        flat /= place()[1]
+        for t, value in zip(some, flat.split([t.numel() for t in some])):
+            t.copy_(value.view_as(t))
+        total += flat.numel() * flat.element_size()
+    return total
+
+
+@torch.no_grad()
+def same_(tensors: Iterable[Tensor]) -> None:
+    """Replace tensors by those of the first process."""
+    if place()[1] > 1:
+        for t in tensors:
+            whole = t.contiguous()
+            dist.broadcast(whole, 0)
+            t.copy_(whole)
+
+
+def told(text: str | None) -> str:
+    """What the first process says, on all of them."""
+    if place()[1] == 1:
+        return text or ""
+    raw = (text or "").encode()
+    size = torch.tensor([len(raw)])
+    dist.broadcast(size, 0)
+    body = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if first() and raw else torch.zeros(int(size)).byte()
+    if int(size):
+        dist.broadcast(body, 0)
+    return body.numpy().tobytes().decode()
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set on any process."""
+    return highest(int(flag)) > 0
+
+
+def highest(number: int) -> int:
+    """The greatest of all processes' numbers."""
+    if place()[1] == 1:
+        return number
+    found = torch.tensor([number])
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
 
 
 def share(total: int, at: Share) -> range:
@@ -42,8 +196,6 @@ def gather(shares: Sequence[Metric], empty: Sequence[Metric], known: Sequence[in
 
 def _exchange(state: Mapping[str, Tensor], world: int) -> list[dict[str, Tensor]]:
     """Every rank's tensors on every rank, as bytes of safetensors."""
-    import torch.distributed as dist
-
     own = torch.frombuffer(bytearray(save({k: t.contiguous() for k, t in state.items()})), dtype=torch.uint8)
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world)]
     dist.all_gather(sizes, torch.tensor([len(own)]))

@@ -2,7 +2,8 @@
 
 One function and one sentence with a cure each.
 
-A rule looks at class attributes of the chosen components, so it knows no component by name.
+A rule looks at class attributes of the chosen components, so it knows no component by name. Where a recipe lacks the
+slots that it is about, it has nothing to say.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def _at(node: Node, path: str) -> Any:
 
 
 def _classes(node: Node, path: str) -> list[Any]:
-    children = node.children[path]
+    children = node.children.get(path)
     return [child.cls for child in children] if isinstance(children, list) else []
 
 
@@ -91,7 +92,7 @@ def latent_is_used(node: Node) -> Iterator[Fault]:
 
 def regularizers_fit(node: Node) -> Iterator[Fault]:
     """What a regularizer needs of the loss and of the generator is there."""
-    loss: Any = node["loss"].cls
+    loss = _at(node, "loss")
     stem, layer = _at(node, "generator.synthesis.stem"), _at(node, "generator.synthesis.block.layer")
     for i, cls in enumerate(_classes(node, "regularizers")):
         if cls.needs_unbounded and not loss.unbounded:
@@ -124,7 +125,10 @@ def mapping_sizes(node: Node) -> Iterator[Fault]:
 
 def labels_are_used(node: Node) -> Iterator[Fault]:
     """A conditional GAN has a discriminator that looks at the labels, or one that learns to name them."""
-    head, labels = _at(node, "discriminator.head"), node.value("labels")
+    head = _at(node, "discriminator.head")
+    if head is None:
+        return
+    labels = node.value("labels")
     learners = [cls for cls in _classes(node, "regularizers") if cls.needs_classes]
     for i, cls in enumerate(_classes(node, "regularizers")):
         if cls.needs_classes and (not labels or (head and not head.classifies)):

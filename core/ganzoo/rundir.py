@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import ganzoo
-from ganzoo import checkpoint
+from ganzoo import checkpoint, ranks
 from ganzoo.checkpoint import Header
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
@@ -96,10 +96,11 @@ def states(resume: str, outdir: Path) -> list[Path]:
 
 def resume_from(options: Options, head: Header) -> Path | None:
     """The state file that `resume` means for a run of this recipe and data, or None to begin anew."""
-    if options.resume is None:
+    resume = "auto" if ranks.restarts() else options.resume  # started anew after a failure, it goes on
+    if resume is None:
         return None
-    found = states(options.resume, options.outdir)
-    if options.resume != "auto":
+    found = states(resume, options.outdir)
+    if resume != "auto":
         return found[0]
     for state_file in found:
         try:

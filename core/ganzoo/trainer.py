@@ -1,40 +1,34 @@
-"""The training step. Read `Trainer.step` first: it is the algorithm; what follows are its words.
+"""Adversarial training. Read `Trainer.step` first: it is the algorithm; what follows are its words."""
 
-A step's randomness is seeded from (seed, images seen), and data is drawn by position, so a run that stops and resumes
-needs no random state: counters, weights, Adam's moments and buffers are all there is.
-"""
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, cast
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Literal, cast
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganzoo import ema
-from ganzoo.build import Experiment
-from ganzoo.data import to_unit
+from ganzoo import ema, evaluate, ranks
+from ganzoo.build import Gan
+from ganzoo.data import to_uint8, to_unit
 from ganzoo.device import dtype
-from ganzoo.errors import Diverged
-from ganzoo.interfaces import Generator, Regularizer, Stage, Turn
+from ganzoo.interfaces import Dataset, Dice, Generator, Regularizer, Stage, Turn
+from ganzoo.learner import Learner, adam
+from ganzoo.model import latents
 from ganzoo.nn.resample import downsample, upsample
 from ganzoo.types import Label, Logits, PerSample, Pyramid
 
 Who = Literal["g", "d"]
+Turns = Callable[[range, Dice], Turn]
 
 
-def seed_of(*numbers: int) -> int:
-    """One seed from several numbers, well mixed."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+class Trainer(Learner):
+    """A GAN with its optimizers, moving average and counters; `step` trains on one batch."""
 
+    experiment: Gan
 
-class Trainer:
-    """An experiment with its optimizers, moving average and counters; `step` trains on one batch."""
-
-    def __init__(self, experiment: Experiment, device: torch.device) -> None:
-        self.experiment, self.device, self.options = experiment, device, experiment.training
+    def __init__(self, experiment: Gan, device: torch.device) -> None:
+        super().__init__(experiment, device)
+        self.options, self.grows = experiment.training, experiment.growth is not None
         self.G, self.D = experiment.G.to(device).train(), experiment.D.to(device).train()
         for net in (self.G, self.D):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -43,41 +37,44 @@ class Trainer:
         self.G_ema.set_dtype(torch.float32)  # samples and metrics are those of a loaded snapshot
         self.loss = experiment.loss.to(device)
         self.regularizers = nn.ModuleList(experiment.regularizers).to(device)
-        if experiment.augment:
-            experiment.augment.to(device)
-        self.nets: dict[Who, nn.Module] = {"g": self.G, "d": self.D}
+        self.augment = experiment.augment.to(device) if experiment.augment else None
+        self.nets = {"g": self.G, "d": self.D}
         self.stage = self.stage_at(0)
-        self.optimizers = {who: self._adam(who) for who in self.nets}
-        self.images = 0  # real images shown to the discriminator
-        self.iteration = 0
-        self.stats: dict[str, list[Tensor]] = defaultdict(list)
+        self.optimizers = {"g": self._adam("g"), "d": self._adam("d")}
 
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
-        """One iteration on uint8 images [N, C, H, W], their labels [N, K] and labels for the generated images."""
-        torch.manual_seed(seed_of(self.options.seed, self.images))
+        """One iteration on this process's share of a batch."""
+        self.begin()
         self.enter(self.stage_at(self.images))
-        parts = self.split(real, label, fake_label)
+        turns = self.turns(real, label, fake_label)
 
         for who in self.learners():
-            with self.learning(who):  # the loss, with the penalties that are due at every iteration
-                for turn, share in parts():
-                    loss = self.adversarial(who, turn).mean()
-                    for reg in self.due(who, lazy=False):
-                        loss = loss + self.penalty(reg, turn).mean()
-                    (loss * share).backward()
+            # the loss, with the penalties that are due at every iteration
+            self.descend(who, "main", len(real), partial(self.objective, who, turns))
             for reg in self.due(who, lazy=True):  # each a step of its own, `every` times as strong
-                with self.learning(who):
-                    for turn, share in parts():
-                        (self.penalty(reg, turn).mean() * reg.every * share).backward()
+                self.descend(who, reg.name, len(real), partial(self.lazily, reg, turns))
 
-        decay = self.options.ema_beta
-        if decay is None:
-            decay = ema.beta(len(real), self.options.ema_kimg, self.images, self.options.ema_rampup)
-        ema.update(self.G_ema, self.G, decay)
-        self.images += len(real)
+        batch = len(real) * ranks.place()[1]
+        self.agree()
+        self.follow(batch)
+        if self.augment:
+            self.augment.adapt(batch)
+        self.images += batch
         self.iteration += 1
 
     # --- the words of the step ---------------------------------------------------------------------------------------
+
+    def objective(self, who: Who, turns: Turns, rows: range, dice: Dice) -> Tensor:
+        """The adversarial loss of one network, with the penalties that are due at every iteration; a mean."""
+        turn = turns(rows, dice)
+        loss = self.adversarial(who, turn).mean()
+        for reg in self.due(who, lazy=False):
+            loss = loss + self.penalty(reg, turn).mean()
+        return loss
+
+    def lazily(self, reg: Regularizer, turns: Turns, rows: range, dice: Dice) -> Tensor:
+        """A penalty that makes up for the iterations without it; a mean."""
+        return self.penalty(reg, turns(rows, dice)).mean() * reg.every
 
     def adversarial(self, who: Who, turn: Turn) -> PerSample:
         """The adversarial loss of one network, [N]."""
@@ -91,6 +88,7 @@ class Trainer:
         else:
             fake, real = turn.D(turn.fake, turn.label, turn.stage), turn.D(turn.real, turn.real_label, turn.stage)
             loss = self.loss.d(real, fake)
+            turn.observe(real)
             self.note("scores/fake", fake)
             self.note("scores/real", real)
             self.note("signs/real", real.sign())
@@ -124,32 +122,33 @@ class Trainer:
 
     def augmented(self, images: Pyramid) -> Pyramid:
         """What the discriminator sees of images."""
-        augment = self.experiment.augment
-        return augment(images) if augment else images
+        return self.augment(images) if self.augment else images
 
-    @contextmanager
-    def learning(self, who: Who) -> Iterator[None]:
-        """One network learns while the other holds still; its optimizer steps at the end."""
-        for name, net in self.nets.items():
-            net.requires_grad_(name == who)
-        self.optimizers[who].zero_grad(set_to_none=True)
-        yield
-        self.optimizers[who].step()
+    def observe(self, real: Logits) -> None:
+        """What D says of reals, for an augmentation that adapts to it."""
+        if self.augment:
+            self.augment.observe(real.detach())
 
-    def split(self, real: Tensor, label: Tensor, fake_label: Tensor) -> Callable[[], Iterator[tuple[Turn, float]]]:
-        """The batch in parts of `batch_gpu`; each phase starts anew and draws its own latents."""
-        size = self.options.batch_gpu or len(real)
+    def turns(self, real: Tensor, label: Tensor, fake_label: Tensor) -> Turns:
+        """A part of the batch with latents of its own, by its rows and what they draw."""
         labels = bool(self.experiment.labels)
 
-        def parts() -> Iterator[tuple[Turn, float]]:
-            for i in range(0, len(real), size):
-                part = self.pyramid(real[i : i + size].to(self.device, non_blocking=True))
-                own, other = (t[i : i + size].to(self.device) if labels else None for t in (label, fake_label))
-                z = torch.randn(len(part[0]), self.G.z_dim, device=self.device)
-                turn = Turn(self.G, self.judge, self.stage, z, other, part, own, classify=self.classify)
-                yield turn, len(z) / len(real)
+        def turn(rows: range, dice: Dice) -> Turn:
+            some = slice(rows.start, rows.stop)
+            part = self.pyramid(real[some].to(self.device, non_blocking=True))
+            own, other = (t[some].to(self.device) if labels else None for t in (label, fake_label))
+            z = dice.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim))
+            extra: dict[str, Any] = {"classify": self.classify, "observe": self.observe, "dice": dice}
+            return Turn(self.G, self.judge, self.stage, z, other, part, own, **extra)
 
-        return parts
+        return turn
+
+    def follow(self, batch: int) -> None:
+        """The moving average of G takes a step."""
+        decay = self.options.ema_beta
+        if decay is None:
+            decay = ema.beta(batch, self.options.ema_kimg, self.images, self.options.ema_rampup)
+        ema.update(self.G_ema, self.G, decay)
 
     def pyramid(self, real: Tensor) -> Pyramid:
         """Reals as the discriminator wants them at this stage: box-downsampled, and faded like the generated ones."""
@@ -168,15 +167,9 @@ class Trainer:
 
     def _adam(self, who: Who) -> torch.optim.Adam:
         """Adam; lazy steps make it move more often, so step length and memory shrink (arXiv:1912.04958, appendix B)."""
-        o, c = self.options, self.lazy_factor(who)
-        betas = (o.betas[0] ** c, o.betas[1] ** c)
-        return torch.optim.Adam(
-            self.nets[who].parameters(),
-            lr=self.lr(who),
-            betas=betas,
-            eps=o.eps,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
+        c = self.lazy_factor(who)
+        betas = (self.options.betas[0] ** c, self.options.betas[1] ** c)
+        return adam(self.nets[who].parameters(), self.options, self.device, lr=self.lr(who), betas=betas)
 
     def lazy_factor(self, who: Who) -> float:
         """Main steps as a share of all optimizer steps: k / (k + 1) for one penalty at each k-th iteration."""
@@ -209,23 +202,40 @@ class Trainer:
             if reset:
                 optimizer.state.clear()
             for group in optimizer.param_groups:
-                group["lr"] = self.lr(who)
+                group["lr"] = self.lr(cast(Who, who))
 
-    # --- statistics --------------------------------------------------------------------------------------------------
+    # --- what is kept and shown --------------------------------------------------------------------------------------
 
-    def note(self, name: str, value: Tensor) -> None:
-        """Remember a mean for the next status line, without waiting for the device."""
-        self.stats[name].append(value.detach().mean())
+    def modules(self) -> dict[str, nn.Module]:
+        """Both networks, the moving average, and what penalties, loss and augmentation keep."""
+        found = {"G": self.G, "D": self.D, "G_ema": self.G_ema, "loss": self.loss, "regularizers": self.regularizers}
+        return found | ({"augment": self.augment} if self.augment else {})
+
+    def weights(self) -> dict[str, nn.Module]:
+        """Both networks and the moving average."""
+        return {"G": self.G, "D": self.D, "G_ema": self.G_ema}
+
+    @torch.inference_mode()
+    def samples(self, dataset: Dataset, count: int) -> Tensor:
+        """Images of fixed latents, at the present stage of growth."""
+        G, z = self.G_ema, latents(range(count), self.G_ema.z_dim).to(self.device)
+        labels = evaluate.drawn_labels(dataset, count, 0).to(self.device) if G.labels else None
+        with G.noise("const"):
+            parts = [
+                to_uint8(G(z[i : i + 32], None if labels is None else labels[i : i + 32], self.stage)[-1].cpu())
+                for i in range(0, count, 32)
+            ]
+        return torch.cat(parts)
+
+    def measure(self, dataset: Dataset, progress: Callable[[str, int, int], None]) -> list[dict[str, Any]]:
+        """The recipe's metrics; none of a generator that still grows: it makes no images of the final size."""
+        metrics, last = self.experiment.metrics(self.options.seed), len(self.experiment.shape.sizes) - 1
+        if not metrics or (self.images and self.stage.level < last):
+            return []
+        stage = self.stage if self.images else Stage(last)
+        return evaluate.generator(self.G_ema, stage, metrics, dataset, self.options.seed, self.device, progress)
 
     def report(self) -> dict[str, float]:
-        """Means since the last report. Raises Diverged where one is not finite."""
-        means = {name: float(torch.stack(values).float().mean()) for name, values in sorted(self.stats.items())}
-        self.stats.clear()
-        bad = [f"{name} is {value}" for name, value in means.items() if value - value != 0]
-        if bad:
-            raise Diverged(
-                f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, "
-                "strengthen the penalty (regularizers.*.gamma), or use training.precision=fp32; "
-                "what was written before is untouched."
-            )
-        return means
+        """Means since the last report, and what the augmentation says of itself."""
+        own = self.augment.values() if self.augment else {}
+        return super().report() | {f"augment/{name}": value for name, value in own.items()}

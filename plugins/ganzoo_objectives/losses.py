@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from annotated_types import Ge
+from torch import Tensor
 
+from ganzoo import ranks
 from ganzoo.interfaces import Loss
 from ganzoo.types import Logits, PerSample
 
@@ -89,6 +91,11 @@ class LSGAN(Loss, name="lsgan", paper="arXiv:1611.04076"):
         return (fake if self.targets == "progan" else fake - 1).square().flatten()
 
 
+def average(logits: Logits) -> Tensor:
+    """Mean over the whole batch, of all processes."""
+    return ranks.mean(logits.mean())
+
+
 class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.00734"):
     """Hinge on how much more real a sample looks than the average of the other kind."""
 
@@ -97,11 +104,11 @@ class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.0
 
     def d(self, real: Logits, fake: Logits) -> PerSample:
         """relu(1 - (r - E f)) + relu(1 + (f - E r))."""
-        return (F.relu(1 - (real - fake.mean())) + F.relu(1 + (fake - real.mean()))).flatten()
+        return (F.relu(1 - (real - average(fake))) + F.relu(1 + (fake - average(real)))).flatten()
 
     def g(self, fake: Logits, real: Logits) -> PerSample:
         """relu(1 + (r - E f)) + relu(1 - (f - E r))."""
-        return (F.relu(1 + (real - fake.mean())) + F.relu(1 - (fake - real.mean()))).flatten()
+        return (F.relu(1 + (real - average(fake))) + F.relu(1 - (fake - average(real)))).flatten()
 
 
 class RelativisticPaired(Loss, name="relativistic_paired", paper="arXiv:1807.00734"):

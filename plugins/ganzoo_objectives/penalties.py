@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Gt
 
-from ganzoo.interfaces import Regularizer, Turn
+from ganzoo.interfaces import Dice, Regularizer, Turn
 from ganzoo.types import Label, PerSample, Pyramid
 
 Weight = Annotated[float, Ge(0)]
@@ -20,9 +20,11 @@ def squared_gradient_norm(turn: Turn, images: Pyramid, label: Label) -> PerSampl
 
     It is the gradient of the sum of the logits: each sample's own, as far as D judges samples apart.
     """
-    images = tuple(x.detach().requires_grad_() for x in images)
-    logits = turn.D(images, label, turn.stage)
-    grads = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    points = tuple(x.detach().requires_grad_() for x in images)
+    logits = turn.D(points, label, turn.stage)
+    if images is turn.real:
+        turn.observe(logits)
+    grads = torch.autograd.grad(logits.sum(), points, create_graph=True)
     return torch.stack([g.square().sum(dim=[1, 2, 3]) for g in grads]).sum(dim=0)
 
 
@@ -31,9 +33,9 @@ def gradient_norm(turn: Turn, images: Pyramid, label: Label) -> PerSample:
     return squared_gradient_norm(turn, images, label).clamp_min(1e-30).sqrt()
 
 
-def between(real: Pyramid, fake: Pyramid) -> Pyramid:
+def between(dice: Dice, real: Pyramid, fake: Pyramid) -> Pyramid:
     """Samples on the line from real to fake, one uniform position for all scales of a sample."""
-    u = torch.rand(len(real[0]), 1, 1, 1, device=real[0].device, dtype=real[0].dtype)
+    u = dice.uniform(real[0][:, :1, :1, :1])
     return tuple(torch.lerp(r, f, u) for r, f in zip(real, fake))
 
 
@@ -84,7 +86,7 @@ class WGANGP(Regularizer, name="wgan_gp", paper="arXiv:1704.00028"):
 
     def penalty(self, turn: Turn) -> PerSample:
         """weight / target² (|∇D| - target)², [N]."""
-        mixed = between(turn.real, turn.fake)
+        mixed = between(turn.dice, turn.real, turn.fake)
         norm = gradient_norm(turn, mixed, turn.label)
         return self.weight / self.target**2 * (norm - self.target).square()
 
@@ -104,7 +106,7 @@ class ZeroCentered(Regularizer, name="gp_zero_centered", paper="arXiv:1902.03984
 
     def penalty(self, turn: Turn) -> PerSample:
         """gamma |∇D|², [N]."""
-        mixed = between(turn.real, turn.fake)
+        mixed = between(turn.dice, turn.real, turn.fake)
         return self.gamma * squared_gradient_norm(turn, mixed, turn.label)
 
 

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
+from ganzoo import ranks
 from ganzoo.interfaces import Regularizer, Turn
 from ganzoo.types import PerSample
 
@@ -45,12 +46,12 @@ class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
         ws = turn.G.styles(turn.z[:n], label, turn.stage)
         ws = ws if ws.requires_grad else ws.detach().requires_grad_()  # a mapping without parameters
         image = turn.G.synthesize(ws, turn.stage)[-1]
-        y = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
+        y = turn.dice.normal(image) / math.sqrt(image.shape[2] * image.shape[3])
         return self.weight * (self._lengths(image, ws, y)).square()
 
     def _lengths(self, image: Tensor, ws: Tensor, y: Tensor) -> Tensor:
         (grad,) = torch.autograd.grad((image * y).sum(), ws, create_graph=True)
         lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()  # [N]
-        mean = self.mean.lerp(lengths.mean(), self.decay)
+        mean = self.mean.lerp(ranks.mean(lengths.mean()), self.decay)
         self.mean.copy_(mean.detach())
         return lengths - mean

@@ -1,6 +1,8 @@
 """The slots: one abstract class each. A plugin subclasses one of these and names it."""
 
 from ganzoo.interfaces.discriminator import Discriminator
+from ganzoo.interfaces.embedding import Perceptual, Projector, View
+from ganzoo.interfaces.experiment import Experiment, Images, Schedule
 from ganzoo.interfaces.generator import Generator, NoiseMode
 from ganzoo.interfaces.layers import (
     Block,
@@ -22,26 +24,36 @@ from ganzoo.interfaces.layers import (
     Trunk,
     block_layers,
 )
-from ganzoo.interfaces.objective import Loss, Regularizer, Turn
+from ganzoo.interfaces.logging import Logger, Loggers
+from ganzoo.interfaces.objective import Dice, Loss, Regularizer, Turn
 from ganzoo.interfaces.running import Augment, Dataset, Finding, Growth
 from ganzoo.interfaces.tools import Converted, Features, Importer, Metric, Probe, Progress, Which
+from ganzoo.interfaces.transfer import Commission, Described, FeatureMaps, Painting, StyleStatistic, Transfer
 
 __all__ = [
     "Augment",
     "Block",
+    "Commission",
     "Converted",
     "Dataset",
+    "Described",
+    "Dice",
     "Discriminator",
     "Down",
     "Draw",
+    "Experiment",
+    "FeatureMaps",
     "Features",
     "Finding",
     "FromRGB",
     "Generator",
     "Growth",
     "Head",
+    "Images",
     "Importer",
     "Layer",
+    "Logger",
+    "Loggers",
     "Loss",
     "Mapping",
     "Meeting",
@@ -49,17 +61,24 @@ __all__ = [
     "Noise",
     "NoiseMode",
     "Norm",
+    "Painting",
+    "Perceptual",
     "Probe",
     "Progress",
+    "Projector",
     "Regularizer",
+    "Schedule",
     "Shape",
     "Stage",
     "Statistic",
     "Stem",
+    "StyleStatistic",
     "Synthesis",
     "ToRGB",
+    "Transfer",
     "Trunk",
     "Turn",
+    "View",
     "Which",
     "block_layers",
 ]

@@ -111,23 +111,32 @@ class Mapping(nn.Module, Component, kind="mapping"):
         raise NotImplementedError
 
 
-class Stem(nn.Module, Component, kind="stem"):
-    """(w_dim, channels, size, /)  Style -> Maps at the coarsest size. A styled stem takes the first style code."""
+class Styleable(nn.Module):
+    """What a style code may enter; the code is the last input of `forward`."""
 
-    styled: ClassVar[bool]
+    styled: ClassVar[bool]  # whether one does
+
+    def style_weight(self) -> Tensor | None:
+        """The matrix [M, W] that turns a code into a modulation, as it multiplies; None where there is none.
+
+        Editing finds directions by it (arXiv:2007.06600); nothing else needs it.
+        """
+        return None
+
+
+class Stem(Styleable, Component, kind="stem"):
+    """(w_dim, channels, size, /)  Style -> Maps at the coarsest size. A styled stem takes the first style code."""
 
     def forward(self, w: Style) -> Maps:
         """Start the feature maps."""
         raise NotImplementedError
 
 
-class Layer(nn.Module, Component, kind="layer"):
+class Layer(Styleable, Component, kind="layer"):
     """(in_channels, out_channels, w_dim, size, up, /)  Maps, Style -> Maps at `size`.
 
     One convolution with everything around it: where a style enters (after it, inside it, nowhere) is its own business.
     """
-
-    styled: ClassVar[bool]
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Convolve; double the size first where `up`."""
@@ -155,10 +164,8 @@ def block_layers(
     return Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
 
 
-class ToRGB(nn.Module, Component, kind="to_rgb"):
+class ToRGB(Styleable, Component, kind="to_rgb"):
     """(channels, w_dim, image_channels, /)  Maps, Style -> Image."""
-
-    styled: ClassVar[bool]
 
     def forward(self, x: Maps, w: Style) -> Image:
         """Turn features into an image."""

@@ -1,8 +1,8 @@
 """What the networks are trained for: adversarial losses and regularizers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -34,6 +34,32 @@ Judge = Callable[[Pyramid, Label, Stage], Logits]
 Classify = Callable[[Pyramid, Stage], Tensor]
 
 
+class Dice:
+    """Random numbers for each sample of a batch, from a seed of its own.
+
+    So what a sample draws depends neither on its company nor on how a batch is cut into parts or over processes.
+
+    Args:
+        seeds: one for each sample; without, all draw from torch's global generator
+        device: of the generators; that of what is drawn
+    """
+
+    def __init__(self, seeds: Sequence[int] = (), device: torch.device | None = None) -> None:
+        self.streams = [torch.Generator(device or "cpu").manual_seed(seed) for seed in seeds]
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of a tensor's shape and type, for the first samples there are."""
+        if not self.streams:
+            return torch.randn_like(like)
+        return torch.stack([torch.randn_like(row, generator=s) for row, s in zip(like, self.streams)])
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Numbers in [0, 1) of a tensor's shape and type, for the first samples there are."""
+        if not self.streams:
+            return torch.rand_like(like)
+        return torch.stack([torch.rand_like(row, generator=s) for row, s in zip(like, self.streams)])
+
+
 @dataclass
 class Turn:
     """What a regularizer may look at: the networks, one batch of reals, one batch of latents, where growth stands."""
@@ -47,6 +73,8 @@ class Turn:
     real_label: Label
     made: Pyramid | None = None
     classify: Classify | None = None  # D's class scores, with the augmentation in front
+    observe: Callable[[Logits], None] = lambda real: None  # what watches D's logits on reals
+    dice: Dice = field(default_factory=Dice)  # what penalties draw
 
     @cached_property
     def generated(self) -> Pyramid:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ganzoo.component import Component
 from ganzoo.interfaces.layers import Stage
-from ganzoo.types import Pyramid, Size
+from ganzoo.types import Logits, Pyramid, Size
 
 
 class Growth(Component, ABC, kind="growth"):
@@ -35,11 +35,25 @@ class Growth(Component, ABC, kind="growth"):
 
 
 class Augment(nn.Module, Component, kind="augment"):
-    """Pyramid -> Pyramid, applied to whatever the discriminator sees. Differentiable, twice."""
+    """() Pyramid -> Pyramid, applied to whatever the discriminator sees. Differentiable, twice.
+
+    What it keeps between steps (its strength, sums of what it observed) are floating-point buffers, changed in place:
+    they are saved with a run's state, and averaged over processes before `adapt`.
+    """
 
     def forward(self, images: Pyramid) -> Pyramid:
         """Augment images in [-1, 1]."""
         raise NotImplementedError
+
+    def observe(self, real: Logits) -> None:
+        """Take in D's logits [N, 1] on reals, of its loss and of its penalties."""
+
+    def adapt(self, batch: int) -> None:
+        """Called after every iteration, with the images of the whole batch: a controller moves its strength here."""
+
+    def values(self) -> dict[str, float]:
+        """What a status line says of it."""
+        return {}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""The loop over iterations: what it says at each tick, what it keeps, and what it does when something goes wrong."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ganzoo import ranks, state
+from ganzoo.checkpoint import Header
+from ganzoo.data import Loader
+from ganzoo.device import dtype, peak_memory
+from ganzoo.errors import DataError, Diverged, Interrupted
+from ganzoo.evaluate import drawn_labels
+from ganzoo.interfaces import Dataset
+from ganzoo.learner import Learner, Reload
+from ganzoo.log import Log, append_json, duration
+from ganzoo.rundir import Options, environment, newest, set_back
+from ganzoo.snapshots import Keeper
+from ganzoo.source import to_yaml
+
+RELOADS = 3  # times in a row that training goes back to one state
+
+
+class Run:
+    """The loop over iterations, and what it says at each tick."""
+
+    def __init__(self, learner: Learner, dataset: Dataset, folder: Path, head: Header, log: Log) -> None:
+        self.learner, self.dataset, self.folder, self.head, self.log = learner, dataset, folder, head, log
+        self.schedule, self.keeper = learner.schedule, Keeper(learner, dataset, folder, head, log)
+        self.started = self.tick_started = time.monotonic()
+        self.tick_images, self.maintenance = learner.images, 0.0
+        self.reloaded: list[int] = []  # images seen at the states that training went back to
+        learner.say = log.say
+
+    def loop(self, workers: int, stop: list[int]) -> None:
+        """Train until kimg is reached, or until `stop` holds a signal, in any process."""
+        learner, total, schedule = self.learner, round(self.schedule.kimg * 1000), self.schedule
+        if learner.images >= total:
+            self.log.say(f"{self.folder} already has {learner.images / 1000:.1f} kimg: raise --kimg to go on.")
+            return
+        loader, caught = Loader(self.dataset, seed=schedule.seed, mirror=schedule.mirror, workers=workers), 0
+        try:
+            while learner.images < total and not (caught := ranks.highest(stop[0] if stop else 0)):
+                before = learner.images
+                try:
+                    self._iterate(loader)
+                    self.log.progress(learner.images, f"{learner.images / 1000:.1f} kimg")
+                    if self._ticks(learner.images) > self._ticks(before):
+                        self.tick(loader.waited)
+                        if self._due(before):
+                            self._aside(self.keeper.snapshot)
+                except Reload as err:
+                    self._reload(str(err))
+            if self.tick_images != learner.images:
+                self.tick(loader.waited)
+            if self.keeper.saved_at != learner.images:
+                self.keeper.snapshot(look=not caught)
+        except DataError as err:  # a file that was there is gone, or broken
+            self.keeper.snapshot(look=False)
+            raise DataError(
+                f"{err} Training stopped at {learner.images / 1000:.1f} kimg and its state is written: repair the "
+                f"images and continue with 'gz train --resume {self.folder}'."
+            ) from None
+        finally:
+            loader.close()
+        if caught:
+            raise Interrupted(
+                f"stopped by {signal.Signals(caught).name} at {learner.images / 1000:.1f} kimg; the state is written: "
+                f"continue with 'gz train --resume {self.folder}'."
+            )
+
+    def _iterate(self, loader: Loader) -> None:
+        """One step on this process's share of the batch that comes next."""
+        learner, (rank, count) = self.learner, ranks.place()
+        at, batch = learner.images, learner.batch()
+        share = batch // count
+        first = at + rank * share
+        real, label = loader.batch(first, share, following=first + batch)
+        drawn = drawn_labels(self.dataset, batch, self.schedule.seed, at)[rank * share :][:share]
+        learner.step(real, label, drawn)
+
+    def _reload(self, why: str) -> None:
+        """Go back to the last state, and draw anew from there."""
+        learner, states = self.learner, newest(self.folder, "state")
+        again, nowhere = learner.reloads + 1, "there is no state to go back to"
+        if states:
+            state.restore(learner, states[0])
+            learner.reloads = again
+            self.reloaded.append(learner.images)
+            nowhere = f"going back to {states[0].name} did not help, {RELOADS} times"
+        if not states or self.reloaded.count(learner.images) > RELOADS:
+            raise Diverged(f"training diverged: {why}, and {nowhere}; what was written before is untouched.")
+        if ranks.first():
+            set_back(self.folder, learner.images)
+        learner.stats.clear()
+        self.tick_images = self.keeper.saved_at = learner.images
+        self.log.say(f"{why}: back to {states[0].name}, {learner.images / 1000:.1f} kimg, with other random numbers.")
+
+    def _ticks(self, images: int) -> int:
+        return int(images / 1000 / self.schedule.tick_kimg)
+
+    def _due(self, before: int) -> bool:
+        """Whether a snapshot belongs to the tick that just ended: the first one, and each so many."""
+        each, ticks = self.schedule.snapshot_ticks, (self._ticks(before), self._ticks(self.learner.images))
+        return each > 0 and (ticks[0] == 0 or ticks[0] // each < ticks[1] // each)
+
+    def describe(self, options: Options) -> None:
+        """Write down the recipe and what the run runs on; say so."""
+        if not ranks.first():
+            return
+        given, device = self.folder / "recipe.yaml", self.learner.device
+        if not given.exists():
+            given.write_text(options.text or to_yaml(self.head.recipe), encoding="utf-8")
+        (self.folder / "recipe.resolved.yaml").write_text(to_yaml(self.head.recipe), encoding="utf-8")
+        about = json.dumps(environment(device, options.command), indent=1)
+        (self.folder / "environment.json").write_text(about, encoding="utf-8")
+        nets = self.learner.experiment.networks().items()
+        sizes = " and ".join(f"{name} {sum(p.numel() for p in net.parameters()):,}" for name, net in nets)
+        precision = str(dtype(self.schedule.precision, device)).removeprefix("torch.")
+        count = ranks.place()[1]
+        several = f" in {count} processes" if count > 1 else ""
+        self.log.say(
+            f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, {sizes} parameters, {device} "
+            f"{precision}{several}."
+        )
+
+    def begin(self) -> None:
+        """What there is to see before the first step."""
+        if ranks.first():
+            self._aside(self.keeper.reals)
+            self._aside(lambda: self.keeper.samples("fakes_init.png"))
+        self._aside(lambda: self.keeper.measure(None))
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Do work that is not training, and count its time apart."""
+        began = time.monotonic()
+        work()
+        self.maintenance += time.monotonic() - began
+
+    def tick(self, waited: float) -> None:
+        """The status line. Its maintenance is the time since the last one that was not spent training."""
+        learner = self.learner
+        means, images = learner.report(), learner.images - self.tick_images  # waits for the device
+        now = time.monotonic()
+        spent = now - self.tick_started - self.maintenance
+        record = {
+            "kimg": learner.images / 1000,
+            "iteration": learner.iteration,
+            "level": learner.stage.level,
+            "alpha": learner.stage.alpha,
+            "seconds": now - self.started,
+            "sec_per_kimg": spent / max(images, 1) * 1000,
+            "memory_gib": peak_memory(learner.device),
+            "waited": waited,
+            "means": means,
+        }
+        if ranks.first():
+            append_json(self.folder / "stats.jsonl", record)
+        self.log.say(
+            f"tick {self._ticks(learner.images):<5d} kimg {record['kimg']:<8.1f} "
+            f"time {duration(now - self.started):<12s} "
+            f"sec/tick {spent:<7.1f} sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
+            f"mem {record['memory_gib']:<5.2f} {self._growth()}"
+            + " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.startswith("loss/"))
+        )
+        self.maintenance, self.tick_started, self.tick_images = 0.0, now, learner.images
+
+    def _growth(self) -> str:
+        if not self.learner.grows:
+            return ""
+        height, width = self.learner.experiment.shape.sizes[self.learner.stage.level]
+        return f"size {height}x{width} alpha {self.learner.stage.alpha:.2f} "
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM within the block; a second one acts at once."""
+    caught: list[int] = []
+
+    def catch(number: int, _: object) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
