@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo_cli.several import silent
+
 if TYPE_CHECKING:
     from ganzoo.registry import Registry
 
@@ -30,8 +32,9 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A note, on stderr."""
-    print(text, file=sys.stderr)
+    """A note, on stderr; of several processes, one speaks."""
+    if not silent():
+        print(text, file=sys.stderr)
 
 
 def say_json(value: Any) -> None:

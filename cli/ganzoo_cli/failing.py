@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from ganzoo.errors import Interrupted, ZooError
+from ganzoo_cli import several
 
 BUG = 1
 INTERRUPTED = 130
@@ -22,6 +23,7 @@ def run(args: Sequence[str] | None) -> int:
         return err.code if isinstance(err.code, int) else 1
     except BaseException as err:
         sentence, code = explain(err, given)
+        sentence, code = several.told(err, sentence), several.exit_code(err, code)
         if os.environ.get("GZ_TRACEBACK") == "1":
             traceback.print_exception(err)
         for line in sentence.splitlines():

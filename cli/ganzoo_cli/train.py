@@ -1,11 +1,13 @@
 """`gz train`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo_cli import several
 from ganzoo_cli.after import left_off, summary
 from ganzoo_cli.console import Device, Sets, known, note, say, table
 
@@ -36,6 +38,9 @@ Resume = Annotated[str | None, Option(metavar="auto|latest|PATH", help=RESUME)]
 Precision = Annotated[str | None, Option(help="auto, fp32 or bf16.")]
 Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
 Desc = Annotated[str, Option(help="A word for the run directory's name.")]
+Gpus = Annotated[
+    int | None, Option(min=1, max=64, help="Processes on this machine, one a GPU; torchrun starts them for several.")
+]
 DryRun = Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, memory and time; write nothing.")]
 
 
@@ -57,6 +62,7 @@ def train(
     precision: Precision = None,
     workers: Workers = 2,
     desc: Desc = "",
+    gpus: Gpus = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train a GAN. Prints the run directory; progress goes to stderr."""
@@ -76,6 +82,8 @@ def train(
         make_deterministic()
     if dry_run:
         return _dry_run(node, source, device)
+    if gpus and gpus > 1 and not several.launched():
+        raise typer.Exit(several.torchrun(gpus, sys.argv[1:]))
     return _train(node, recipe, overrides, outdir=outdir, desc=desc, resume=resume, device=device, workers=workers)
 
 

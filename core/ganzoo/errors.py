@@ -8,6 +8,7 @@ ZooError                      exit 1
 │   └── DuplicateComponent    exit 3   two plugins claim one name
 ├── DataError                 exit 1   images: missing, unreadable, of the wrong shape
 ├── CheckpointError           exit 1   a weights or state file: damaged, foreign
+├── Lost                      exit 1   another process of a training has ended
 ├── Diverged                  exit 4   training produced NaN or infinity
 └── Interrupted               exit 130 stopped by a signal, after the state was written
 """
@@ -52,6 +53,10 @@ class DataError(ZooError):
 
 class CheckpointError(ZooError):
     """A safetensors file that cannot be used."""
+
+
+class Lost(ZooError):
+    """Another process of this training has ended."""
 
 
 class Diverged(ZooError):

@@ -164,7 +164,7 @@ class Run:
             f"time {duration(now - self.started):<12s} "
             f"sec/tick {spent:<7.1f} sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
             f"mem {record['memory_gib']:<5.2f} {self._growth()}"
-            + " ".join(f"{name} {value:.3f}" for name, value in means.items() if name.startswith("loss/"))
+            f"loss {_losses(means)}"
         )
         self.maintenance, self.tick_started, self.tick_images = 0.0, now, learner.images
 
@@ -175,14 +175,24 @@ class Run:
         return f"size {height}x{width} alpha {self.learner.stage.alpha:.2f} "
 
 
+def _losses(means: dict[str, float]) -> str:
+    """'D 0.123 G 4.567'."""
+    found = [(name.removeprefix("loss/"), value) for name, value in means.items() if name.startswith("loss/")]
+    return " ".join(f"{name.upper() if len(name) == 1 else name} {value:.3f}" for name, value in found)
+
+
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM within the block; a second one acts at once."""
+    """Collect SIGINT and SIGTERM within the block; a second one acts at once.
+
+    Not in one of several processes: an interrupt at a terminal reaches those twice, directly and through torchrun.
+    """
     caught: list[int] = []
 
     def catch(number: int, _: object) -> None:
         caught.append(number)
-        signal.signal(number, before[number])
+        if not ranks.launched():
+            signal.signal(number, before[number])
 
     before: dict[int, Any] = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -9,7 +9,7 @@ import ganzoo
 from ganzoo import checkpoint, ranks, state
 from ganzoo.checkpoint import Header
 from ganzoo.device import choose, keep_memory
-from ganzoo.errors import DataError, UsageError, ZooError
+from ganzoo.errors import DataError, Lost, UsageError, ZooError
 from ganzoo.interfaces import Dataset, Experiment
 from ganzoo.learner import Learner
 from ganzoo.log import Log
@@ -32,9 +32,7 @@ def train(node: Node, options: Options) -> Path:
         return _train(node, options, device)
     except (dist.DistError, RuntimeError) as err:
         if ranks.place()[1] > 1 and ranks.is_lost(err):
-            raise ZooError(
-                f"process {ranks.place()[0]}: another process of this training ended; its own message says why."
-            ) from None
+            raise Lost("another process of this training ended; its own message says why.") from None
         raise
     finally:
         ranks.finish()

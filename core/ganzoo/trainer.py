@@ -152,7 +152,7 @@ class Trainer(Learner):
 
     def pyramid(self, real: Tensor) -> Pyramid:
         """Reals as the discriminator wants them at this stage: box-downsampled, and faded like the generated ones."""
-        x = to_unit(real)
+        x = to_unit(real).to(self.G.w_mean.dtype)  # float32, unless a test wants more
         for _ in range(len(self.experiment.shape.sizes) - 1 - self.stage.level):
             x = downsample(x, (1, 1))
         if self.stage.alpha < 1:  # the detail fades in (arXiv:1710.10196, appendix A)
