@@ -4,7 +4,22 @@ from typing import Annotated
 
 import typer
 
-from ganzoo_cli import ckpt, convert, data, export, listing, metrics, mix, recipes, sample, train, walk
+from ganzoo_cli import (
+    ckpt,
+    convert,
+    data,
+    edit,
+    export,
+    listing,
+    metrics,
+    mix,
+    project,
+    recipes,
+    sample,
+    stylize,
+    train,
+    walk,
+)
 
 SETTINGS = {"token_normalize_func": lambda word: word.replace("_", "-"), "help_option_names": ["-h", "--help"]}
 
@@ -32,6 +47,9 @@ app.command("train")(train.train)
 app.command("generate")(sample.generate)
 app.command("mix")(mix.mix)
 app.command("walk")(walk.walk)
+app.command("stylize")(stylize.stylize)
+app.command("project")(project.project)
+app.add_typer(edit.app, name="edit")
 app.command("export")(export.export)
 app.add_typer(metrics.app, name="metrics")
 app.command("import")(convert.convert)

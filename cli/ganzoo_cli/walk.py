@@ -36,6 +36,7 @@ Latents = Annotated[
     list[Path] | None,
     Option(metavar="FILE", help="Keyframes from an .npz, .npy or .safetensors: z, w or ws; repeatable."),
 ]
+Foreign = Annotated[bool, Option("--foreign", help="Take also latents that say they belong to another model.")]
 Space = Annotated[
     Literal["z", "w"] | None,
     Option(help="z: great circles between latents; w: a spline through style codes; else w where layers have styles."),
@@ -55,6 +56,7 @@ def walk(
         "walk.webp"
     ),
     loop: Annotated[bool, Option("--loop/--no-loop", help="Return to the first keyframe, or end at the last.")] = True,
+    foreign: Foreign = False,
     space: Space = None,
     trunc: Psi = 1.0,
     trunc_cutoff: Cutoff = None,
@@ -75,7 +77,7 @@ def walk(
     model = loaded(ckpt, device)
     fits(f"--grid {grid}", model, columns, rows)
     source = f"--latents {latents[0]}" if latents else f"--seeds {seeds or '0-5'}"
-    keys = _dealt(_keys(model, chosen, latents, space, class_), columns * rows, source, grid)
+    keys = _dealt(_keys(model, chosen, latents, space, class_, foreign), columns * rows, source, grid)
     how: dict[str, Any] = {"psi": trunc, "cutoff": trunc_cutoff, "label": class_, "noise": noise_mode}
     made = Walk(model, keys, frames, loop, **how)
     if len(made) > MOST:
@@ -92,13 +94,23 @@ def walk(
 
 
 def _keys(
-    model: "Model", seeds: list[int], files: list[Path] | None, space: Literal["z", "w"] | None, label: int | None
+    model: "Model",
+    seeds: list[int],
+    files: list[Path] | None,
+    space: Literal["z", "w"] | None,
+    label: int | None,
+    foreign: bool,
 ) -> "Tensor":
     """The keyframes, as latents [K, Z] or style codes [K, L, W]."""
+    from ganzoo import codes
     from ganzoo import walk as walks
     from ganzoo.model import latents
 
-    found = [walks.read(file, model, space) for file in files] if files else [latents(seeds, model.G.z_dim)]
+    found = (
+        [codes.stored(file, model, space, foreign=foreign) for file in files]
+        if files
+        else [latents(seeds, model.G.z_dim)]
+    )
     if all(keys.ndim == 3 for keys in found):
         if label is not None:
             refuse(f"--class {label}: style codes, as --latents holds them, have their class already: leave it out.")

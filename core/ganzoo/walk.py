@@ -9,21 +9,18 @@ line would cut through the middle of the sphere on which normal latents lie, whe
 w, which has no such shape, a Catmull-Rom spline passes each keyframe without a kink.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.errors import DataError, UsageError
+from ganzoo.codes import Space
+from ganzoo.errors import UsageError
 from ganzoo.images import Pixels
 from ganzoo.interfaces import NoiseMode
 from ganzoo.model import Given, Model
-
-Space = Literal["z", "w"]
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -110,63 +107,3 @@ def gathered(model: Model, found: Sequence[Tensor], space: Space | None = None, 
     if (space or ("w" if coded or len(model.styled) > 1 else "z")) == "z":
         return torch.cat(list(found))
     return torch.cat([keys.to(model.device) if keys.ndim == 3 else model.map(keys, label) for keys in found])
-
-
-def read(path: Path, model: Model, space: Space | None = None) -> Tensor:
-    """Latents [K, Z] or style codes [K, L, W] from an .npz or .safetensors that names them z, w or ws, or an .npy.
-
-    One style code a keyframe, [K, W], serves all layers. Raises DataError.
-    """
-    name, array = _array(path)
-    layers, z_dim, w_dim = model.G.num_ws, model.G.z_dim, model.G.w_mean.shape[0]
-    wanted = f"latents [K, {z_dim}] or style codes [K, {layers}, {w_dim}] or [K, {w_dim}]"
-    if array.dtype.kind not in "fiu" or not len(array.shape) or not len(array):
-        raise DataError(f"{path}: '{name}' is an array {list(array.shape)} of {array.dtype}: give {wanted}.")
-    values = torch.from_numpy(array.astype(np.float32))
-    if not values.isfinite().all():
-        raise DataError(f"{path}: '{name}' has values that are not finite.")
-    if values.ndim == 3 and name != "z" and values.shape[1] in (1, layers) and values.shape[2] == w_dim:
-        return values.expand(-1, layers, -1)
-    if values.ndim == 2:
-        kinds = [kind for kind, length in (("z", z_dim), ("w", w_dim)) if values.shape[1] == length]
-        kinds = [kind for kind in kinds if name in ("", kind, kind + "s")]
-        if len(kinds) == 2:
-            if space is None:
-                raise DataError(f"{path}: {list(values.shape)} may be latents or style codes: say --space z or w.")
-            kinds = [space]
-        if kinds:
-            return values if kinds == ["z"] else values[:, None].expand(-1, layers, -1)
-    raise DataError(f"{path}: '{name}' has the shape {list(values.shape)}, and {model.path} takes {wanted}.")
-
-
-NAMES = ("ws", "w", "z")  # as projectors of the StyleGAN tools name them
-
-
-def _array(path: Path) -> tuple[str, Any]:
-    """(name, array); an .npy has no name."""
-    try:
-        if path.suffix == ".npy":
-            return "", np.load(path, allow_pickle=False)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return _named(path, {name: file[name] for name in file.files if name in NAMES}, file.files)
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
-            tensors = load_file(path)
-            return _named(path, tensors, list(tensors))
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"no file {path}.") from None
-    except Exception as err:  # numpy, zipfile and safetensors each raise their own
-        raise DataError(f"{path} cannot be read as an array ({' '.join(str(err).split())[:120]}).") from None
-    raise DataError(f"{path}: latents are read from .npz, .npy and .safetensors files.")
-
-
-def _named(path: Path, arrays: Mapping[str, Any], present: Sequence[str]) -> tuple[str, Any]:
-    for name in NAMES:
-        if name in arrays:
-            return name, arrays[name]
-    there = ", ".join(f"'{name}'" for name in present[:5]) or "nothing"
-    raise DataError(f"{path}: it holds {there}: name the array 'z' for latents, or 'w' for style codes.")

@@ -121,6 +121,10 @@ class Epilogue(nn.Module):
         scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)
         return (instance_norm(wide(x), self.eps) * (scale + 1) + shift).to(x.dtype)
 
+    def style_weight(self) -> Tensor:
+        """The matrix [2 channels, W] that gives scales and shifts."""
+        return self.style.weight * self.style.scale
+
 
 class AdaIN(zoo.Layer, name="adain", paper=PAPER):
     """Convolution, noise, bias, leaky ReLU; instance norm, then the style's scale and shift (Eq. 1).
@@ -160,6 +164,10 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
         x = self.conv.after_nearest(x, self.fused) if self.up else self.conv.convolve(x)
         return self.epilogue(blurred(x, self.blur) if self.blur else x, w)
 
+    def style_weight(self) -> Tensor:
+        """That of the epilogue, [2 channels, W]."""
+        return self.epilogue.style_weight()
+
 
 class AdaINStem(zoo.Stem, name="adain", paper=PAPER):
     """A learned constant, initially 1, or a dense layer of the style; then noise, bias, leaky ReLU, AdaIN (figure 1b).
@@ -196,3 +204,7 @@ class AdaINStem(zoo.Stem, name="adain", paper=PAPER):
             return self.epilogue(self.dense(w).unflatten(1, (-1, *self.size)), w)
         assert self.const is not None
         return self.epilogue(self.const.expand(w.shape[0], -1, -1, -1), w)
+
+    def style_weight(self) -> Tensor:
+        """That of the epilogue, [2 channels, W]."""
+        return self.epilogue.style_weight()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Gt
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
 from ganzoo.component import Make
@@ -77,6 +77,10 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
         x = self.noise(x) if self.noise else x
         return bias_act(x, self.bias, "lrelu", clamp=self.clamp)
 
+    def style_weight(self) -> Tensor:
+        """The affine's matrix, [in_channels, W]."""
+        return self.affine.weight * self.affine.scale
+
 
 class ModConvRGB(zoo.ToRGB, name="modconv", paper=PAPER):
     """Modulated 1x1 convolution without demodulation; bias.
@@ -98,6 +102,10 @@ class ModConvRGB(zoo.ToRGB, name="modconv", paper=PAPER):
         """Maps, Style -> Image."""
         x = modulated_conv2d(x, self.weight, self.affine(w) * self.scale, demodulate=False)
         return bias_act(x, self.bias, clamp=self.clamp)
+
+    def style_weight(self) -> Tensor:
+        """The affine's matrix, [channels, W]."""
+        return self.affine.weight * self.affine.scale * self.scale
 
 
 class ResidualBlock(zoo.Block, name="residual", paper=PAPER):

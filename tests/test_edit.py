@@ -1,0 +1,361 @@
+"""Editing: exact ends, and directions that numpy finds too; every command, and what cannot be."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+import ganzoo
+from ganzoo import codes, edit, images
+from ganzoo.errors import UsageError
+from ganzoo.figure import figure
+from ganzoo_cli import main
+from snapshots import family
+
+MODELS = {
+    "stylegan2": ("stylegan2-tiny",),
+    "adain": ("stylegan2-tiny", "generator.synthesis.block.layer=adain"),
+    "stylegan": ("stylegan-tiny",),
+    "progan": ("progan-tiny",),
+    "gray": ("stylegan2-tiny", "image.channels=1"),
+    "rgba": ("stylegan2-tiny", "image.channels=4", "image.size=[8, 16]"),
+    "two channels": ("stylegan2-tiny", "image.channels=2"),
+    "growing": (
+        "progan-tiny",
+        "generator.synthesis.block.layer=modconv",
+        "growth.train_kimg=1",
+        "growth.fade_kimg=1",
+    ),
+    "conditional": ("stylegan2-tiny", "labels"),
+}
+STYLED = ["stylegan2", "adain", "stylegan"]
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory):
+    return family(tmp_path_factory.mktemp("edit"), MODELS)
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run `gz edit` in an empty folder: exit code, stdout's lines, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> tuple[int, list[str], str]:
+        capsys.readouterr()
+        code = main(["edit", *(str(a) for a in args)])
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err
+
+    return run
+
+
+def code(layers: int = 6, w_dim: int = 8) -> torch.Tensor:
+    return torch.randn(1, layers, w_dim)
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arc", [False, True])
+def test_a_morph_ends_in_its_inputs_and_goes_straight(arc):
+    torch.manual_seed(0)
+    a, b = code(), code()
+    ws = edit.morph(a, b, 5, arc=arc)
+    assert torch.equal(ws[:1], a)
+    assert torch.equal(ws[-1:], b)
+    assert torch.equal(edit.morph(a, b, 2, arc=arc), torch.cat([a, b]))
+    if arc:  # equal angles between neighbours
+        unit = ws[:, 0] / ws[:, 0].norm(dim=1, keepdim=True)
+        angles = (unit[1:] * unit[:-1]).sum(dim=1).acos()
+        assert torch.allclose(angles, angles[:1].expand(4), atol=1e-4)
+    else:
+        wanted = [(1 - t) * a.double() + t * b.double() for t in (0, 0.25, 0.5, 0.75, 1)]
+        assert torch.allclose(ws.double(), torch.cat(wanted), atol=1e-6)
+    with pytest.raises(UsageError, match="1 frames"):
+        edit.morph(a, b, 1)
+
+
+def test_a_crossover_takes_each_layer_from_one_of_the_two():
+    a, b = code(18), code(18)
+    assert torch.equal(edit.crossover(a, b, 18), a)
+    assert torch.equal(edit.crossover(a, b, 0), b)
+    assert edit.split(18) == 9  # as published
+    made = edit.crossover(a, b, edit.split(18))
+    assert torch.equal(made[:, :9], a[:, :9])
+    assert torch.equal(made[:, 9:], b[:, 9:])
+    for k in (-1, 19):
+        with pytest.raises(UsageError, match=f"after {k} layers: choose from 0 to 18"):
+            edit.crossover(a, b, k)
+
+
+def test_a_transfer_moves_by_the_difference():
+    w, neutral, expressive = code(), code(), code()
+    assert torch.equal(edit.transfer(w, neutral, expressive, 0), w)
+    assert torch.equal(edit.transfer(w, neutral, neutral, 2.0), w)
+    assert torch.allclose(edit.transfer(neutral, neutral, expressive, 1), expressive, atol=1e-6)
+    half, full = (edit.transfer(w, neutral, expressive, s) - w for s in (0.5, 1.0))
+    assert torch.allclose(2 * half, full, atol=1e-6)
+    norms = (expressive - neutral).double().square().sum(dim=1).sqrt()[0]
+    limit = float(norms.median())
+    moved = (edit.transfer(w, neutral, expressive, 1, limit) != w).any(dim=1)[0]
+    assert torch.equal(moved, norms >= limit * (1 - 1e-6))
+    assert 0 < int(moved.sum()) < len(moved)
+
+
+def test_factorization_is_numpys():
+    torch.manual_seed(0)
+    weights = [torch.randn(m, 8) for m in (5, 16, 3)]
+    vectors, changes = edit.factorized(weights)
+    _, singular, right = np.linalg.svd(torch.cat(weights).double().numpy())
+    assert np.allclose(changes.numpy(), singular, rtol=1e-9)
+    assert np.allclose(np.abs((vectors.numpy() * right).sum(axis=1)), 1, atol=1e-9)  # the same up to sign
+    assert (vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True)) > 0).all()
+
+
+def test_fewer_rows_than_columns():
+    _, changes = edit.factorized([torch.randn(3, 8)])
+    assert changes.shape == (8,)
+    assert torch.allclose(changes[3:], torch.zeros(5, dtype=torch.float64), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*STYLED, "growing"])
+def test_modulations_are_found_in_every_layer_in_use(snapshots, name):
+    model = ganzoo.load(snapshots(name))
+    found = edit.modulations(model)
+    assert tuple(found) == model.styled or name == "growing"  # a dense stem takes a code, but is modulated by none
+    assert set(found) <= set(model.styled)
+    assert all(weight.shape[1] == 8 for weights in found.values() for weight in weights)
+
+
+@pytest.mark.parametrize("name", STYLED)
+def test_the_first_direction_changes_the_modulation_most(snapshots, name):
+    """Measured on the network itself: by how much the outputs of its affines change when codes move."""
+    model = ganzoo.load(snapshots(name))
+    layers = list(model.styled[:4])
+    found = edit.directions(model, layers, 8)
+    affines = [m for n, m in model.G.synthesis.named_modules() if n.endswith((".affine", ".style"))]
+    assert affines
+
+    def modulation(ws: torch.Tensor) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+        hooks = [m.register_forward_hook(lambda m, x, y: seen.append(y.flatten() * _scale(m))) for m in affines]
+        model.render(ws)
+        for hook in hooks:
+            hook.remove()
+        return torch.cat(seen).double()
+
+    def _scale(affine: torch.nn.Module) -> float:  # a 1x1 convolution to RGB scales its styles once more
+        owner = next(m for m in model.G.modules() if getattr(m, "affine", None) is affine or affine in m.children())
+        return float(owner.scale) if type(owner).__name__ == "ModConvRGB" else 1.0
+
+    w = model.styles([0])
+    start = modulation(w)
+    change = [float((modulation(w + d[None]) - start).norm()) for d in found.offsets]
+    assert np.allclose(change, found.changes.numpy(), rtol=1e-4)
+    assert change == sorted(change, reverse=True)
+    for _ in range(20):
+        other = torch.zeros_like(w)
+        other[:, layers] = torch.nn.functional.normalize(torch.randn(1, 1, 8), dim=2)
+        assert float((modulation(w + other) - start).norm()) <= change[0] * (1 + 1e-5)
+
+
+def test_directions_are_unit_vectors_in_the_chosen_layers(snapshots):
+    model = ganzoo.load(snapshots("stylegan2"))
+    found = edit.directions(model, [1, 2], 3)
+    assert found.offsets.shape == (3, 6, 8)
+    assert not found.offsets[:, [0, 3, 4, 5]].any()
+    assert torch.equal(found.offsets[:, 1], found.offsets[:, 2])
+    assert torch.allclose(found.offsets[:, 1] @ found.offsets[:, 1].T, torch.eye(3), atol=1e-6)
+    with pytest.raises(UsageError, match="layer 6: no matrix"):
+        edit.directions(model, [6], 1)
+    with pytest.raises(UsageError, match="9 directions: choose from 1 to 8"):
+        edit.directions(model, [1], 9)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_figure_holds_its_images(channels):
+    tiles = np.random.default_rng(0).integers(0, 255, (6, channels, 80, 70), dtype=np.uint8)
+    made = figure(tiles, ["a", "a name that is longer than it may be", "c"], ["0", "é"])
+    _, height, width = made.shape
+    bare = images.grid(tiles, 3)
+    assert np.array_equal(made[:, height - 160 :, width - 210 :], bare)
+    assert (made[: min(channels, 3), : height - 160] < 128).any()  # something is written
+    assert channels < 4 or (made[3, : height - 160] == 255).all()
+    assert figure(tiles[:3], ["", "", ""]).shape[2] == 210
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def saved(stem: str) -> torch.Tensor:
+    found = load_file(f"{stem}.safetensors")
+    (values,) = found.values()
+    assert np.array_equal(values, np.load(f"{stem}.npz")[next(iter(found))])
+    return torch.from_numpy(values)
+
+
+@pytest.mark.parametrize("name", ["stylegan2", "progan", "growing", "gray", "rgba", "two channels"])
+def test_morph_frames_end_in_the_seeds_images(snapshots, run, name):
+    ckpt = snapshots(name)
+    done, out, err = run("morph", ckpt, 3, 5, "--frames", 4, "--out", "frames")
+    assert done == 0, err
+    assert out == ["frames", "frames/morph.npz", "frames/morph.safetensors"]
+    assert ("great circle" in err) == (name in ("progan", "growing"))
+    model = ganzoo.load(ckpt)
+    for frame, seed in (("0000", 3), ("0003", 5)):
+        assert np.array_equal(Image.open(f"frames/frame{frame}.png"), model.sample([seed])[0])
+    assert torch.equal(saved("frames/morph")[[0, -1]], model.styles([3, 5]))
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif", "png"])
+def test_morph_of_files(snapshots, run, tmp_path, suffix):
+    ckpt = snapshots("stylegan2")
+    model = ganzoo.load(ckpt)
+    codes.save(tmp_path / "a", model.styles([1, 2, 3]), codes.about(model))
+    done, out, err = run("morph", ckpt, "a.npz:1", "a.safetensors:2", "--frames", 3, "--out", f"m.{suffix}")
+    assert done == 0, err
+    assert out[0] == f"m.{suffix}"
+    assert torch.equal(saved("m")[[0, -1]], model.styles([2, 3]))
+    assert getattr(Image.open(f"m.{suffix}"), "n_frames", 1) == (1 if suffix == "png" else 3)
+
+
+def test_a_crossover_is_that_of_mix(snapshots, run):
+    ckpt = snapshots("stylegan2")
+    assert run("crossover", ckpt, 3, 5, "--layers", "0,2,6", "--trunc", 0.5)[0] == 0
+    model = ganzoo.load(ckpt)
+    a, b = model.styles([3, 5], psi=0.5)
+    made = saved("crossover")
+    assert torch.equal(made[[0, 2]], torch.stack([b, a]))
+    mixed = model.mix(3, 5, range(2, 6), psi=0.5)  # the last four layers from seed 5
+    assert torch.equal(model.render(made[1:2]), mixed)
+    picture = Image.open("crossover.png")
+    assert json.loads(picture.text["layers"]) == [0, 2, 6]
+    assert picture.width == 5 * 64
+    last = np.asarray(picture)[-64:, 256:, :]  # the style's image itself
+    assert np.array_equal(last[::4, ::4], np.asarray(model.sample([5], psi=0.5)[0]))
+    assert run("crossover", ckpt, 3, 5, "--out", "half.png")[0] == 0
+    assert torch.equal(saved("half")[0], edit.crossover(model.styles([3]), model.styles([5]), 3)[0])
+
+
+def test_a_transfer_from_the_command_line(snapshots, run):
+    ckpt = snapshots("adain")
+    model = ganzoo.load(ckpt)
+    options = ("--neutral", 1, "--expressive", 2)
+    assert run("transfer", ckpt, 0, *options, "--strength", "0,1,-2")[0] == 0
+    w, neutral, expressive = model.styles([0, 1, 2]).double()
+    wanted = torch.stack([w + s * (expressive - neutral) for s in (0, 1, -2)])
+    assert torch.allclose(saved("transfer").double(), wanted, atol=1e-5)
+    assert torch.equal(saved("transfer")[:1], model.styles([0]))
+
+
+def test_directions_are_written_and_applied(snapshots, run):
+    ckpt = snapshots("stylegan2")
+    model = ganzoo.load(ckpt)
+    found = run("directions", ckpt, "--layers", "1-3", "--count", 2, "--steps", 3, "--seeds", "0,4", "--strength", 1.5)
+    assert found[0] == 0, found[2]
+    directions = saved("directions")
+    assert torch.equal(directions, edit.directions(model, [1, 2, 3], 2).offsets)
+    rows = np.asarray(Image.open("directions.png"))[-256:, -192:]  # 4 rows of 3 images, the middle one is the seed's
+    for row, seed in enumerate([0, 4, 0, 4]):
+        tile = rows[64 * row : 64 * row + 64 : 4, 64:128:4]
+        assert np.array_equal(tile, np.asarray(model.sample([seed])[0]))
+    for file in ("directions.npz", "directions.safetensors"):
+        assert run("apply", ckpt, 4, file, "--number", 1, "--strength", "-1.5,0", "--out", "a.png")[0] == 0
+        moved = saved("a")
+        assert torch.equal(moved[1:], model.styles([4]))
+        assert torch.allclose(moved[:1], model.styles([4]) - 1.5 * directions[1:2], atol=1e-6)
+    assert run("apply", ckpt, "a.npz:0", "directions.npz", "--strength", "1", "--out", "b.png")[0] == 0
+
+
+def test_a_growing_model_uses_the_layers_it_has(snapshots, run):
+    ckpt = snapshots("growing")
+    used = ganzoo.load(ckpt).styled[-1] + 1
+    assert run("crossover", ckpt, 1, 2, "--layers", used)[0] == 0
+    done, _, err = run("crossover", ckpt, 1, 2, "--layers", used + 1)
+    assert done == 2
+    assert f"{used + 1} is more than the {used} layers" in err
+
+
+def test_classes(snapshots, run):
+    ckpt = snapshots("conditional")
+    assert run("morph", ckpt, 1, 2, "--class", 1, "--out", "m.png")[0] == 0
+    assert torch.equal(saved("m")[:1], ganzoo.load(ckpt).styles([1], label=1))
+    assert run("morph", ckpt, "m.npz:0", "m.npz:7", "--out", "n.png")[0] == 0  # codes have their class already
+    assert "3 classes" in run("morph", ckpt, 1, 2)[2]
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+PAIR = ("--neutral", 1, "--expressive", 2)
+BAD = {
+    "no file": (1, ("morph", "gone.npz", 3), ["no file gone.npz"]),
+    "word": (1, ("morph", "cat", 3), ["cat"]),
+    "seed": (2, ("morph", 4294967296, 3), ["A 4294967296"]),
+    "nan": (1, ("crossover", "nan.npz", 3), ["nan.npz", "not finite"]),
+    "several": (2, ("morph", 3, "two.npz"), ["B two.npz", "holds 2", "two.npz:0"]),
+    "past the last": (2, ("morph", 3, "two.npz:2"), ["0 to 1"]),
+    "another model": (1, ("apply", "other.safetensors", "d.npz"), ["another model"]),
+    "another shape": (1, ("morph", "wide.npz", 1), ["[1, 6, 9]"]),
+    "k": (2, ("crossover", 1, 2, "--layers", "7"), ["--layers 7", "6 layers"]),
+    "k word": (2, ("crossover", 1, 2, "--layers", "all"), ["--layers all"]),
+    "one frame": (2, ("morph", 1, 2, "--frames", 1), ["--frames"]),
+    "film": (2, ("morph", 1, 2, "--out", "m.avi"), ["m.avi"]),
+    "no picture": (2, ("crossover", 1, 2, "--out", "c.webp"), ["c.webp", ".png"]),
+    "strength": (2, ("transfer", 0, *PAIR, "--strength", "1,x"), ["--strength 1,x", "'x'"]),
+    "strength nan": (2, ("transfer", 0, *PAIR, "--strength", "nan"), ["finite"]),
+    "threshold": (2, ("transfer", 0, *PAIR, "--threshold", "inf"), ["--threshold"]),
+    "direction strength": (2, ("directions", "--strength", "nan"), ["--strength nan"]),
+    "layer": (2, ("directions", "--layers", "2,6"), ["layer 6", "0, 1, 2, 3, 4, 5"]),
+    "count": (2, ("directions", "--count", 9), ["9 directions", "1 to 8"]),
+    "both": (2, ("directions", "--seeds", "1", "--latents", "two.npz"), ["give one of them"]),
+    "number": (2, ("apply", 1, "d.npz", "--number", 2), ["--number 2", "0 to 1"]),
+    "no directions": (1, ("apply", 1, "two.npz"), ["'gz edit directions' wrote"]),
+    "class": (2, ("morph", 1, 2, "--class", 0), ["without classes"]),
+    "trunc": (2, ("morph", 1, 2, "--trunc", "nan"), ["nan"]),
+    "over an input": (2, ("morph", "two.npz:0", 1, "--out", "two.webp"), ["two.npz", "written over"]),
+    "over directions": (2, ("apply", 1, "d.npz", "--out", "d.png"), ["d.npz", "written over"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_is_said_in_a_sentence(snapshots, run, tmp_path, name):
+    wanted, (command, *args), words = BAD[name]
+    np.savez("nan.npz", w=np.full((1, 6, 8), np.nan))
+    np.savez("two.npz", w=np.zeros((2, 6, 8)))
+    np.savez("wide.npz", w=np.zeros((1, 6, 9)))
+    np.savez("d.npz", directions=np.zeros((2, 6, 8)))
+    other = ganzoo.load(snapshots("adain"))
+    codes.save(tmp_path / "other", other.styles([1]), codes.about(other))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done, out, err = run(command, snapshots("stylegan2"), *args)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (done, len(errors), out) == (wanted, 1, []), err
+    assert errors[0].endswith(".")
+    for word in words:
+        assert word in errors[0]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "command", [("crossover", 1, 2), ("transfer", 0, *PAIR), ("directions",), ("directions", "--layers", "0")]
+)
+def test_a_generator_without_styles_is_refused_where_an_edit_has_no_meaning(snapshots, run, command):
+    name, *args = command
+    done, _, err = run(name, snapshots("progan"), *args)
+    assert done == 2
+    assert "no style" in err or "no matrix" in err
+
+
+def test_foreign_codes_on_a_users_word(snapshots, run, tmp_path):
+    other = ganzoo.load(snapshots("adain"))
+    codes.save(tmp_path / "other", other.styles([1]), codes.about(other))
+    ckpt = snapshots("stylegan2")
+    assert run("morph", ckpt, "other.safetensors", 1, "--out", "m.png", "--foreign")[0] == 0
+    assert torch.equal(saved("m")[:1], other.styles([1]))
+    walked = ["walk", str(ckpt), "--latents", "other.safetensors", "--latents", "m.safetensors", "--frames", "1"]
+    assert main([*walked, "--out", "frames"]) == 1
+    assert main([*walked, "--out", "frames", "--foreign"]) == 0
