@@ -6,6 +6,7 @@ Each phase is timed alone and weighted by how often it runs. GF are counted by t
 """
 
 import argparse
+from functools import partial
 
 import torch
 from machine import convolution_peak, save, seconds
@@ -41,20 +42,13 @@ def phases(trainer: Trainer, batch: int):
     """{name: (work, how often it runs per iteration)}"""
     size, channels = trainer.experiment.shape.size, trainer.experiment.shape.channels
     real, none = torch.randint(0, 256, (batch, channels, *size), dtype=torch.uint8), torch.zeros(batch, 0)
-    parts = trainer.split(real, none, none)
+    turns = trainer.turns(real, none, none)
 
     def main(who):
-        with trainer.learning(who):
-            for turn, _ in parts():
-                loss = trainer.adversarial(who, turn).mean()
-                for reg in trainer.due(who, lazy=False):
-                    loss = loss + trainer.penalty(reg, turn).mean()
-                loss.backward()
+        trainer.descend(who, "main", batch, partial(trainer.objective, who, turns))
 
     def lazy(reg):
-        with trainer.learning(reg.on):
-            for turn, _ in parts():
-                trainer.penalty(reg, turn).mean().backward()
+        trainer.descend(reg.on, reg.name, batch, partial(trainer.lazily, reg, turns))
 
     found = {"G": (lambda: main("g"), 1.0), "D": (lambda: main("d"), 1.0)}
     for reg in trainer.regularizers:

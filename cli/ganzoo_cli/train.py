@@ -35,6 +35,11 @@ Deterministic = Annotated[
 ]
 RESUME = "Continue: the newest run of this recipe and data if any; the newest run; a run directory or state."
 Resume = Annotated[str | None, Option(metavar="auto|latest|PATH", help=RESUME)]
+InitFrom = Annotated[
+    Path | None,
+    Option(metavar="CKPT", help="Begin with the weights of a snapshot, of any size; what fits is taken, and said."),
+]
+Mirror = Annotated[bool | None, Option("--mirror/--no-mirror", help="Flip half of the real images.")]
 Precision = Annotated[str | None, Option(help="auto, fp32 or bf16.")]
 Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
 Desc = Annotated[str, Option(help="A word for the run directory's name.")]
@@ -58,6 +63,8 @@ def train(
     seed: Seed = None,
     deterministic: Deterministic = False,
     resume: Resume = None,
+    init_from: InitFrom = None,
+    mirror: Mirror = None,
     device: Device = "auto",
     precision: Precision = None,
     workers: Workers = 2,
@@ -72,9 +79,10 @@ def train(
         recipe, resume = left_off(resume, outdir)
     known()
     flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "batch_gpu": batch_gpu, "snapshot_ticks": snap, "seed": seed}
-    flags |= {"precision": precision} | _keep(keep)
+    flags |= {"precision": precision, "mirror": mirror} | _keep(keep)
     source = recipes.read(recipe, set_)
-    overrides = [*_images(data), *_training(flags), *_metrics(metrics, source), *set_]
+    begun = _begun(init_from, resume, source)
+    overrides = [*begun, *_images(data), *_training(flags), *_metrics(metrics, source), *set_]
     source, node = recipes.read(recipe, overrides), recipes.load(recipe, overrides)
     if deterministic:
         from ganzoo.device import deterministic as make_deterministic
@@ -84,7 +92,8 @@ def train(
         return _dry_run(node, source, device)
     if gpus and gpus > 1 and not several.launched():
         raise typer.Exit(several.torchrun(gpus, sys.argv[1:]))
-    return _train(node, recipe, overrides, outdir=outdir, desc=desc, resume=resume, device=device, workers=workers)
+    where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from}
+    return _train(node, recipe, overrides, **where, device=device, workers=workers)
 
 
 def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
@@ -110,6 +119,23 @@ def _as_given(path: Path, overrides: list[str]) -> str:
 
 def _training(flags: dict[str, Any]) -> list[str]:
     return [f"training.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None]
+
+
+def _begun(init_from: Path | None, resume: str | None, source: "Source") -> list[str]:
+    """What a run that begins with weights of another does otherwise: their average need not be ramped up."""
+    from ganzoo.errors import CheckpointError, UsageError
+    from ganzoo.rundir import newest
+
+    if init_from is None:
+        return []
+    if resume not in (None, "auto"):
+        raise UsageError("--init-from begins a new run with weights of another, --resume continues one: choose one.")
+    if init_from.is_dir() and (there := newest(init_from, "snapshot")):
+        raise CheckpointError(f"--init-from {init_from} is a folder: name a snapshot in it, as {there[0]}.")
+    if not init_from.is_file():
+        raise CheckpointError(f"--init-from {init_from}: no such file.")
+    training = source.tree.get("training")
+    return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
 
 
 def _images(source: str | None) -> list[str]:

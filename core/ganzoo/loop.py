@@ -14,6 +14,7 @@ from ganzoo.data import Loader
 from ganzoo.device import dtype, peak_memory
 from ganzoo.errors import DataError, Diverged, Interrupted
 from ganzoo.evaluate import drawn_labels
+from ganzoo.inherit import Report
 from ganzoo.interfaces import Dataset
 from ganzoo.learner import Learner, Reload
 from ganzoo.log import Log, append_json, duration
@@ -127,8 +128,17 @@ class Run:
             f"{precision}{several}."
         )
 
-    def begin(self) -> None:
-        """What there is to see before the first step."""
+    def begin(self, inherited: Report | None = None) -> None:
+        """What there is to see before the first step, and what the weights of another run gave."""
+        if inherited and ranks.first():
+            (self.folder / "inherited.json").write_text(json.dumps(inherited.record(), indent=1), encoding="utf-8")
+            for net, matched, resized, fresh, skipped, copied, total in inherited.rows():
+                self.log.say(
+                    f"{net}: {copied:,} of {total:,} numbers from {inherited.path}: {matched} tensors matched, "
+                    f"{resized} resized, {fresh} fresh; {skipped} of its own skipped."
+                )
+            for note in inherited.notes:
+                self.log.say(note)
         if ranks.first():
             self._aside(self.keeper.reals)
             self._aside(lambda: self.keeper.samples("fakes_init.png"))

@@ -10,6 +10,7 @@ from ganzoo import checkpoint, ranks, state
 from ganzoo.checkpoint import Header
 from ganzoo.device import choose, keep_memory
 from ganzoo.errors import DataError, Lost, UsageError, ZooError
+from ganzoo.inherit import inherit
 from ganzoo.interfaces import Dataset, Experiment
 from ganzoo.learner import Learner
 from ganzoo.log import Log
@@ -51,6 +52,7 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
     data = {"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()}
     head = Header("snapshot", node.dump(), 0, data=data, versions=versions(node))
     start = _resumed(learner, options, head)
+    begun = inherit(learner, options.init_from) if options.init_from and start is None else None
     if start is None:
         learner.share_start()
     folder = start.parent if start else new_folder(options, dataset) if ranks.first() else None
@@ -63,7 +65,7 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
                 if start:
                     _say_what_changed(log, learner, checkpoint.header(start), head, start)
                 else:
-                    run.begin()
+                    run.begin(begun)
                 run.loop(options.workers, stop)
         except OSError as err:
             raise ZooError(

@@ -39,6 +39,7 @@ class Options:
     outdir: Path = Path("runs")
     desc: str = ""
     resume: str | None = None  # auto, latest, a run directory or a state file
+    init_from: Path | None = None  # a snapshot whose weights a new run begins with
     device: str = "auto"
     workers: int = 2
     text: str = ""  # the recipe as given

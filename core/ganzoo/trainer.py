@@ -11,6 +11,7 @@ from ganzoo import ema, evaluate, ranks
 from ganzoo.build import Gan
 from ganzoo.data import to_uint8, to_unit
 from ganzoo.device import dtype
+from ganzoo.inherit import frozen
 from ganzoo.interfaces import Dataset, Dice, Generator, Regularizer, Stage, Turn
 from ganzoo.learner import Learner, adam
 from ganzoo.model import latents
@@ -41,6 +42,7 @@ class Trainer(Learner):
         self.nets = {"g": self.G, "d": self.D}
         self.stage = self.stage_at(0)
         self.optimizers = {"g": self._adam("g"), "d": self._adam("d")}
+        self.frozen = set(frozen(self.D, self.options.freeze_d).values())
 
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
         """One iteration on this process's share of a batch."""
