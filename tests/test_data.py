@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from ganzoo_data.archive import Zip
 from ganzoo_data.decode import BadImage, Target, decode, geometry
 from ganzoo_data.folder import Folder
 from ganzoo_data.shapes import CLASSES, Shapes
+from ganzoo_data.tar import Tar
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -64,6 +66,14 @@ def pack(path: Path, files: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as z:
         for name, data in files.items():
             z.writestr(name, data)
+    return path
+
+
+def tarred(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as t:
+        for name, data in files.items():
+            (info := tarfile.TarInfo(name)).size = len(data)
+            t.addfile(info, io.BytesIO(data))
     return path
 
 
@@ -244,14 +254,16 @@ def test_damaged_bytes_raise_bad_image_only(data: st.DataObject) -> None:
         assert "\n" not in str(err)
 
 
-# --- folders and zips ------------------------------------------------------------------------------------------------
+# --- folders, zips and tars -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["folder", "zip"])
+@pytest.fixture(params=["folder", "zip", "tar"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def build(files: dict[str, bytes], size: Any = (8, 8), channels: int = 3, labels: int = 0, **kw: Any) -> Any:
         if request.param == "folder":
             return Folder(size, channels, labels, path=fill(tmp_path / "set", files), **kw)
+        if request.param == "tar":
+            return Tar(size, channels, labels, path=tarred(tmp_path / "set.tar", files), **kw)
         return Zip(size, channels, labels, path=pack(tmp_path / "set.zip", files), **kw)
 
     return build
@@ -301,13 +313,14 @@ def test_fingerprint(make: Callable[..., Any]) -> None:
     assert len(seen | {base}) == len(changes) + 1
 
 
-def test_folder_and_zip_agree(tmp_path: Path) -> None:
+def test_folder_and_archives_agree(tmp_path: Path) -> None:
     files = numbered(3)
     a = Folder((8, 8), 3, 0, path=fill(tmp_path / "a", files))
     b = Zip((8, 8), 3, 0, path=pack(tmp_path / "a.zip", files))
     before = a.fingerprint()
-    assert before == b.fingerprint()
-    assert a.check() == b.check() == [] and a.fingerprint() == before
+    c = Tar((8, 8), 3, 0, path=tarred(tmp_path / "a.tar", files))
+    assert before == b.fingerprint() == c.fingerprint()
+    assert a.check() == b.check() == c.check() == [] and a.fingerprint() == before
 
 
 def test_check_names_what_is_odd(make: Callable[..., Any]) -> None:
@@ -628,7 +641,7 @@ def test_class_labels_are_as_frequent_as_in_the_data() -> None:
 
 def filled() -> Registry:
     registry = Registry()
-    for cls in (Folder, Shapes, Zip):
+    for cls in (Folder, Shapes, Tar, Zip):
         registry.add(cls, "data")
     return registry
 
@@ -637,11 +650,13 @@ def test_source_chooses_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shapes").mkdir()
     (tmp_path / "plain").mkdir()
+    fill(tmp_path, {"shards/a.tar": b"", "both/a.tar": b"", "both/a.png": b"", "gz/a.tar.gz": b""})
     wanted = {"shapes": Shapes, "./shapes": Folder, "plain": Folder, "a/none": Folder, "~/x": Folder}
-    wanted |= {"x.zip": Zip, "a/B.ZIP": Zip}
+    wanted |= {"x.zip": Zip, "a/B.ZIP": Zip, "x.tar": Tar, "a/B.TAR": Tar, "a-{0..9}.tar": Tar, "./x.tar.gz": Tar}
+    wanted |= {"shards": Tar, "./shards": Tar, "gz": Tar, "both": Folder}
     assert {s: claim(s, filled()) for s in wanted} == wanted
     for typo in ("plian", "", "folder"):
-        with pytest.raises(UsageError, match=rf"'{typo}'.*folder.*shapes.*zip") as caught:
+        with pytest.raises(UsageError, match=rf"'{typo}'.*folder.*shapes.*tar.*zip") as caught:
             claim(typo, filled())
         assert ". " not in str(caught.value)
     with pytest.raises(UsageError, match="none is installed"):
@@ -649,7 +664,7 @@ def test_source_chooses_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_options_are_typed_and_described() -> None:
-    for cls in (Folder, Shapes, Zip):
+    for cls in (Folder, Shapes, Tar, Zip):
         assert set(options(cls).model_fields) == set(described(cls))
     assert options(Zip).model_validate_json('{"path": "~/a.zip", "fit": "fit"}').model_dump()["path"] == Path("~/a.zip")
     for bad in ('{"path": "x", "fit": "stretch"}', '{"fit": "crop"}', '{"path": "x", "filter": "bicubic"}'):

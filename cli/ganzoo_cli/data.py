@@ -1,8 +1,11 @@
 """`gz data`."""
 
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,12 +14,12 @@ from ganzoo_cli.console import Json, known, note, say, say_json, table, width_by
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Finding
 
-app = typer.Typer(no_args_is_help=True, help="Look at training images.")
+app = typer.Typer(no_args_is_help=True, help="Look at training images, and pack them.")
 
 NAMED = 3  # files that `info` names
 UNSIZED = 32  # pixels, where nothing else says a size
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a .zip, or 'shapes'.")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a .zip, .tar shards, or 'shapes'.")]
 Recipe = Annotated[
     str | None, typer.Option(metavar="RECIPE", help="A recipe whose size, channels, labels and fitting are wanted.")
 ]
@@ -50,12 +53,14 @@ def info(
         "size": list(dataset.size),
         "channels": dataset.channels,
         "labels": dataset.labels,
+        "fitted": dict(dataset.fitted),
         "fingerprint": _fingerprint(dataset),
     }
     if as_json:
         say_json(facts | {"unusable": len(unusable), "odd": len(odd)})
         return
     facts["size"] = f"{dataset.size[1]}x{dataset.size[0]}"
+    facts["fitted"] = _words(dataset.fitted)
     facts |= {"unusable": _some(unusable), "odd": _some(odd)}
     table(["", ""], list(facts.items()))
     if findings:
@@ -91,11 +96,89 @@ def doctor(
         )
 
 
+@app.command()
+def pack(
+    source: Source,
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="The file to be written, .zip or .tar.")],
+    size: Annotated[
+        str | None, typer.Option("--resolution", metavar="WIDTHxHEIGHT", help="Size of the images; else the recipe's.")
+    ] = None,
+    recipe: Recipe = None,
+    channels: Channels = None,
+    labels: Annotated[
+        int | None, typer.Option(min=0, help="Classes, or length of a vector; 0 for none; else what the source has.")
+    ] = None,
+    transform: Annotated[
+        Literal["center-crop", "fit", "error"] | None,
+        typer.Option(help="What other proportions become: dataset.fit of a recipe, whose crop is center-crop here."),
+    ] = None,
+    resize_filter: Annotated[
+        Literal["lanczos", "box"] | None, typer.Option(help="How images are scaled down: dataset.filter of a recipe.")
+    ] = None,
+    background: Annotated[str | None, typer.Option(help="Colour behind transparent pixels and of bars.")] = None,
+    upscale: Annotated[bool, typer.Option("--upscale", help="Accept images that are smaller.")] = False,
+    form: Annotated[
+        Literal["zip", "tar"] | None, typer.Option("--format", help="Added to a DEST that has no suffix.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST where it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit all images once and write them into one file, on which training sees the same pixels and reads faster.
+
+    A zip is as StyleGAN's, with dataset.json; a tar as WebDataset's, with key.cls. Either says how it was made.
+    """
+    from ganzoo import pack as packing
+    from ganzoo.errors import UsageError
+    from ganzoo.log import Log
+
+    if size is None and recipe is None:
+        raise UsageError("gz data pack: say --resolution WIDTHxHEIGHT, or --recipe RECIPE for its size.")
+    out = packing.destination(dest, form, source, overwrite)
+    given: dict[str, Any] = {
+        "fit": "crop" if transform == "center-crop" else transform,
+        "filter": resize_filter,
+        "background": background,
+        "upscale": upscale or None,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    dataset = _open(source, recipe, size, channels, labels, options)
+    known_labels = None if labels == 0 else packing.labels_of(dataset)
+    with _terminated_as_interrupted(), Log(None, len(dataset)) as log:
+        about = packing.write(
+            dataset, out, known_labels, lambda done, total: log.progress(done, f"{done:,} of {total:,}")
+        )
+    facts = {"file": str(out), "bytes": out.stat().st_size, "labels": known_labels is not None, **about}
+    if as_json:
+        return say_json(facts)
+    say(str(out))
+    with_labels = "with" if known_labels is not None else "without"
+    width, height = dataset.size[1], dataset.size[0]
+    note(f"{len(dataset):,} images of {width}x{height}, {with_labels} labels, {facts['bytes'] / 1e6:,.1f} MB.")
+    return note(f"Train on it with --data {out}")
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that nothing half-written stays."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _check(dataset: "Dataset") -> "list[Finding]":
     from ganzoo.log import Log
 
     with Log(None, len(dataset)) as log:
         return dataset.check(lambda done, total: log.progress(done, f"{done}/{total}"))
+
+
+def _words(fitted: Mapping[str, Any]) -> str:
+    """How images are fitted: 'fit crop, filter box'; of a packed set also how it was packed."""
+    own = ", ".join(f"{key} {value}" for key, value in fitted.items() if isinstance(value, str))
+    packed = fitted.get("packed")
+    return f"{own}; packed with {_words(packed)}" if isinstance(packed, Mapping) else own
 
 
 def _some(files: Iterable[str]) -> str:
@@ -114,8 +197,15 @@ def _fingerprint(dataset: "Dataset") -> str | None:
         return None
 
 
-def _open(source: str, recipe: str | None, size: str | None, channels: int | None, labels: int | None) -> "Dataset":
-    """The images as a recipe wants them, where one is named; a flag beside it wins."""
+def _open(
+    source: str,
+    recipe: str | None,
+    size: str | None,
+    channels: int | None,
+    labels: int | None,
+    given: Mapping[str, Any] | None = None,
+) -> "Dataset":
+    """The images as a recipe wants them, where one is named; a flag beside it, or a given option, wins."""
     from ganzoo import data
 
     registry, wanted, options = known(), None, {}
@@ -138,4 +228,4 @@ def _open(source: str, recipe: str | None, size: str | None, channels: int | Non
         wanted = (side or UNSIZED,) * 2
         why = "the smallest side" if side else "by default"
         note(f"Assuming {wanted[1]}x{wanted[0]}, {why}: name another with --recipe or --size.")
-    return data.open_set(source, wanted, channels, labels, registry, options)
+    return data.open_set(source, wanted, channels, labels, registry, {**options, **(given or {})})

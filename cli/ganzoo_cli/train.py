@@ -20,12 +20,16 @@ Option = typer.Option
 RECIPE = "A recipe file, or a name that 'gz recipe list' shows; with --resume latest or PATH, else that run's own."
 Recipe = Annotated[str | None, typer.Argument(metavar="RECIPE|ARCHITECTURE", help=RECIPE)]
 Data = Annotated[
-    str | None, Option(metavar="PATH|NAME", help="Images: a folder, a .zip, or 'shapes'; else the recipe's.")
+    str | None,
+    Option(metavar="PATH|NAME", help="Images: a folder, a .zip, .tar shards, or 'shapes'; else the recipe's."),
 ]
 Outdir = Annotated[Path, Option(help="Where the run's own directory is made.")]
 Kimg = Annotated[float | None, Option(help="Length, in thousands of real images shown.")]
 Batch = Annotated[int | None, Option(help="Images of an iteration.")]
-BatchGpu = Annotated[int | None, Option(help="Images computed at once; fewer save memory. A divisor of the batch.")]
+BatchGpu = Annotated[
+    str | None,
+    Option(metavar="N|auto", help="Images computed at once; fewer save memory. A divisor of the batch, or what fits."),
+]
 Snap = Annotated[int | None, Option(metavar="TICKS", help="Ticks between snapshots; 0 for the end only.")]
 Keep = Annotated[str | None, Option(metavar="last=N,best=N", help="Snapshots that are kept: the newest, and the best.")]
 Metrics = Annotated[str | None, Option(metavar="NAME,...|none", help="Metrics of each snapshot, as 'swd'.")]
@@ -40,7 +44,7 @@ InitFrom = Annotated[
     Option(metavar="CKPT", help="Begin with the weights of a snapshot, of any size; what fits is taken, and said."),
 ]
 Mirror = Annotated[bool | None, Option("--mirror/--no-mirror", help="Flip half of the real images.")]
-Precision = Annotated[str | None, Option(help="auto, fp32 or bf16.")]
+Precision = Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")]
 Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
 Desc = Annotated[str, Option(help="A word for the run directory's name.")]
 Gpus = Annotated[
@@ -78,8 +82,8 @@ def train(
     if recipe is None:
         recipe, resume = left_off(resume, outdir)
     known()
-    flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "batch_gpu": batch_gpu, "snapshot_ticks": snap, "seed": seed}
-    flags |= {"precision": precision, "mirror": mirror} | _keep(keep)
+    flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "snapshot_ticks": snap, "seed": seed}
+    flags |= {"batch_gpu": _number(batch_gpu), "precision": precision, "mirror": mirror} | _keep(keep)
     source = recipes.read(recipe, set_)
     begun = _begun(init_from, resume, source)
     overrides = [*begun, *_images(data), *_training(flags), *_metrics(metrics, source), *set_]
@@ -136,6 +140,10 @@ def _begun(init_from: Path | None, resume: str | None, source: "Source") -> list
         raise CheckpointError(f"--init-from {init_from}: no such file.")
     training = source.tree.get("training")
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdecimal() else text
 
 
 def _images(source: str | None) -> list[str]:

@@ -14,7 +14,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.component import Component
-from ganzoo.interfaces import Dataset, Growth, Importer, Loss, Metric, Probe, Regularizer, Shape, Stage, Turn, Which
+from ganzoo.interfaces import (
+    Augment,
+    Dataset,
+    Growth,
+    Importer,
+    Loss,
+    Metric,
+    Probe,
+    Regularizer,
+    Shape,
+    Stage,
+    Turn,
+    Which,
+)
 
 N, C, W = 4, 6, 8  # batch, channels, style length
 
@@ -208,10 +221,11 @@ def example(cls: type[Dataset], folder: Path) -> Path:
         for i in range(3):
             PIL.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(pictures / f"{i}.png")
         shutil.make_archive(str(pictures), "zip", pictures)
-    for path in (pictures, folder / "pictures.zip"):
+        shutil.make_archive(str(pictures), "tar", pictures)
+    for path in (pictures, folder / "pictures.zip", folder / "pictures.tar"):
         if cls.claims(str(path)):
             return path
-    raise LookupError("it claims neither a folder of pictures nor a zip of it, so it cannot be tried")
+    raise LookupError("it claims neither a folder of pictures nor a zip or a tar of it, so it cannot be tried")
 
 
 def _check_metric(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
@@ -258,7 +272,38 @@ def _check_importer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> It
         yield "globals are full names, 'module qualname', and a qualname has no dots"
 
 
+def _check_augment(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    yield from check_module(make, cls, size)
+    augment = make()
+    for _ in range(100):  # D is sure of the reals: what adapts becomes strong
+        augment.observe(torch.ones(N, 1))
+        augment.adapt(4000)
+    buffers = dict(augment.named_buffers())
+    if wrong := [name for name, b in buffers.items() if not b.is_floating_point()]:
+        yield f"keeps {', '.join(wrong)} as no floating-point number: it is averaged over processes"
+    other = make()
+    other.load_state_dict(augment.state_dict())
+    half = (size[0] // 2, size[1] // 2)
+    for channels in (1, 3, 4, 5):
+        images = tuple(torch.rand(N, channels, *s, requires_grad=True) for s in (half, size))
+        before = [x.detach().clone() for x in images]
+        outputs = []
+        for module in (augment, other):
+            torch.manual_seed(2)
+            outputs.append(module(images))
+        if [y.shape for y in outputs[0]] != [x.shape for x in images]:
+            yield f"does not keep the shapes of a pyramid of {channels} channels"
+        if not all(torch.equal(a, b) for a, b in zip(*outputs)):
+            yield "draws other things from the same state and seed: a resumed run would differ"
+        if not all(torch.equal(a, b) for a, b in zip(images, before)):
+            yield "changes the images it is given"
+        yield from _gradients(augment, (images,), outputs[0][-1], cls)
+    if not all(isinstance(value, float) for value in augment.values().values()):
+        yield "values() gives something that is no float"
+
+
 CHECKS: dict[type, Callable[..., Iterator[str]]] = {
+    Augment: _check_augment,
     Loss: _check_loss,
     Regularizer: _check_regularizer,
     Growth: _check_growth,

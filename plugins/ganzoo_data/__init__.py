@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a zip, or drawn on the fly."""
+"""Where images come from: a folder, a zip, tar shards, or drawn on the fly."""
 
 from ganzoo import hookimpl
 
@@ -11,5 +11,6 @@ def ganzoo_components() -> list[type]:
     from ganzoo_data.archive import Zip
     from ganzoo_data.folder import Folder
     from ganzoo_data.shapes import Shapes
+    from ganzoo_data.tar import Tar
 
-    return [Folder, Shapes, Zip]
+    return [Folder, Shapes, Tar, Zip]

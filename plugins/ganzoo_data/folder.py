@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ganzoo.errors import DataError
+from ganzoo_data.archive import Zip
 from ganzoo_data.decode import BadImage
 from ganzoo_data.images import MAX_BYTES, ImageSet, is_image, visible
+from ganzoo_data.tar import Tar
 
 
 class Folder(ImageSet, name="folder"):
@@ -14,10 +16,10 @@ class Folder(ImageSet, name="folder"):
 
     @classmethod
     def claims(cls, source: str) -> bool:
-        """An existing folder, or whatever looks like a path and ends not in .zip."""
+        """An existing folder of images, or whatever looks like a path and is of no archive."""
         looks = any(sign in source for sign in {"/", os.sep}) or source.startswith((".", "~"))
         is_folder = source != "" and Path(source).expanduser().is_dir()
-        return is_folder or (looks and not source.lower().endswith(".zip"))
+        return (is_folder or (looks and not Zip.claims(source))) and not Tar.claims(source)
 
     def _list(self) -> Iterator[str]:
         if not self.path.is_dir():

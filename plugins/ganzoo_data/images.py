@@ -1,4 +1,4 @@
-"""What a folder and a zip of images share: names in order, bytes by name, labels, checks, fingerprint."""
+"""What folders and archives of images share: names in order, bytes by name, labels, checks, fingerprint."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,14 @@ from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Finding
 from ganzoo.types import Size
 from ganzoo_data.decode import SUFFIXES, BadImage, Decoded, Filter, Fit, Target, decode, dimensions
-from ganzoo_data.labels import FILE, read_labels
+from ganzoo_data.labels import FILE, Table, as_vectors, in_order, is_vector, read_table
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
 
 MAX_BYTES = 512 << 20  # of one file, unpacked; more is a bomb or no image
 CHUNK = 32  # images that a thread takes at a time when all are read
+PACKED = "ganzoo.json"  # how `gz data pack` fitted the images beside it
 
 
 def visible(name: str) -> bool:
@@ -94,10 +95,10 @@ class ImageSet(Dataset):
             raise DataError(f"dataset.background: '{background}' is no colour: write white or #rrggbb.") from None
         self.path = Path(path).expanduser()
         self.target = Target(self.size, channels, fit, filter, background, upscale)
-        self.fitted = {"fit": fit, "filter": filter, "background": background}
         self._digests: dict[int, bytes] = {}
         self.names = self._choose(self._list())
-        self._labels = read_labels(self._read_labels(), self.names, labels, str(self.path)) if labels else None
+        self.fitted = {"fit": fit, "filter": filter, "background": background} | self._packed()
+        self._labels = self._read_labels() if labels else None
 
     @abstractmethod
     def _list(self) -> Iterable[str]:
@@ -119,11 +120,68 @@ class ImageSet(Dataset):
             raise DataError(f"{self.path} holds no images{others}: put files there that end in {', '.join(SUFFIXES)}.")
         return names
 
-    def _read_labels(self) -> bytes | None:
+    def _shown(self, name: str) -> str:
+        """A file's name as findings call it, relative to `root`."""
+        return name
+
+    @property
+    def root(self) -> Path:
+        """What sentences put before a file's name."""
+        return self.path
+
+    def _bad(self, name: str, err: BadImage) -> DataError:
+        return DataError(f"{self.root}/{self._shown(name)} {err}.")
+
+    def _about(self) -> bytes | str:
+        """What `gz data pack` wrote of how it made this, as JSON. Raises BadImage."""
+        return self._read(PACKED) if self._has(PACKED) else "null"
+
+    def _packed(self) -> dict[str, Any]:
+        """How `gz data pack` fitted these images, where it did. It is for the record, and no reason to fail."""
         try:
-            return self._read(FILE) if self._has(FILE) else None
+            about = json.loads(self._about())
+        except (BadImage, ValueError, RecursionError):
+            return {}
+        fitted = about.get("fitted") if isinstance(about, dict) else None
+        return {"packed": fitted} if isinstance(fitted, dict) else {}
+
+    # --- labels ------------------------------------------------------------------------------------------------------
+
+    def _table(self) -> tuple[Table | None, str]:
+        """{name: label} of what has one, None for no labels at all; and what says so. Raises DataError."""
+        source = f"{self.path}/{FILE}"
+        if not self._has(FILE):
+            return None, source
+        try:
+            return read_table(self._read(FILE), str(self.path)), source
         except BadImage as err:
-            raise DataError(f"{self.path}/{FILE} {err}.") from err
+            raise self._bad(FILE, err) from err
+
+    def given_labels(self) -> list[Any] | None:
+        """The images' labels as the files give them, whatever the recipe wants; None where there are none.
+
+        Raises DataError where some images have one and others not, or one is neither a class number nor a vector.
+        """
+        table, source = self._table()
+        if table is None:
+            return None
+        found = in_order(table, self.names, source)
+        for name, label in zip(self.names, found):
+            if type(label) is not int and not is_vector(label):
+                raise DataError(
+                    f"{source}: {name} has the label '{json.dumps(label)[:40]}': write a class number or a vector, "
+                    "or set labels=0."
+                )
+        return found
+
+    def _read_labels(self) -> NDArray[np.float32]:
+        table, source = self._table()
+        if table is None:
+            lack = "holds no labels" if self._has(FILE) else "is not there"
+            raise DataError(f"{source} {lack}, the recipe wants {self.labels} labels: add it or set labels=0.")
+        return as_vectors(in_order(table, self.names, source), self.names, self.labels, source)
+
+    # --- images ------------------------------------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
@@ -138,10 +196,10 @@ class ImageSet(Dataset):
         try:
             return self._decode(index).pixels
         except BadImage as err:
-            raise DataError(f"{self.path}/{self.names[index]} {err}.") from err
+            raise self._bad(self.names[index], err) from err
 
     def label(self, index: int) -> NDArray[np.float32]:
-        """The label that dataset.json gives the image: [K]."""
+        """The label that the files give the image: [K]."""
         return super().label(index) if self._labels is None else self._labels[index]
 
     def _decode(self, index: int, *, keep_digest: bool = False) -> Decoded:
@@ -152,7 +210,7 @@ class ImageSet(Dataset):
         return decode(data, self.target, is_npy=name.lower().endswith(".npy"))
 
     def fingerprint(self) -> str:
-        """sha256 of how images are fitted, their names, contents and labels. The same for a folder and its zip."""
+        """sha256 of how images are fitted, their names, contents and labels. The same for a folder and its archive."""
         t = self.target
         how = [self.size, t.channels, self.labels, t.fit, t.filter, t.background]
         whole = hashlib.sha256(json.dumps(how).encode())
@@ -168,7 +226,7 @@ class ImageSet(Dataset):
         try:
             self._digests[index] = hashlib.sha256(self._read(self.names[index])).digest()
         except BadImage as err:
-            raise DataError(f"{self.path}/{self.names[index]} {err}.") from err
+            raise self._bad(self.names[index], err) from err
 
     def smallest_side(self) -> int | None:
         """Height or width, in pixels, of the smallest image that can be read; None where none can."""
@@ -194,7 +252,7 @@ class ImageSet(Dataset):
         gray_is_odd = set(grays) if self.channels in (3, 4) and len(grays) < colours else set()
         findings: list[Finding] = []
         first: dict[bytes, str] = {}
-        for index, (name, result) in enumerate(zip(self.names, results)):
+        for index, (name, result) in enumerate(zip(map(self._shown, self.names), results)):
             if not isinstance(result, Facts):
                 findings.append(Finding(name, result, fatal=True))
                 continue

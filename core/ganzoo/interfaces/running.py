@@ -79,7 +79,7 @@ class Dataset(Component, ABC, kind="dataset"):
 
     @classmethod
     def claims(cls, source: str) -> bool:
-        """Whether `--data SOURCE` means this dataset (a folder, a .zip, a registered name)."""
+        """Whether `--data SOURCE` means this dataset (a folder, an archive, a registered name)."""
         return source == cls.name
 
     @property
