@@ -21,7 +21,7 @@ RECIPE = "A recipe file, or a name that 'gz recipe list' shows; with --resume la
 Recipe = Annotated[str | None, typer.Argument(metavar="RECIPE|ARCHITECTURE", help=RECIPE)]
 Data = Annotated[
     str | None,
-    Option(metavar="PATH|NAME", help="Images: a folder, a .zip, .tar shards, or 'shapes'; else the recipe's."),
+    Option(metavar="PATH|NAME", help="A folder, a .zip, .tar shards, or 'shapes'; else the recipe's."),
 ]
 Outdir = Annotated[Path, Option(help="Where the run's own directory is made.")]
 Kimg = Annotated[float | None, Option(help="Length, in thousands of real images shown.")]

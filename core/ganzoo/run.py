@@ -118,7 +118,8 @@ def open_data(experiment: Experiment) -> Dataset:
     dataset = experiment.dataset()
     if dataset is None:
         raise UsageError(
-            "the recipe names no images: add --data PATH (a folder, a .zip, .tar shards, or 'shapes'), or a 'dataset:' section."
+            "the recipe names no images: add --data PATH (a folder, a .zip, .tar shards, or 'shapes'), or a 'dataset:' "
+            "section."
         )
     if not ranks.first():
         return dataset
