@@ -37,6 +37,7 @@ SMALL = {
     "train_kimg": 0.01,
     "fade_kimg": 0.01,
     "depth": 2,
+    "p": 0.5,
 }
 
 

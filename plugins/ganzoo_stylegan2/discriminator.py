@@ -84,7 +84,7 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
         """Features at the coarsest size."""
         image = images[-1]
         x = self.features(image, stage.level)
-        for level in range(stage.level - 1, -1, -1):
+        for level in range(stage.level, 0, -1):
             image = downsample(image, self.resample_filter)
-            x = self.blocks[level](x) + self.features(image, level)
+            x = self.halved(x, level) + self.features(image, level - 1)
         return x

@@ -1,11 +1,14 @@
 """Weight modulation and demodulation (arXiv:1912.04958, section 2.2)."""
 
+import torch
 from torch import Tensor
 
+from ganzoo.nn.norm import wide
 from ganzoo.nn.resample import Taps, conv2d_resample, fir
 from ganzoo.types import Maps
 
 EPS = 1e-8
+TINY = 1e-15  # its square is still a normal float32
 
 
 def modulated_conv2d(
@@ -14,7 +17,8 @@ def modulated_conv2d(
     """Convolve each sample with its own weights s_i w_oi (Eq. 1), each output channel at unit norm (Eq. 3).
 
     Scaling the input by s and the output by d is the same function without per-sample weights, and Σ_ik (s_i w_oik)²
-    is s² times the O x I table of squared weights summed over the kernel.
+    is s² times the O x I table of squared weights summed over the kernel. In float16, weights and styles are brought
+    to size first (`unit`), so that nothing overflows.
 
     Args:
         x: [N, I, H, W]
@@ -23,6 +27,9 @@ def modulated_conv2d(
         demodulate: apply Eq. 3
         up: taps of the filter when doubling the size; the convolution then is a true one, not a correlation
     """
+    scale = None
+    if x.dtype == torch.float16:
+        weight, styles, scale = unit(weight, styles)
     x = x * styles.to(x.dtype)[:, :, None, None]
     w, padding = weight.to(x.dtype), weight.shape[-1] // 2
     x = (
@@ -32,5 +39,28 @@ def modulated_conv2d(
     )
     if demodulate:
         norm = styles.square() @ weight.square().sum(dim=[2, 3]).T  # [N O]
-        x = x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
-    return x
+        if scale is None:
+            return x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
+        d = (norm + EPS / scale.square()).rsqrt().clamp_max(torch.finfo(x.dtype).max)
+        return x * d.to(x.dtype)[:, :, None, None]
+    return x if scale is None else (wide(x) * scale[:, :, None, None]).to(x.dtype)
+
+
+def unit(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights with norm 1 for each output channel, styles with maximum 1 for each sample, and what was divided out.
+
+    Then |Σ_ik s_i w_oik x_ik| <= |x| over the kernel's window, by Cauchy and Schwarz: with |x_ik| <= 256 at most
+    256 √(9 * 512) = 17,400, which float16 holds. The product s_i w_oi d_o does not depend on either scale a_o and b_n
+    when the ε of Eq. 3 becomes ε / (a_o b_n)²; so they count as constants in gradients.
+
+    Args:
+        weight: [O, I, k, k]
+        styles: [N, I]
+
+    Returns:
+        weight / a, styles / b, and a b as [N, O]
+    """
+    with torch.no_grad():
+        a = weight.square().sum(dim=[1, 2, 3]).sqrt().clamp_min(TINY)  # [O]
+        b = styles.abs().amax(dim=1).clamp_min(TINY)  # [N]
+    return weight / a[:, None, None, None], styles / b[:, None], b[:, None] * a
