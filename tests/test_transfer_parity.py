@@ -69,7 +69,7 @@ COMPUTED: dict[str, Callable[[Recorded], Tensor]] = {
     "c0/content_loss": to_style("c0", content_loss),
     "c0/style_loss": to_style("c0", style_loss),
     "c0/style_loss_grad": to_style("c0", gradient(style_loss)),
-    "coral/out": lambda r: coral(r["coral/source"], r["coral/target"]),
+    "coral/out": lambda r: coral(r["coral/source"], r["coral/target"], as_published=True),
     "gram/x_raw": lambda r: gram(r["gram/x"]),
     "gram/x_chw": lambda r: gram(r["gram/x"], "chw"),
     "gram/x_hw": lambda r: gram(r["gram/x"], "hw"),
@@ -235,11 +235,18 @@ class TestCoral:
         source = maps(1, *self.SIZE)[0]
         assert torch.allclose(coral(source, source), source, rtol=0, atol=1e-10)
 
-    def test_another_number_of_pixels_scales_the_deviations(self) -> None:
-        """As in the published code: the sums that are matched are not divided by it."""
+    def test_the_number_of_pixels_does_not_matter(self) -> None:
+        """Repeated pixels have the same colours, and so has what is recoloured with them."""
         source, target = maps(1, *self.SIZE)[0], maps(1, *self.SIZE, seed=1)[0]
-        fewer, same = coral(source, target[:, ::2, ::2]), coral(source, target[:, ::2, ::2].repeat(1, 2, 2))
-        ratio = fewer.std(dim=[1, 2]) / same.std(dim=[1, 2])
+        once, twice = (target[:, ::2, ::2].repeat(1, n, n) for n in (1, 2))
+        spread = [coral(source, t).std(dim=[1, 2]) / t.std(dim=[1, 2]) for t in (once, twice)]
+        for ratio in spread:
+            assert torch.allclose(ratio, torch.ones_like(ratio), rtol=0.01)
+        assert torch.equal(coral(source, target), coral(source, target, as_published=True))  # equal numbers
+
+    def test_as_published_it_scales_the_deviations(self) -> None:
+        source, target = maps(1, *self.SIZE)[0], maps(1, *self.SIZE, seed=1)[0][:, ::2, ::2]
+        ratio = coral(source, target, as_published=True).std(dim=[1, 2]) / coral(source, target).std(dim=[1, 2])
         assert torch.allclose(ratio, torch.full_like(ratio, 0.5), rtol=0.01)
 
     @pytest.mark.parametrize("which", ["grey", "constant"])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, get_origin
 
 from ganzoo.component import Component, default_of, described, options, slots, summary
-from ganzoo.interfaces import Dataset, Features
+from ganzoo.interfaces import Dataset
 from ganzoo.registry import Registry, registry
 from ganzoo.trials import CHECKS, check_module, example
 
@@ -51,7 +51,7 @@ def faults_of(cls: type[Component], known: Registry, folder: Path) -> Iterator[s
     """Everything that one class does wrong; `folder` is for files."""
     try:
         yield from _declaration(cls)
-        if issubclass(cls, Features) and cls.needs_weights:
+        if getattr(cls, "needs_weights", False):
             return  # it cannot be tried without its file
         source = {"path": example(cls, folder)} if issubclass(cls, Dataset) and cls.needs_path else {}
         make = partial(cls, **source, **fillings(cls, known, {"path"}), **_eyes(cls, known))
@@ -105,7 +105,10 @@ def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) 
 
 
 def _eyes(cls: type[Component], known: Registry) -> dict[str, Any]:
-    """For a metric, an extractor that needs no file in each slot for one."""
-    free = [c for c in known if issubclass(c, Features) and not c.needs_weights]
-    wanted = [name for name, slot in slots(cls).items() if slot.kind == Features.kind]
-    return {name: partial(free[0]) for name in wanted if free}
+    """In each slot for a network that looks, one that needs no file, where there is one."""
+    found = {}
+    for name, slot in slots(cls).items():
+        free = [c for c in known if c.kind == slot.kind and getattr(c, "needs_weights", None) is False]
+        if free:
+            found[name] = partial(free[0])
+    return found

@@ -17,17 +17,23 @@ from ganzoo.component import Component
 from ganzoo.interfaces import (
     Augment,
     Dataset,
+    Experiment,
+    FeatureMaps,
     Growth,
     Importer,
     Loss,
     Metric,
     Probe,
     Regularizer,
+    Schedule,
     Shape,
     Stage,
+    StyleStatistic,
+    Transfer,
     Turn,
     Which,
 )
+from ganzoo.trials_transfer import check_feature_maps, check_style_statistic, check_transfer
 
 N, C, W = 4, 6, 8  # batch, channels, style length
 
@@ -302,8 +308,20 @@ def _check_augment(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Ite
         yield "values() gives something that is no float"
 
 
+def _check_experiment(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
+    made = make()
+    if not any(p.requires_grad for net in made.networks().values() for p in net.parameters()):
+        yield "its networks() have nothing that could be trained"
+    if not isinstance(made.training, Schedule):
+        yield "its training is no Schedule"
+
+
 CHECKS: dict[type, Callable[..., Iterator[str]]] = {
     Augment: _check_augment,
+    Experiment: _check_experiment,
+    FeatureMaps: check_feature_maps,
+    StyleStatistic: check_style_statistic,
+    Transfer: check_transfer,
     Loss: _check_loss,
     Regularizer: _check_regularizer,
     Growth: _check_growth,

@@ -95,8 +95,12 @@ def statistics_loss(x: Maps, style: Maps, eps: float = 1e-5) -> Tensor:
     Returns:
         [N]
     """
-    pairs = zip(mean_std(x, eps), mean_std(style, eps))
-    return torch.stack([(ours - theirs).square().mean(dim=[1, 2, 3]) for ours, theirs in pairs]).sum(dim=0)
+    return moments_error(mean_std(x, eps), mean_std(style, eps))
+
+
+def moments_error(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, ...]) -> Tensor:
+    """`statistics_loss` of means and deviations [N or 1, C, 1, 1] that are known: [N]."""
+    return torch.stack([(a - b).square().mean(dim=[1, 2, 3]) for a, b in zip(ours, theirs)]).sum(dim=0)
 
 
 def style_loss(x: Maps, style: Maps, eps: float = 1e-5) -> Tensor:
@@ -183,35 +187,43 @@ def gatys_style_loss(x: Maps, style: Maps) -> Tensor:
     Returns:
         [N]
     """
-    return (gram(x, "hw") - gram(style, "hw")).square().sum(dim=[1, 2]) / (2 * x.shape[1]) ** 2
+    return gram_error(gram(x, "hw"), gram(style, "hw"))
 
 
-def coral(source: Tensor, target: Tensor) -> Tensor:
+def gram_error(ours: Tensor, theirs: Tensor) -> Tensor:
+    """`gatys_style_loss` of Gram matrices [N or 1, C, C], divided by their positions, that are known: [N]."""
+    return (ours - theirs).square().sum(dim=[1, 2]) / (2 * ours.shape[1]) ** 2
+
+
+def coral(source: Tensor, target: Tensor, as_published: bool = False) -> Tensor:
     """Colour transfer by correlation alignment: the source image with the target's colour statistics.
 
     Whiten and recolour (arXiv:1511.05547, Algorithm 1), channels being normalised to mean 0 and deviation 1 before:
     T^(1/2) S^(-1/2) x, S and T the sums over pixels of x xᵀ, plus the identity. It keeps a content's colours when the
     style is recoloured with it before the transfer (arXiv:1703.06868, section 7.3).
 
-    The sums are not divided by the number of pixels, as in the published code, and the deviations of the result carry a
-    factor sqrt(target's pixels / source's pixels). So give both the same number of pixels.
+    Sums grow with the number of pixels, so the target's are scaled to that of the source. The published code leaves
+    them, and the deviations of its result carry a factor sqrt(target's pixels / source's pixels).
 
     Args:
         source: [C, H, W], H W at least 2
         target: [C, H', W'], H' W' at least 2
+        as_published: leave the sums
 
     Returns:
         [C, H, W]; a constant channel counts as uncorrelated with the others
     """
 
-    def split(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def split(image: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         (mean,), (std,) = mean_std(image[None], eps=0)
         normal = ((wide(image) - mean) / std.clamp_min(torch.finfo(std.dtype).tiny)).flatten(1)
-        scatter = normal @ normal.mT + torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
+        scale = 1.0 if as_published else pixels / normal.shape[1]
+        scatter = normal @ normal.mT * scale + torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
         return mean, std, normal, scatter
 
-    _, _, normal, scatter = split(source)
-    mean, std, _, wanted = split(target)
+    pixels = source[0].numel()
+    _, _, normal, scatter = split(source, pixels)
+    mean, std, _, wanted = split(target, pixels)
     recoloured = _power(wanted, 0.5) @ _power(scatter, -0.5) @ normal
     return (recoloured.reshape(source.shape) * std + mean).to(source.dtype)
 

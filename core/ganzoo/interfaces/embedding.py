@@ -128,6 +128,7 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
         improvement: what counts as improved: a loss smaller by this fraction
     """
 
+    needs_weights: ClassVar[bool] = False  # whether it is of no use without a file of weights
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # Adam's
     eps: ClassVar[float] = 1e-8
 

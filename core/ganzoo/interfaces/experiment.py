@@ -63,12 +63,16 @@ class Schedule(Options):
         kimg: length of the training
         batch: images of an iteration, of all processes together
         batch_gpu: images computed at once by a process; a smaller number saves memory, gradients are accumulated. What
-            looks at the batch as a whole (minibatch statistics, batch norm) then sees a part. null for all
+            looks at the batch as a whole (minibatch statistics, batch norm) then sees a part. null for all; "auto" for
+            as many as fit: a GPU begins with all and halves where memory runs out, a processor, whose system would end
+            the training, measures a GAN's small parts first
         lr: Adam's learning rate
         betas: Adam's decay rates
         eps: Adam's epsilon
         mirror: flip half of the real images horizontally
-        precision: of the feature maps; "auto" is bf16 where the processor computes in it, else fp32
+        precision: of the feature maps; "auto" is bf16 where the processor or GPU computes in it, else fp32. "fp16" is
+            for GPUs without bf16: only at the four finest sizes, with activations limited to ±256; give the layers
+            `clamp: 256` so that the trained network keeps the limit (arXiv:2006.06676's released networks)
         on_nan: what to do where a gradient is not finite. Its step is never taken: "stop" ends the training and names
             the parameter, "skip-step" goes on and says so, "reload" goes back to the last state and draws anew
         seed: of everything random
@@ -80,12 +84,12 @@ class Schedule(Options):
 
     kimg: Positive = 25000.0
     batch: Count = 32
-    batch_gpu: Count | None = None
+    batch_gpu: Count | Literal["auto"] | None = None
     lr: Positive = 0.002
     betas: tuple[Fraction, Fraction] = (0.0, 0.99)
     eps: Positive = 1e-8
     mirror: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     on_nan: Literal["stop", "skip-step", "reload"] = "stop"
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     tick_kimg: Positive = 4.0

@@ -60,6 +60,23 @@ def working(x: Maps, dtype: torch.dtype | None) -> Maps:
     return x.to(dtype or x.dtype, memory_format=torch.channels_last)
 
 
+HALF_LEVELS = 4  # the finest levels, which float16 is for
+
+
+def at_level(dtype: torch.dtype | None, level: int, levels: int) -> torch.dtype | None:
+    """The type of the feature maps of a level, where `dtype` is the network's.
+
+    float16 serves the four finest levels, and never the coarsest: it overflows easily, and coarse levels cost little
+    (arXiv:2006.06676's released networks: sizes from max(finest / 8, 8) on).
+    """
+    return torch.float32 if dtype == torch.float16 and level < max(levels - HALF_LEVELS, 1) else dtype
+
+
+def recast(x: Maps, dtype: torch.dtype | None) -> Maps:
+    """Feature maps in another precision; untouched where they have it."""
+    return x if dtype in (None, x.dtype) else working(x, dtype)
+
+
 class Norm(nn.Module, Component, kind="norm"):
     """(channels, /)  Maps -> Maps."""
 
@@ -187,7 +204,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     emits: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    # of the feature maps, None for that of the parameters; images and styles stay float32
+    # of the feature maps (see `at_level`), None for that of the parameters; images and styles stay float32
     dtype: torch.dtype | None = None
 
     def __init__(
@@ -220,9 +237,10 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
 
     def walk(self, ws: Styles, stage: Stage, first: int = 0) -> Iterator[Image]:
         """Each resolution's own RGB image, coarse to fine, from level `first` up to the stage's."""
-        x = working(self.stem(ws[:, 0]), self.dtype)
+        x = working(self.stem(ws[:, 0]), at_level(self.dtype, 0, len(self.blocks)))
         i = int(self.stem.styled)
         for level, block in enumerate(self.blocks[: stage.level + 1]):
+            x = recast(x, at_level(self.dtype, level, len(self.blocks)))
             x = block(x, ws[:, i : i + block.num_ws])
             i += block.num_ws
             if level >= first and str(level) in self.to_rgb:
@@ -276,7 +294,7 @@ class Trunk(nn.Module, Component, kind="trunk"):
     accepts: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype | None = None
+    dtype: torch.dtype | None = None  # of the feature maps (see `at_level`)
 
     def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
         super().__init__()
@@ -296,8 +314,15 @@ class Trunk(nn.Module, Component, kind="trunk"):
         return Meeting(image=(image_channels, channels), block=channels, together=channels)
 
     def features(self, image: Image, level: int) -> Maps:
-        """An image's features at a level, in the working precision."""
-        return self.from_rgb[str(level)](working(image, self.dtype))
+        """An image's features at a level, in the level's precision."""
+        return self.from_rgb[str(level)](working(image, self._dtype(level)))
+
+    def halved(self, x: Maps, level: int) -> Maps:
+        """Maps at a level -> maps at the next coarser one, in that one's precision."""
+        return recast(self.blocks[level - 1](x), self._dtype(level - 1))
+
+    def _dtype(self, level: int) -> torch.dtype | None:
+        return at_level(self.dtype, level, len(self.blocks) + 1)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
