@@ -48,6 +48,8 @@ def _fault(path: str, *sentence: str) -> Fault:
 
 def image_sizes(node: Node) -> Iterator[Fault]:
     """The size is a base times a power of two."""
+    if "image" not in type(node.model).model_fields:
+        return
     try:
         node.value("image").shape()
     except RecipeError as err:
@@ -160,7 +162,7 @@ def training_is_whole(node: Node) -> Iterator[Fault]:
     training = node.value("training")
     if training.kimg * 1000 < training.batch:
         yield _fault("training.kimg", f"{training.kimg} kimg are less than one batch of {training.batch} images.")
-    if training.batch_gpu and training.batch % training.batch_gpu:
+    if training.batch_gpu not in (None, "auto") and training.batch % training.batch_gpu:
         yield _fault(
             "training.batch_gpu",
             f"the batch of {training.batch} is no multiple of {training.batch_gpu}: choose a divisor.",

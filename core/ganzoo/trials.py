@@ -21,11 +21,13 @@ from ganzoo.interfaces import (
     FeatureMaps,
     Growth,
     Importer,
+    Logger,
     Loss,
     Metric,
+    Perceptual,
     Probe,
+    Projector,
     Regularizer,
-    Schedule,
     Shape,
     Stage,
     StyleStatistic,
@@ -33,6 +35,8 @@ from ganzoo.interfaces import (
     Turn,
     Which,
 )
+from ganzoo.trials_projection import check_perceptual, check_projector
+from ganzoo.trials_running import check_experiment, check_logger
 from ganzoo.trials_transfer import check_feature_maps, check_style_statistic, check_transfer
 
 N, C, W = 4, 6, 8  # batch, channels, style length
@@ -308,18 +312,12 @@ def _check_augment(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Ite
         yield "values() gives something that is no float"
 
 
-def _check_experiment(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
-    made = make()
-    if not any(p.requires_grad for net in made.networks().values() for p in net.parameters()):
-        yield "its networks() have nothing that could be trained"
-    if not isinstance(made.training, Schedule):
-        yield "its training is no Schedule"
-
-
 CHECKS: dict[type, Callable[..., Iterator[str]]] = {
     Augment: _check_augment,
-    Experiment: _check_experiment,
+    Experiment: check_experiment,
     FeatureMaps: check_feature_maps,
+    Perceptual: check_perceptual,
+    Projector: check_projector,
     StyleStatistic: check_style_statistic,
     Transfer: check_transfer,
     Loss: _check_loss,
@@ -328,4 +326,5 @@ CHECKS: dict[type, Callable[..., Iterator[str]]] = {
     Dataset: _check_dataset,
     Metric: _check_metric,
     Importer: _check_importer,
+    Logger: check_logger,
 }

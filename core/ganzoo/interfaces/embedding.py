@@ -121,7 +121,6 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
         perceptual: how images are compared
         steps: of the optimization
         space: "w" searches one style code for all layers, "w+" one for each layer
-        init: the start: "mean" of many style codes, "uniform" numbers from -1 to 1, or a "random" latent's code
         lambda_percept: weight of the perceptual distance
         lambda_mse: weight of the mean squared difference of pixels, which run from -1 to 1
         patience: end an image's search when its best loss has not improved in so many steps; null for never

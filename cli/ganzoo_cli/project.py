@@ -1,0 +1,185 @@
+"""`gz project`."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ganzoo_cli.console import Device, Json, note, pairs, say, say_json, table
+from ganzoo_cli.sample import Class, loaded, new_outdir, refuse
+
+if TYPE_CHECKING:
+    from ganzoo.interfaces import View
+    from ganzoo.model import Model
+    from ganzoo.project_run import Job
+    from ganzoo.recipe import Node
+
+Option = typer.Option
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE|DIR ...", help="Images, folders or zips of images.", show_default=False)
+]
+Method = Annotated[str, Option(metavar="NAME", help="A projector; 'gz components list projector' shows all.")]
+Space = Annotated[
+    Literal["w", "w+"] | None,
+    Option(help="w: one style code for all layers; w+: one for each layer; else as the method's paper."),
+]
+Start = Annotated[
+    Literal["mean", "uniform", "random"] | None,
+    Option(help="Where to start: the mean style code, uniform numbers from -1 to 1, or the latent of --seed."),
+]
+Eyes = Annotated[
+    str | None,
+    Option("--perceptual", metavar="NAME", help="How images are compared: pixel and conv-random need no weights."),
+]
+Steps = Annotated[int | None, Option(min=0, help="Of the optimization; else as the paper.")]
+Settings = Annotated[
+    list[str],
+    Option("--set", metavar="KEY=VALUE", help="Of the method, as lr=0.02 or perceptual.side=128; repeatable."),
+]
+Fitting = Annotated[
+    list[str],
+    Option(
+        "--dataset",
+        metavar="KEY=VALUE",
+        help="How images are fitted, in place of how the training's were: fit=fit, background=white, upscale=true.",
+    ),
+]
+Batch = Annotated[int, Option(min=1, max=4096, help="Images that are searched for side by side.")]
+Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Of everything random.")]
+Num = Annotated[int | None, Option(min=1, help="The first so many images only.")]
+
+
+def project(
+    ckpt: Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")],
+    images: Images,
+    method: Method = "image2stylegan",
+    space: Space = None,
+    steps: Steps = None,
+    perceptual: Eyes = None,
+    init: Start = None,
+    set_: Settings = [],  # noqa: B006 (typer copies it)
+    dataset: Fitting = [],  # noqa: B006
+    batch: Batch = 8,
+    seed: Seed = 0,
+    num: Num = None,
+    class_: Class = None,
+    film: Annotated[bool, Option("--film", help="A film of each image's search, film.webp.")] = False,
+    stress: Annotated[
+        bool, Option("--stress", help="Project each image shifted, scaled, turned and masked too: stress.png.")
+    ] = False,
+    outdir: Annotated[Path, Option(help="Folder for the results, a folder an image.")] = Path("projected"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the latents of real images, and say how near they come. Interrupted, the same command goes on.
+
+    Writes <image>/target.png, proj.png, projected_w.npz and .safetensors; report.html, report.json and contact.png.
+    """
+    given = {"space": space, "steps": steps, "perceptual": perceptual, "init": init}
+    options = _nested({name: value for name, value in given.items() if value is not None}, pairs(set_))
+    fitting = _fitting(dataset)
+    model = loaded(ckpt, device)
+    from ganzoo import project as projecting
+    from ganzoo.device import keep_memory
+
+    chosen = projecting.node(method, options)
+    view = projecting.view(model, class_, seed)
+    if view.mean.device.type == "cpu":
+        keep_memory()
+    _cautions(model, view, chosen, space, init)
+    new_outdir(outdir)
+    with TemporaryDirectory() as scratch:
+        _run(model, view, chosen, images, fitting, Path(scratch), num, stress, outdir, batch, film, as_json)
+
+
+def _run(
+    model: "Model",
+    view: "View",
+    chosen: "Node",
+    images: list[Path],
+    fitting: dict[str, Any],
+    scratch: Path,
+    num: int | None,
+    stress: bool,
+    outdir: Path,
+    batch: int,
+    film: bool,
+    as_json: bool,
+) -> None:
+    from ganzoo import project_input
+    from ganzoo.errors import Interrupted
+    from ganzoo.log import Log
+    from ganzoo.loop import signals
+    from ganzoo.project_run import Job
+
+    found = project_input.pictures(images, model, fitting, scratch)[:num]
+    wanted = project_input.stressed(found) if stress else found
+    job = Job(model, view, chosen, wanted, outdir, batch, film)
+    try:
+        with Log(None, max(1, len(wanted) * chosen.value("steps"))) as log, signals() as stop:
+            report = job.run(log, stop)
+    except KeyboardInterrupt as err:  # the second one
+        raise Interrupted(
+            f"interrupted: the batch in work is lost; {outdir}/ holds the images that are done, and the same "
+            f"command does the others."
+        ) from err
+    if stress:
+        project_input.figure(report["images"], outdir, outdir / "stress.png")
+    if as_json:
+        return say_json(report)
+    _show(report, job, stress)
+    return None
+
+
+def _show(report: dict[str, Any], job: "Job", stress: bool) -> None:
+    keys = [key for key in ("psnr", "ssim", "mse", "perceptual", "from_mean", "seconds") if key in report["summary"]]
+    rows = [[r["name"], *(f"{r[key]:.4g}" for key in keys)] for r in report["images"]]
+    if len(rows) > 1:
+        rows.append(["mean", *(f"{report['summary'][key]['mean']:.4g}" for key in keys)])
+    table(["image", *keys], rows, right=keys)
+    for name in ["report.html", "contact.png", *(["stress.png"] if stress else [])]:
+        say(str(job.outdir / name))
+
+
+def _fitting(words: list[str]) -> dict[str, Any]:
+    """Options of the dataset, from KEY=VALUE words."""
+    from ganzoo.errors import UsageError
+
+    try:
+        return pairs(words)
+    except UsageError as err:
+        refuse(str(err).replace("--set", "--dataset"))
+
+
+def _nested(flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Options by dotted names as a tree: perceptual.side=128 belongs to the component in the slot perceptual."""
+    found: dict[str, Any] = dict(flags)
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        place = found
+        for name in parents:
+            inner = place.get(name, {})
+            place[name] = {"use": inner} if isinstance(inner, str) else inner
+            place = place[name]
+            if not isinstance(place, dict):
+                refuse(f"--set {key}: '{name}' is {place!r}, which has no options.")
+        if not parents and last in flags:
+            refuse(f"--set {key}={value}: --{last} says {flags[last]} already: give one of them.")
+        place[last] = value
+    return found
+
+
+def _cautions(model: "Model", view: "View", chosen: "Node", space: str | None, init: str | None) -> None:
+    """Say on stderr what a user may not expect of this model."""
+    if model.unfinished:
+        note(f"{model.path.name}: {model.unfinished}: images are projected at the size it had reached.")
+    if not view.mapped:
+        unused = f" --space {space} has no meaning there." if space else ""
+        unused += " --init mean has none either: the start is random." if init == "mean" else ""
+        note(
+            f"{model.path.name} has no learned mapping, so no space W: its latents z are searched for, from those of "
+            f"--seed {view.seed}.{unused}"
+        )
+    if chosen.value("space") == "w+" and view.mapped and len(model.styled) < 2:
+        note(f"{model.path.name}: one layer alone has a style, so W+ is W.")

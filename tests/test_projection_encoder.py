@@ -1,0 +1,141 @@
+"""Encoders: trained on what a generator makes, of use for that generator only."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ganzoo
+from ganzoo import checkpoint, project, run
+from ganzoo.errors import CheckpointError
+from ganzoo.project import Projection
+from ganzoo.recipe import component_from
+from ganzoo.registry import registry
+from ganzoo.rundir import Options
+from ganzoo_cli import main
+from snapshots import family
+
+MODELS = {
+    "stylegan2": ["stylegan2-tiny"],
+    "other": ["stylegan2-tiny", "generator.mapping.depth=1"],
+    "progan": ["progan-tiny", "growth=null"],
+    "conditional": ["stylegan2-tiny", "labels"],
+    "rgba": ["stylegan2-tiny", "image.channels=4", "image.size=[16,8]"],
+}
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory):
+    return family(tmp_path_factory.mktemp("models"), MODELS)
+
+
+def trained(generator: Path, outdir: Path, kimg: float = 0.032, **options: object) -> Path:
+    """A run of an encoder's training; returns its directory."""
+    raw = {
+        "use": "encoder",
+        "generator": str(generator),
+        "width": 8,
+        "blocks": 1,
+        "perceptual": "pixel",
+        "lambda_percept": 0.0,
+        "dataset": {"use": "shapes", "count": 64},
+        "training": {"kimg": kimg, "batch": 8, "lr": 3e-3, "tick_kimg": kimg / 2, "snapshot_ticks": 0},
+        **options,
+    }
+    node = component_from("experiment", raw, registry())
+    return run.train(node, Options(name="encoder", outdir=outdir, device="cpu", workers=0))
+
+
+@pytest.fixture(scope="module")
+def encoder(snapshots, tmp_path_factory) -> Path:
+    return trained(snapshots("stylegan2"), tmp_path_factory.mktemp("runs"), kimg=0.8)
+
+
+def test_it_learns(snapshots, encoder):
+    """Of images that it never saw, it finds codes whose images are nearer than the mean's."""
+    model = ganzoo.load(snapshots("stylegan2"), "cpu")
+    view, ws = project.view(model), model.styles(range(1000, 1016))
+    target = model.render(ws)
+    make = project.factory("encoder", {"weights": str(encoder), "perceptual": "pixel"})
+    search = Projection(view, make(3), target)
+    assert search.done  # no step of optimization
+    mean = model.render(view.mean.expand(1, model.G.num_ws, -1))
+    far = (target - mean).square().mean()
+    assert (search.images() - target).square().mean() < 0.5 * far
+    assert (search.codes() - ws).square().mean() < 0.8 * (view.mean - ws).square().mean()
+    stats = [json.loads(line)["means"] for line in (encoder / "stats.jsonl").read_text().splitlines()]
+    assert stats[-1]["loss/latent"] < 0.8 * stats[0]["loss/latent"]
+
+
+def test_refined(snapshots, encoder):
+    model = ganzoo.load(snapshots("stylegan2"), "cpu")
+    target = model.images([5, 6])
+    losses = []
+    for steps in (0, 30):
+        options = {"weights": str(encoder), "perceptual": "pixel", "steps": steps}
+        search = Projection(project.view(model), project.factory("encoder", options)(3), target)
+        while not search.done:
+            search.advance()
+        losses.append(float((search.images() - target).square().mean()))
+    assert losses[1] < losses[0]
+
+
+def test_it_says_whose_it_is(snapshots, encoder, tmp_path):
+    """The snapshot holds the encoder alone, and the digest of its generator; no other generator takes it."""
+    _, tensors = checkpoint.read(next(encoder.glob("snapshot-*.safetensors")))
+    model = ganzoo.load(snapshots("stylegan2"), "cpu")
+    assert {name.partition(".")[0] for name in tensors} == {"E"}
+    assert bytes(tensors["E.digest"].tolist()).hex() == model.header.digest
+    other = ganzoo.load(snapshots("other"), "cpu")
+    projector = project.factory("encoder", {"weights": str(encoder), "perceptual": "pixel"})(3)
+    with pytest.raises(CheckpointError, match="trained for another generator"):
+        Projection(project.view(other), projector, torch.zeros(1, 3, 16, 16))
+    with pytest.raises(CheckpointError, match="no snapshot of an encoder"):
+        project.factory("encoder", {"weights": str(snapshots("other")), "perceptual": "pixel"})(3).begin(
+            project.view(model), torch.zeros(1, 3, 16, 16)
+        )
+    with pytest.raises(CheckpointError, match="holds no generator"):
+        ganzoo.load(next(encoder.glob("snapshot-*.safetensors")), "cpu")
+
+
+@pytest.mark.parametrize("name", ["progan", "rgba"])
+@pytest.mark.parametrize("space", ["w", "w+"])
+def test_any_generator(snapshots, tmp_path, name, space):
+    folder = trained(
+        snapshots(name), tmp_path, space=space, lambda_real=1.0, perceptual="conv-random", lambda_percept=0.8
+    )
+    model = ganzoo.load(snapshots(name), "cpu")
+    view, target = project.view(model), model.images([1, 2])
+    options = {"weights": str(folder), "perceptual": "pixel", "space": space}
+    search = Projection(view, project.factory("encoder", options)(model.G.shape.channels), target)
+    assert search.variables["latent"].shape[1:] == view.wide(model.G.num_ws if space == "w+" else 1)
+    assert (folder / "fakes000000.032.png").exists()
+
+
+def test_resumed_it_is_the_same(snapshots, tmp_path):
+    whole = trained(snapshots("stylegan2"), tmp_path / "a")
+    half = trained(snapshots("stylegan2"), tmp_path / "b", kimg=0.016)
+    raw = json.loads(json.dumps(checkpoint.header(next(half.glob("state-*"))).recipe))
+    raw["training"]["kimg"] = 0.032
+    node = component_from("experiment", raw, registry())
+    again = run.train(node, Options(name="encoder", outdir=tmp_path / "b", device="cpu", workers=0, resume=str(half)))
+    a, b = (checkpoint.read(max(f.glob("snapshot-*.safetensors")))[1] for f in (whole, again))
+    assert a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_the_command(snapshots, encoder, capsys, tmp_path):
+    image = tmp_path / "x.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(image)
+    command = ["project", str(snapshots("stylegan2")), str(image), "--method", "encoder", "--perceptual", "pixel"]
+    command += ["--outdir", str(tmp_path / "out")]
+    assert main([*command, "--set", f"weights={encoder}"]) == 0
+    record = json.loads((tmp_path / "out" / "report.json").read_text())["images"][0]
+    assert record["steps"] == 0
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "needs a trained one" in capsys.readouterr().err
+    assert main([*command, "--set", f"weights={encoder}", "--space", "w"]) == 2
+    assert "choose --space w+" in capsys.readouterr().err
