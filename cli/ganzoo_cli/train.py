@@ -46,6 +46,9 @@ InitFrom = Annotated[
 Mirror = Annotated[bool | None, Option("--mirror/--no-mirror", help="Flip half of the real images.")]
 Precision = Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")]
 Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
+Loggers = Annotated[str | None, Option("--log", metavar="NAME,...|none", help="Where else to tell, as 'tensorboard'.")]
+WATCHDOG = "What to do when training goes wrong (mode collapse, divergence, ...): say so, end it, or nothing."
+Watch = Annotated[str, Option(metavar="warn|stop|off", help=WATCHDOG)]
 Desc = Annotated[str, Option(help="A word for the run directory's name.")]
 Gpus = Annotated[
     int | None, Option(min=1, max=64, help="Processes on this machine, one a GPU; torchrun starts them for several.")
@@ -72,6 +75,8 @@ def train(
     device: Device = "auto",
     precision: Precision = None,
     workers: Workers = 2,
+    log: Loggers = None,
+    watchdog: Watch = "warn",
     desc: Desc = "",
     gpus: Gpus = None,
     dry_run: DryRun = False,
@@ -85,8 +90,8 @@ def train(
     flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "snapshot_ticks": snap, "seed": seed}
     flags |= {"batch_gpu": _number(batch_gpu), "precision": precision, "mirror": mirror} | _keep(keep)
     source = recipes.read(recipe, set_)
-    begun = _begun(init_from, resume, source)
-    overrides = [*begun, *_images(data), *_training(flags), *_metrics(metrics, source), *set_]
+    chosen = [*_chosen("metrics", metrics, source), *_chosen("loggers", log, source)]
+    overrides = [*_begun(init_from, resume, source), *_images(data), *_training(flags), *chosen, *set_]
     source, node = recipes.read(recipe, overrides), recipes.load(recipe, overrides)
     if deterministic:
         from ganzoo.device import deterministic as make_deterministic
@@ -96,7 +101,7 @@ def train(
         return _dry_run(node, source, device)
     if gpus and gpus > 1 and not several.launched():
         raise typer.Exit(several.torchrun(gpus, sys.argv[1:]))
-    where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from}
+    where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
     return _train(node, recipe, overrides, **where, device=device, workers=workers)
 
 
@@ -166,18 +171,26 @@ def _keep(text: str | None) -> dict[str, int]:
     return found
 
 
-def _metrics(text: str | None, source: "Source") -> list[str]:
-    """The chosen metrics; those that the recipe already has keep their options there."""
+def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
+    """The chosen components of a slot for several; those that the recipe already has keep their options there."""
     if text is None:
         return []
-    given = source.tree.get("metrics") or []
+    given = source.tree.get(slot) or []
     own = (
         {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry}
         if isinstance(given, list)
         else {}
     )
     names = [] if text == "none" else [name.strip() for name in text.split(",")]
-    return [f"metrics={json.dumps([own.get(name, name) for name in names])}"]
+    return [f"{slot}={json.dumps([own.get(name, name) for name in names])}"]
+
+
+def _policy(text: str) -> str:
+    from ganzoo.errors import UsageError
+
+    if text not in ("warn", "stop", "off"):
+        raise UsageError(f"--watchdog {text}: choose warn, stop or off.")
+    return text
 
 
 # --- -n --------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ganzoo.interfaces import (
     Generator,
     Growth,
     Images,
+    Logger,
     Loss,
     Metric,
     Regularizer,
@@ -66,6 +67,7 @@ class Gan(Experiment, name="gan"):
         augment: what the discriminator sees in place of the images; null for the images themselves
         dataset: the real images; `--data` chooses it on the command line
         metrics: measured at each snapshot
+        loggers: where a run tells how it goes, beside its own files
         training: how to train
     """
 
@@ -84,6 +86,7 @@ class Gan(Experiment, name="gan"):
         augment: Make[Augment] | None = None,
         dataset: Make[Dataset] | None = None,
         metrics: list[Make[Metric]] = [],  # noqa: B006
+        loggers: list[Make[Logger]] = [],  # noqa: B006
         training: Training = Training(),  # noqa: B008 (frozen)
     ) -> None:
         self.training: Training
@@ -95,7 +98,7 @@ class Gan(Experiment, name="gan"):
         self.regularizers = [make() for make in regularizers]
         self.growth = growth(self.shape) if growth else None
         self.augment = augment() if augment else None
-        self._dataset, self._metrics = dataset, metrics
+        self._dataset, self._metrics, self._loggers = dataset, metrics, loggers
 
     def networks(self) -> "dict[str, nn.Module]":
         """Generator and discriminator."""
@@ -117,6 +120,10 @@ class Gan(Experiment, name="gan"):
         for metric, make in zip(made, self._metrics):
             metric.options = dict(make.keywords)  # type: ignore[attr-defined]
         return made
+
+    def loggers(self) -> list[Logger]:
+        """Fresh loggers. Raises PluginError where a package is missing."""
+        return [make() for make in self._loggers]
 
     @property
     def ranking(self) -> type[Metric] | None:

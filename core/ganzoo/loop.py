@@ -15,12 +15,13 @@ from ganzoo.device import dtype, peak_memory
 from ganzoo.errors import DataError, Diverged, Interrupted
 from ganzoo.evaluate import drawn_labels
 from ganzoo.inherit import Report
-from ganzoo.interfaces import Dataset
+from ganzoo.interfaces import Dataset, Loggers, Loss
 from ganzoo.learner import Learner, Reload
 from ganzoo.log import Log, append_json, duration
 from ganzoo.rundir import Options, environment, newest, set_back
 from ganzoo.snapshots import Keeper
 from ganzoo.source import to_yaml
+from ganzoo.watchdog import Policy, Watchdog
 
 RELOADS = 3  # times in a row that training goes back to one state
 
@@ -28,9 +29,18 @@ RELOADS = 3  # times in a row that training goes back to one state
 class Run:
     """The loop over iterations, and what it says at each tick."""
 
-    def __init__(self, learner: Learner, dataset: Dataset, folder: Path, head: Header, log: Log) -> None:
+    def __init__(
+        self, learner: Learner, dataset: Dataset, folder: Path, head: Header, log: Log, policy: Policy = "off"
+    ) -> None:
         self.learner, self.dataset, self.folder, self.head, self.log = learner, dataset, folder, head, log
-        self.schedule, self.keeper = learner.schedule, Keeper(learner, dataset, folder, head, log)
+        experiment, loss = learner.experiment, getattr(learner.experiment, "loss", None)
+        self.loggers = Loggers(experiment.loggers() if ranks.first() else [], log.say)
+        self.schedule = learner.schedule
+        self.keeper = Keeper(learner, dataset, folder, head, log, self.loggers)
+        self.watchdog: Watchdog | None = None
+        if policy != "off" and isinstance(loss, Loss):  # what it looks for are the faults of GANs
+            self.watchdog = Watchdog(folder, loss, experiment.ranking)
+        self.policy = policy
         self.started = self.tick_started = time.monotonic()
         self.tick_images, self.maintenance = learner.images, 0.0
         self.reloaded: list[int] = []  # images seen at the states that training went back to
@@ -96,6 +106,8 @@ class Run:
             raise Diverged(f"training diverged: {why}, and {nowhere}; what was written before is untouched.")
         if ranks.first():
             set_back(self.folder, learner.images)
+        self.loggers.close()
+        self.loggers.start(self.folder, self.head.recipe, learner.images / 1000)
         learner.stats.clear()
         self.tick_images = self.keeper.saved_at = learner.images
         self.log.say(f"{why}: back to {states[0].name}, {learner.images / 1000:.1f} kimg, with other random numbers.")
@@ -168,7 +180,10 @@ class Run:
             "means": means,
         }
         if ranks.first():
+            if self.watchdog:
+                record["diversity"] = self.keeper.diversity()
             append_json(self.folder / "stats.jsonl", record)
+            self.loggers.log(record)
         self.log.say(
             f"tick {self._ticks(learner.images):<5d} kimg {record['kimg']:<8.1f} "
             f"time {duration(now - self.started):<12s} "
@@ -177,6 +192,22 @@ class Run:
             f"loss {_losses(means)}"
         )
         self.maintenance, self.tick_started, self.tick_images = 0.0, now, learner.images
+        if self.watchdog:
+            self._aside(self._mind)
+
+    def _mind(self) -> None:
+        """Say what the watchdog noticed. Raises Diverged, after the state was written, where that ends the training."""
+        alarms = self.watchdog.tick() if self.watchdog and ranks.first() else []
+        for alarm in alarms:
+            self.log.say(f"watchdog: {alarm.kind} since {alarm.since_kimg:.1f} kimg: {alarm.sentence} {alarm.advice}")
+        said = ranks.told(f"{alarms[0].kind}: {alarms[0].sentence} {alarms[0].advice}" if alarms else "")
+        if said and self.policy == "stop":
+            if self.keeper.saved_at != self.learner.images:
+                self.keeper.snapshot()
+            raise Diverged(
+                f"training was stopped at {self.learner.images / 1000:.1f} kimg by --watchdog stop: {said} The state "
+                f"is written: 'gz train --resume {self.folder}' goes on."
+            )
 
     def _growth(self) -> str:
         if not self.learner.grows:

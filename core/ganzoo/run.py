@@ -58,10 +58,11 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
     folder = start.parent if start else new_folder(options, dataset) if ranks.first() else None
     folder = Path(ranks.told(str(folder)))
     with Log(folder / "log.txt", round(learner.schedule.kimg * 1000), learner.images, silent=not ranks.first()) as log:
-        run = Run(learner, dataset, folder, head, log)
+        run = Run(learner, dataset, folder, head, log, options.watchdog)
         try:
             with signals() as stop:
                 run.describe(options)
+                run.loggers.start(folder, head.recipe, learner.images / 1000 if start else None)
                 if start:
                     _say_what_changed(log, learner, checkpoint.header(start), head, start)
                 else:
@@ -72,6 +73,8 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
                 f"{err.filename or folder} cannot be written: {err.strerror or err}. Free some space or choose another "
                 "--outdir; what was written before is whole."
             ) from None
+        finally:
+            run.loggers.close()
     return folder
 
 

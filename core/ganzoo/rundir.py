@@ -18,6 +18,7 @@ from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.log import read_json_lines
 from ganzoo.registry import registry
+from ganzoo.watchdog import Policy
 
 MAY_DIFFER = (
     "training.kimg",
@@ -26,6 +27,7 @@ MAY_DIFFER = (
     "training.keep_last",
     "training.keep_best",
     "metrics",
+    "loggers",
     "title",
     "dataset.path",
 )
@@ -42,6 +44,7 @@ class Options:
     init_from: Path | None = None  # a snapshot whose weights a new run begins with
     device: str = "auto"
     workers: int = 2
+    watchdog: Policy = "warn"
     text: str = ""  # the recipe as given
     command: list[str] = field(default_factory=lambda: sys.argv)
 

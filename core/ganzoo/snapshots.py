@@ -10,17 +10,22 @@ from ganzoo import checkpoint, evaluate, plot, ranks, state
 from ganzoo.checkpoint import Header
 from ganzoo.errors import DataError, Diverged
 from ganzoo.images import TILE, grid, grid_shape, save
-from ganzoo.interfaces import Dataset
+from ganzoo.interfaces import Dataset, Loggers
 from ganzoo.learner import Learner
 from ganzoo.log import Log, append_json, read_json_lines
 from ganzoo.rundir import newest
+from ganzoo.watchdog import SAMPLES, relative_diversity
 
 
 class Keeper:
     """Writes a learner's snapshots into a run directory. Of several processes, the first one writes."""
 
-    def __init__(self, learner: Learner, dataset: Dataset, folder: Path, head: Header, log: Log) -> None:
+    def __init__(
+        self, learner: Learner, dataset: Dataset, folder: Path, head: Header, log: Log, loggers: Loggers
+    ) -> None:
         self.learner, self.dataset, self.folder, self.head, self.log = learner, dataset, folder, head, log
+        self.loggers = loggers
+        self.some: torch.Tensor | None = None  # real images that diversity is compared with
         self.columns, rows = grid_shape(*learner.experiment.shape.size)
         self.count = self.columns * rows
         self.saved_at = -1  # images seen at the last snapshot
@@ -74,6 +79,14 @@ class Keeper:
         about = {"recipe": checkpoint.recipe_hash(self.head.recipe), "kimg": learner.images / 1000}
         picture = grid(learner.samples(self.dataset, self.count).numpy(), self.columns, height)
         save(picture, self.folder / name, {**about, "ganzoo": ganzoo.__version__})
+        self.loggers.picture("fakes", self.folder / name)
+
+    def diversity(self) -> float | None:
+        """Of fixed samples, as a share of that of as many real images; None where those are alike."""
+        count = min(SAMPLES, len(self.dataset))
+        if self.some is None:
+            self.some = next(iter(evaluate.real_images(self.dataset, count, count)))
+        return relative_diversity(self.learner.samples(self.dataset, count), self.some)
 
     def measure(self, snapshot: str | None) -> None:
         """The recipe's metrics, into metric-<name>.jsonl and the log; `snapshot` is None before the first step.
@@ -89,6 +102,7 @@ class Keeper:
         for record in records if ranks.first() else []:
             row = {**record, "kimg": kimg, "snapshot": snapshot}
             append_json(self.folder / f"metric-{record['metric']}.jsonl", row)
+            self.loggers.log({"kimg": kimg, "metric": record["results"]})
             values = ", ".join(f"{k} {v:.2f}" for k, v in record["results"].items())
             self.log.say(f"kimg {kimg:.1f}: {values} ({record['num_fake']} images)")
 

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Interval
 from ganzoo.component import Component, Options
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces.layers import Shape
+from ganzoo.interfaces.logging import Logger
 from ganzoo.interfaces.running import Dataset
 from ganzoo.interfaces.tools import Metric
 
@@ -123,6 +124,10 @@ class Experiment(Component, ABC, kind="experiment"):
 
     def metrics(self, seed: int) -> list[Metric]:
         """What is measured at each snapshot, fresh, to be filled once."""
+        return []
+
+    def loggers(self) -> list[Logger]:
+        """Where a run tells how it goes, beside its own files. Raises PluginError where a package is missing."""
         return []
 
     @property

@@ -1,0 +1,81 @@
+"""The watchdog and the loggers in a run: what is said, written and stopped."""
+
+import csv
+
+import pytest
+
+from conftest import small
+from ganzoo import checkpoint, run, watchdog
+from ganzoo.errors import Diverged
+from ganzoo.log import read_json_lines
+from ganzoo.rundir import Options
+
+FAILING = ["training.d_lr=1e-9", "training.kimg=0.2"]  # a discriminator that learns nothing
+
+
+@pytest.fixture
+def early(monkeypatch):
+    monkeypatch.setattr(watchdog, "WARMUP", 0.0)
+
+
+def train(tmp_path, *overrides, **options):
+    return run.train(small("stylegan2-tiny", *overrides), Options(outdir=tmp_path, device="cpu", workers=0, **options))
+
+
+def lines(folder):
+    return [line for line in (folder / "log.txt").read_text().splitlines() if line.startswith("watchdog:")]
+
+
+def test_a_failing_run_says_so_once(tmp_path, early):
+    folder = train(tmp_path, *FAILING)
+    said = lines(folder)
+    assert sum("discriminator fails" in line for line in said) == 1
+    assert all(row["diversity"] > 0 for row in read_json_lines(folder / "stats.jsonl"))
+
+
+def test_stop_ends_it_with_a_state_to_go_on_from(tmp_path, early):
+    with pytest.raises(Diverged, match=r"stopped at .* by --watchdog stop: discriminator fails") as err:
+        train(tmp_path, *FAILING, watchdog="stop")
+    assert err.value.exit_code == 4
+    (folder,) = tmp_path.iterdir()
+    reached = read_json_lines(folder / "stats.jsonl")[-1]["kimg"]
+    assert reached < 0.2
+    assert list(folder.glob("state-*.safetensors"))
+    train(tmp_path, *FAILING, watchdog="stop", resume=str(folder))  # it was said: now it is wanted
+    assert read_json_lines(folder / "stats.jsonl")[-1]["kimg"] == 0.2
+    assert len(lines(folder)) == 1
+
+
+def test_off_says_and_measures_nothing(tmp_path, early):
+    folder = train(tmp_path, *FAILING, watchdog="off")
+    assert lines(folder) == []
+    assert "diversity" not in read_json_lines(folder / "stats.jsonl")[0]
+
+
+def test_watching_changes_no_weights(tmp_path, early):
+    digests = []
+    for policy in ("warn", "off"):
+        folder = train(tmp_path / policy, "training.kimg=0.06", watchdog=policy)
+        snapshot = max(folder.glob("snapshot-*.safetensors"))
+        digests.append(checkpoint.header(snapshot).digest)
+    assert digests[0] == digests[1]
+
+
+def test_loggers_are_told_of_ticks_and_metrics(tmp_path):
+    metrics = 'metrics=[{"use": "swd", "num": 8}]'
+    folder = train(tmp_path, "loggers=[csv, tensorboard]", "training.kimg=0.06", metrics)
+    with (folder / "stats.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    ticks = read_json_lines(folder / "stats.jsonl")
+    assert [row["loss/g"] for row in found if row["loss/g"]] == [str(row["means"]["loss/g"]) for row in ticks]
+    assert found[0]["metric/swd"]
+    assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_a_logger_that_fails_ends_no_training(tmp_path, monkeypatch):
+    def broken(self, row):
+        raise OSError("gone")
+
+    monkeypatch.setattr("ganzoo_loggers.table.Table.log", broken)
+    folder = train(tmp_path, "loggers=[csv]", "training.kimg=0.06")
+    assert (folder / "log.txt").read_text().count("The logger 'csv' failed (OSError: gone)") == 1
