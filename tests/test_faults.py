@@ -54,11 +54,11 @@ def test_memory_that_runs_out_makes_the_parts_smaller_and_changes_no_step(monkey
     poor.say = said.append
     parts = Learner._parts
 
-    def scarce(self, size, part, loss):
+    def scarce(self, who, size, part, loss):
         if self is poor and part > 1 and self.iteration == 0:
-            parts(self, 1, 1, loss)  # something has been computed, and something kept
+            parts(self, who, 1, 1, loss)  # something has been computed, and something kept
             raise torch.OutOfMemoryError("CUDA out of memory")
-        parts(self, size, part, loss)
+        parts(self, who, size, part, loss)
 
     monkeypatch.setattr(Learner, "_parts", scarce)
     for made in (plain, poor):
@@ -73,7 +73,7 @@ def test_memory_that_runs_out_makes_the_parts_smaller_and_changes_no_step(monkey
 def test_memory_that_runs_out_with_one_image_is_an_error(monkeypatch):
     made = trainer("stylegan2-tiny", "training.batch_gpu=1")
 
-    def none(self, size, part, loss):
+    def none(self, who, size, part, loss):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Learner, "_parts", none)
@@ -102,8 +102,8 @@ def _spoil_first(monkeypatch, net, value, times=1):
     """Spoil one number of the gradient of a network's first parameter, when it learns next."""
     parts, left = Learner._parts, [times]
 
-    def spoiled(self, size, part, loss):
-        parts(self, size, part, loss)
+    def spoiled(self, who, size, part, loss):
+        parts(self, who, size, part, loss)
         first = next(net.parameters())
         if first.grad is not None and first.requires_grad and left[0]:
             left[0] -= 1

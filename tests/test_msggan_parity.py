@@ -13,9 +13,7 @@ PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], id
 FILES = pytest.mark.parametrize("name", foreign.files("07_msggan"))
 
 
-def pair(
-    name: str, dtype: torch.dtype, normalize: bool = False
-) -> tuple[Gan, Recorded, tuple[torch.Tensor, ...]]:
+def pair(name: str, dtype: torch.dtype, normalize: bool = False) -> tuple[Gan, Recorded, tuple[torch.Tensor, ...]]:
     """Both networks with a file's weights, and its images of every size. The recorded latents went in as they are."""
     recorded, importer = load(name, dtype), BMSG(normalize=normalize)
     states = {"G_ema": recorded.state("G/"), "D": recorded.state("D/")}

@@ -98,7 +98,8 @@ def show(recipe: Reference, set_: Sets = [], as_json: Json = False) -> None:  # 
     if as_json:
         head = {"name": recipe, "title": title, "paper": paper, "parameters": counts, "published": figures}
         return say_json({**head, "recipe": node.dump()})
-    say(f"{title}{f', {paper}' if paper else ''}{f', {labels} classes' if (labels := getattr(node.model, 'labels', 0)) else ''}")
+    labels = getattr(node.model, "labels", 0)  # of a GAN
+    say(f"{title}{f', {paper}' if paper else ''}{f', {labels} classes' if labels else ''}")
     for child in node.walk():
         if child is not node:
             where, cls = ".".join(map(str, child.where)), child.cls

@@ -63,7 +63,10 @@ def agent(args: Sequence[str]) -> int:
     except ChildFailedError as err:
         rank, failure = err.get_first_failure()
         how = signal.Signals(-failure.exitcode).name if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-        print(f"error: process {rank} ended with {how}, and so did what was started anew from the last state.", file=sys.stderr)
+        print(
+            f"error: process {rank} ended with {how}, and so did what was started anew from the last state.",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

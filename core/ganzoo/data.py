@@ -168,7 +168,8 @@ def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> di
 @dataclass
 class _Batch:
     position: int
-    images: NDArray[np.uint8]
+    tensor: Tensor  # on its way to a GPU it must not be mistaken for free memory: so it is kept, not only its pixels
+    images: NDArray[np.uint8]  # its pixels
     labels: NDArray[np.float32]
     parts: "list[Future[None]]"
 
@@ -193,6 +194,7 @@ class Loader:
         fits = len(dataset) * int(np.prod(self._shape)) <= cache_bytes
         self._cache = np.empty((len(dataset), *self._shape), np.uint8) if fits else None
         self._cached = np.zeros(len(dataset), bool)
+        self.cache_bytes = self._cache.nbytes if self._cache is not None else 0  # once all images have been read
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ganzoo-data") if workers else None
         self._ahead: _Batch | None = None
 
@@ -217,13 +219,14 @@ class Loader:
         self.waited += time.perf_counter() - began
         if self._pool:
             self._ahead = self._start(position + count if following is None else following, count)
-        return torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+        return batch.tensor, torch.from_numpy(batch.labels)
 
     def _start(self, position: int, count: int) -> _Batch:
         indices = order(len(self.dataset), self.seed, position, count)
         flips = mirrored(self.seed, position, count) if self.mirror else np.zeros(count, bool)
-        images = np.empty((count, *self._shape), np.uint8)
-        batch = _Batch(position, images, np.empty((count, self.dataset.labels), np.float32), [])
+        pinned = torch.cuda.is_initialized()  # so that copies to the GPU need not wait
+        images = torch.empty((count, *self._shape), dtype=torch.uint8, pin_memory=pinned)
+        batch = _Batch(position, images, images.numpy(), np.empty((count, self.dataset.labels), np.float32), [])
         if self._pool:
             batch.parts = [self._pool.submit(self._fill, batch, indices, flips, k) for k in range(self.workers)]
         else:

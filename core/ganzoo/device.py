@@ -1,4 +1,10 @@
-"""Where to compute and how precisely."""
+"""Where to compute and how precisely.
+
+Networks compute feature maps in the type that `training.precision` names, with channels last, which convolutions on
+tensor cores and oneDNN's on processors want; everything else is float32. Products of float32 run in full float32:
+TF32, which CUDA GPUs could use in their place, stays off (`choose` sees to it), since --precision fp32 should mean
+what it says and the fast choice is bf16.
+"""
 
 import ctypes
 import os
@@ -12,9 +18,9 @@ import torch
 
 from ganzoo.errors import UsageError
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 NAME = r"auto|cpu|mps|cuda(:\d+)?"
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose(name: str = "auto") -> torch.device:
@@ -38,6 +44,8 @@ def choose(name: str = "auto") -> torch.device:
         raise UsageError(
             f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: {', '.join(there)}."
         ) from None
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     return device
 
 
@@ -65,6 +73,16 @@ def dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if has_bf16(device) else torch.float32
     return DTYPES[precision]
+
+
+def described(precision: Precision, device: torch.device) -> str:
+    """The type of feature maps in words, and why it is that: 'bfloat16 (auto: this processor computes in it)'."""
+    chosen, it = str(dtype(precision, device)).removeprefix("torch."), "GPU" if device.type != "cpu" else "processor"
+    if precision == "fp16":
+        return f"{chosen} at the four finest sizes, as asked"
+    if precision != "auto":
+        return f"{chosen}, as asked"
+    return f"{chosen} (auto: this {it} {'computes in it' if has_bf16(device) else 'has no bfloat16 instructions'})"
 
 
 def keep_memory() -> None:

@@ -12,15 +12,18 @@ from typing import cast
 
 import torch
 
+from ganzoo import ranks
 from ganzoo.build import Gan
-from ganzoo.device import choose, dtype, keep_memory, peak_memory
+from ganzoo.data import Loader
+from ganzoo.device import choose, described, keep_memory, peak_memory
 from ganzoo.interfaces import Experiment, Regularizer, Stage
 from ganzoo.trainer import Trainer, Who
 from ganzoo.types import Size
 
+SPREAD = 1.2  # memory of a longer training over that of a few iterations: a processor's heap gets holes (measured)
 SMALL = 2  # images of the first measured iteration
 PATIENCE = 2.0  # seconds that an iteration may take
-SHARE = 0.7  # of the free memory that measuring may take
+SHARE = 0.7  # of the free memory that measuring, or training with parts of automatic size, may take
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,11 @@ class Probe(Trainer):
     """A trainer held at one resolution, with chosen lazy penalties due at each iteration."""
 
     level: int | None = None
-    chosen: tuple[Regularizer, ...] = ()
+    taken: tuple[Regularizer, ...] = ()
+
+    def fitting(self) -> tuple[int | None, str]:
+        """All at once; less is for who measures to say."""
+        return None, ""
 
     def stage_at(self, images: int) -> Stage:
         """The level that is measured."""
@@ -79,7 +86,7 @@ class Probe(Trainer):
 
     def due(self, who: Who, *, lazy: bool) -> list[Regularizer]:
         """The chosen lazy penalties, and those of every iteration."""
-        return [reg for reg in self.chosen if reg.on == who] if lazy else super().due(who, lazy=False)
+        return [reg for reg in self.taken if reg.on == who] if lazy else super().due(who, lazy=False)
 
     @property
     def lazy(self) -> tuple[Regularizer, ...]:
@@ -88,7 +95,7 @@ class Probe(Trainer):
 
     def seconds(self, size: int, chosen: tuple[Regularizer, ...]) -> float:
         """How long one iteration on so many images takes with these lazy penalties."""
-        self.chosen = chosen
+        self.taken = chosen
         shape, labels = self.experiment.shape, torch.zeros(size, self.experiment.labels)
         real = torch.randint(0, 256, (size, shape.channels, *shape.size), dtype=torch.uint8)
         self._wait()
@@ -128,13 +135,17 @@ def whole_steps(experiment: Experiment, where: torch.device) -> Estimate:
 
 def _estimate(experiment: Experiment, where: torch.device, memory: float, scaled: bool, found: list[Phase]) -> Estimate:
     counts = {name: sum(p.numel() for p in net.parameters()) for name, net in experiment.networks().items()}
-    name = str(dtype(experiment.training.precision, where)).removeprefix("torch.")
-    return Estimate(counts, str(where), name, memory, scaled, found)
+    if where.type == "cpu" and (dataset := experiment.dataset()):  # else images are in another memory
+        read = min(1.0, experiment.training.kimg * 1000 / len(dataset))
+        memory += read * Loader(dataset, seed=0, workers=0).cache_bytes / 2**30
+    return Estimate(counts, str(where), described(experiment.training.precision, where), memory, scaled, found)
 
 
 def adversarial(experiment: Gan, where: torch.device) -> Estimate:
     """Of a GAN, at each size that it grows through, with penalties that are not due at every iteration."""
     probe = Probe(experiment, where)
+    trained = sum(p.numel() for net in probe.nets.values() for p in net.parameters())
+    fixed = peak_memory(where) + 3 * 4 * trained / 2**30  # gradients and Adam's moments come with the first iteration
     plan = phases(probe)
     pairs = {(stage.level, batch) for _, stage, batch in plan}
     costs = {
@@ -157,6 +168,8 @@ def adversarial(experiment: Gan, where: torch.device) -> Estimate:
             )
         )
     memory, scaled = max(c.memory_gib for c in costs.values()), any(c.scaled for c in costs.values())
+    if where.type == "cpu":
+        memory += (SPREAD - 1) * max(0.0, memory - fixed)
     return _estimate(experiment, where, memory, scaled, found)
 
 
@@ -180,7 +193,7 @@ def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
 
 def cost(probe: Probe, level: int, batch: int) -> Cost:
     """Of one image at a level, with lazy penalties spread over the iterations they serve; and an iteration's memory."""
-    part = min(probe.options.batch_gpu or batch, batch)
+    part = min(probe.part or batch, batch)
     probe.level, size, slope = level, min(part, SMALL), 0.0
     took, peak = probe.seconds(size, probe.lazy), peak_memory(probe.device)  # makes Adam's moments too
     while size < part and (size == SMALL or _affordable(took, slope * size, probe.device)):
@@ -191,6 +204,32 @@ def cost(probe: Probe, level: int, batch: int) -> Cost:
     base = min([*([] if probe.lazy else [took]), *(probe.seconds(size, ()) for _ in range(bool(probe.lazy) + again))])
     extra = sum(max(probe.seconds(size, (reg,)) - base, 0.0) / reg.every for reg in probe.lazy)
     return Cost((base + extra) / size, peak + slope * (part - size), size < part)
+
+
+def fitting(experiment: Gan, where: torch.device) -> tuple[int | None, str]:
+    """How many images a processor may compute at once so that its memory holds them; None for all; and a sentence.
+
+    From the memory of two small steps at the finest size of the training, in a process that has done little before.
+    """
+    probe, count = Probe(experiment, where), ranks.place()[1]
+    growth, finest, batch = experiment.growth, probe.stage_at(round(probe.options.kimg * 1000)), probe.options.batch
+    probe.level, share = finest.level, max(1, (growth.batch(finest, batch) if growth else batch) // count)
+    free, before, sizes = free_memory(where) / count, peak_memory(where), (SMALL, 2 * SMALL)
+    peaks = []
+    for size in sizes:
+        probe.seconds(size, probe.lazy)
+        peaks.append(peak_memory(where) - before)
+    slope = (peaks[1] - peaks[0]) / SMALL
+
+    def needed(part: int) -> float:
+        return peaks[0] + slope * max(part - SMALL, 0)
+
+    part = share
+    while part > 1 and needed(part) > SHARE * free:
+        part = (part + 1) // 2
+    part = -ranks.highest(-part)
+    need = f"{needed(part):.2f} of {free:.2f} GiB"
+    return None if part == share else part, f"batch_gpu auto: {part} of {share} images at once, which need {need}."
 
 
 def _affordable(seconds: float, gib: float, device: torch.device) -> bool:
@@ -204,6 +243,13 @@ def free_memory(device: torch.device) -> float:
         return torch.cuda.mem_get_info(device)[0] / 2**30
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
     except (OSError, StopIteration):
-        return 4.0
+        free = 4.0
+    try:  # a container's limit
+        group = Path("/sys/fs/cgroup")
+        limit, used, kinds = ((group / f"memory.{it}").read_text("ascii") for it in ("max", "current", "stat"))
+        files = next(int(line.split()[1]) for line in kinds.splitlines() if line.startswith("inactive_file"))
+        return min(free, (int(limit) - int(used) + files) / 2**30)
+    except (OSError, ValueError, StopIteration):  # none: no such file, or 'max' in it
+        return free

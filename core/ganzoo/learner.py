@@ -18,6 +18,8 @@ from ganzoo.device import is_memory
 from ganzoo.errors import Diverged
 from ganzoo.interfaces import Dataset, Dice, Experiment, Schedule, Stage
 
+HALF_SCALE = 2.0**8  # of losses in float16, whose gradients of single pixels would else vanish; divided out again
+
 Batch = tuple[Tensor, Tensor, Tensor]  # uint8 images [N, C, H, W], their labels [N, K], labels for generated images
 
 
@@ -48,7 +50,10 @@ class Learner(ABC):
         self.iteration = 0
         self.processes = ranks.place()[1]  # that wrote the state it continues from
         self.reloads = 0  # how often training went back to a state: what is drawn then is new
-        self.part = self.schedule.batch_gpu  # images computed at once; None for all
+        given = self.schedule.batch_gpu
+        self.part = None if given == "auto" else given  # images computed at once; None for all
+        self.scale = HALF_SCALE if self.schedule.precision == "fp16" else 1.0
+        self.chosen = ""  # what there is to say of that, once it can be said
         self.say: Callable[[str], None] = lambda text: None
         self.stats: dict[str, list[Tensor]] = defaultdict(list)
         self.frozen: set[nn.Parameter] = set()  # they keep what they were given
@@ -87,6 +92,9 @@ class Learner(ABC):
 
     def begin(self) -> None:
         """Seed what this iteration draws. Called first in a step."""
+        if self.chosen:
+            self.say(self.chosen)
+            self.chosen = ""
         rank = ranks.place()[0]
         torch.manual_seed(seed_of(self.schedule.seed, self.images, *self._again(), *([rank] if rank else [])))
         self._phase = 0
@@ -119,12 +127,12 @@ class Learner(ABC):
         self.optimizers[who].zero_grad(set_to_none=True)
         part, key = self.part or size, (who, phase, self.stage.level, self.part, size)
         if key in self._proven:
-            self._parts(size, part, loss)
+            self._parts(who, size, part, loss)
             return True
         kept = [(b, b.clone()) for module in self.modules().values() for b in module.buffers() if b.numel() < 1 << 16]
         failed = False
         try:
-            self._parts(size, part, loss)
+            self._parts(who, size, part, loss)
         except Exception as err:
             if not is_memory(err) or part <= 1:
                 raise
@@ -137,10 +145,13 @@ class Learner(ABC):
         self._proven.add(key)
         return True
 
-    def _parts(self, size: int, part: int, loss: Callable[[range, Dice], Tensor]) -> None:
+    def _parts(self, who: str, size: int, part: int, loss: Callable[[range, Dice], Tensor]) -> None:
         for start in range(0, size, part):
             rows = range(start, min(start + part, size))
-            (loss(rows, self.dice(rows, size)) * (len(rows) / size)).backward()
+            (loss(rows, self.dice(rows, size)) * (len(rows) / size * self.scale)).backward()
+        if self.scale != 1:
+            gradients = (p.grad for group in self.optimizers[who].param_groups for p in group["params"])
+            torch._foreach_div_([g for g in gradients if g is not None], self.scale)
 
     def _shrink(self, size: int) -> None:
         """Compute half as many images at once from now on."""

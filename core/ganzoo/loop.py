@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ganzoo import ranks, state
 from ganzoo.checkpoint import Header
 from ganzoo.data import Loader
-from ganzoo.device import dtype, peak_memory
+from ganzoo.device import described, peak_memory
 from ganzoo.errors import DataError, Diverged, Interrupted
 from ganzoo.evaluate import drawn_labels
 from ganzoo.inherit import Report
@@ -23,6 +23,7 @@ from ganzoo.snapshots import Keeper
 from ganzoo.source import to_yaml
 from ganzoo.watchdog import Policy, Watchdog
 
+T = TypeVar("T")
 RELOADS = 3  # times in a row that training goes back to one state
 
 
@@ -132,7 +133,7 @@ class Run:
         (self.folder / "environment.json").write_text(about, encoding="utf-8")
         nets = self.learner.experiment.networks().items()
         sizes = " and ".join(f"{name} {sum(p.numel() for p in net.parameters()):,}" for name, net in nets)
-        precision = str(dtype(self.schedule.precision, device)).removeprefix("torch.")
+        precision = described(self.schedule.precision, device)
         count = ranks.place()[1]
         several = f" in {count} processes" if count > 1 else ""
         self.log.say(
@@ -156,16 +157,18 @@ class Run:
             self._aside(lambda: self.keeper.samples("fakes_init.png"))
         self._aside(lambda: self.keeper.measure(None))
 
-    def _aside(self, work: Callable[[], None]) -> None:
+    def _aside(self, work: Callable[[], T]) -> T:
         """Do work that is not training, and count its time apart."""
         began = time.monotonic()
-        work()
+        result = work()
         self.maintenance += time.monotonic() - began
+        return result
 
     def tick(self, waited: float) -> None:
         """The status line. Its maintenance is the time since the last one that was not spent training."""
         learner = self.learner
         means, images = learner.report(), learner.images - self.tick_images  # waits for the device
+        diverse = {"diversity": self._aside(self._diversity)} if self.watchdog and ranks.first() else {}
         now = time.monotonic()
         spent = now - self.tick_started - self.maintenance
         record = {
@@ -178,10 +181,9 @@ class Run:
             "memory_gib": peak_memory(learner.device),
             "waited": waited,
             "means": means,
+            **diverse,
         }
         if ranks.first():
-            if self.watchdog:
-                record["diversity"] = self.keeper.diversity()
             append_json(self.folder / "stats.jsonl", record)
             self.loggers.log(record)
         self.log.say(
@@ -194,6 +196,16 @@ class Run:
         self.maintenance, self.tick_started, self.tick_images = 0.0, now, learner.images
         if self.watchdog:
             self._aside(self._mind)
+
+    def _diversity(self) -> float | None:
+        """Of samples, for the watchdog; where real images have none to compare with, that is said once."""
+        found = self.keeper.diversity()
+        if found is None and self.tick_images == 0:
+            self.log.say(
+                "watchdog: the real images are too few or too alike to say whether samples are diverse: a generator "
+                "learns these by heart."
+            )
+        return found
 
     def _mind(self) -> None:
         """Say what the watchdog noticed. Raises Diverged, after the state was written, where that ends the training."""

@@ -1,5 +1,6 @@
 """Adversarial training. Read `Trainer.step` first: it is the algorithm; what follows are its words."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, cast
@@ -30,6 +31,7 @@ class Trainer(Learner):
     def __init__(self, experiment: Gan, device: torch.device) -> None:
         super().__init__(experiment, device)
         self.options, self.grows = experiment.training, experiment.growth is not None
+        self.part, self.chosen = self.fitting() if self.options.batch_gpu == "auto" else (self.part, "")
         self.G, self.D = experiment.G.to(device).train(), experiment.D.to(device).train()
         for net in (self.G, self.D):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -178,6 +180,17 @@ class Trainer(Learner):
         regs = [cast(Regularizer, r) for r in self.regularizers]
         return 1 / (1 + sum(1 / r.every for r in regs if r.on == who and r.every > 1))
 
+    def fitting(self) -> tuple[int | None, str]:
+        """Images computed at once where the recipe leaves that open, and a sentence; None for all.
+
+        A GPU is tried with all. A processor's memory cannot be tried: a small step of a copy is measured.
+        """
+        if self.device.type != "cpu":
+            return None, "batch_gpu auto: beginning with all images at once, with half as many where memory runs out."
+        from ganzoo import dryrun  # which trains
+
+        return dryrun.fitting(copy.deepcopy(self.experiment), self.device)
+
     def lr(self, who: Who) -> float:
         """Learning rate of a network at the present stage, corrected for lazy steps."""
         o, growth = self.options, self.experiment.growth
@@ -223,9 +236,10 @@ class Trainer(Learner):
         G, z = self.G_ema, latents(range(count), self.G_ema.z_dim).to(self.device)
         labels = evaluate.drawn_labels(dataset, count, 0).to(self.device) if G.labels else None
         with G.noise("const"):
+            size = min(32, self.part or self.batch())  # no more memory than training takes
             parts = [
-                to_uint8(G(z[i : i + 32], None if labels is None else labels[i : i + 32], self.stage)[-1].cpu())
-                for i in range(0, count, 32)
+                to_uint8(G(z[i : i + size], None if labels is None else labels[i : i + size], self.stage)[-1].cpu())
+                for i in range(0, count, size)
             ]
         return torch.cat(parts)
 

@@ -76,8 +76,8 @@ class PyramidTrunk(zoo.Trunk, name="pyramid", paper=PAPER):
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
         x = self.features(images[-1], stage.level)
-        for level in range(stage.level - 1, -1, -1):
-            x = self.joined(self.blocks[level](x), images[level], level)
+        for level in range(stage.level, 0, -1):
+            x = self.joined(self.halved(x, level), images[level - 1], level - 1)
         return x
 
     def joined(self, x: Maps, image: Image, level: int) -> Maps:

@@ -99,8 +99,8 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
         x = self.features(images[-1], stage.level)
-        for block in reversed(self.blocks[: stage.level]):
-            x = block(x)
+        for level in range(stage.level, 0, -1):
+            x = self.halved(x, level)
         return x
 
 
@@ -128,7 +128,7 @@ class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
         """Features at the coarsest size."""
         x = self.features(images[-1], stage.level)
         for level in range(stage.level, 0, -1):
-            x = self.blocks[level - 1](x)
+            x = self.halved(x, level)
             if level == stage.level and stage.alpha < 1:
                 x = torch.lerp(self.features(downsample(images[-1], (1, 1)), level - 1), x, stage.alpha)
         return x

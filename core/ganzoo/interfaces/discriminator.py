@@ -24,5 +24,5 @@ class Discriminator(nn.Module, Component, kind="discriminator"):
         raise NotImplementedError
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Choose the precision of the feature maps: float32 or bfloat16."""
+        """Choose the precision of the feature maps: float32, bfloat16 or float16 (see `layers.at_level`)."""
         raise NotImplementedError

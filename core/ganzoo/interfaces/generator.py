@@ -51,7 +51,7 @@ class Generator(nn.Module, Component, kind="generator"):
         return near if cutoff is None else torch.cat([near[:, :cutoff], ws[:, cutoff:]], dim=1)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Choose the precision of the feature maps: float32 or bfloat16."""
+        """Choose the precision of the feature maps: float32, bfloat16 or float16 (see `layers.at_level`)."""
         raise NotImplementedError
 
     @contextmanager

@@ -284,7 +284,8 @@ class Meeting:
 class Trunk(nn.Module, Component, kind="trunk"):
     """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
 
-    Builds the blocks and the image inputs; a topology says in `forward` where images come in.
+    Builds the blocks and the image inputs; a topology says in `forward` where images come in, with `features` and
+    `halved`.
 
     Args:
         down: one discriminator block

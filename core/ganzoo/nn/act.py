@@ -10,6 +10,8 @@ from torch import Tensor
 
 Activation = Literal["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
 
+HALF_CLAMP = 256.0  # in float16, whose sums of many larger numbers overflow (arXiv:2006.06676's released networks)
+
 # activation -> (function of x and the negative slope, default gain that keeps unit variance)
 _ACTIVATIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], float]] = {
     "linear": (lambda x, _: x, 1.0),
@@ -42,7 +44,7 @@ def bias_act(
         act: the activation
         alpha: slope of lrelu below zero
         gain: factor after the activation; None takes the activation's own (√2 for relu, lrelu and swish, else 1)
-        clamp: limit of the absolute value, after the gain
+        clamp: limit of the absolute value, after the gain; None for none, and for 256 in float16
         dim: the axis of the bias
     """
     function, own_gain = _ACTIVATIONS[act]
@@ -52,4 +54,5 @@ def bias_act(
     gain = own_gain if gain is None else gain
     if gain != 1:
         x = x * gain
+    clamp = HALF_CLAMP if clamp is None and x.dtype == torch.float16 else clamp
     return x if clamp is None else x.clamp(-clamp, clamp)
