@@ -44,6 +44,7 @@ class Run:
         self.policy = policy
         self.started = self.tick_started = time.monotonic()
         self.tick_images, self.maintenance = learner.images, 0.0
+        self.waited = 0.0  # for images, until the last tick
         self.reloaded: list[int] = []  # images seen at the states that training went back to
         learner.say = log.say
 
@@ -190,10 +191,10 @@ class Run:
             f"tick {self._ticks(learner.images):<5d} kimg {record['kimg']:<8.1f} "
             f"time {duration(now - self.started):<12s} "
             f"sec/tick {spent:<7.1f} sec/kimg {record['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
-            f"mem {record['memory_gib']:<5.2f} {self._growth()}"
+            f"data {(waited - self.waited) / max(spent, 1e-9):<4.0%} mem {record['memory_gib']:<5.2f} {self._growth()}"
             f"loss {_losses(means)}"
         )
-        self.maintenance, self.tick_started, self.tick_images = 0.0, now, learner.images
+        self.maintenance, self.tick_started, self.tick_images, self.waited = 0.0, now, learner.images, waited
         if self.watchdog:
             self._aside(self._mind)
 
