@@ -1,8 +1,12 @@
 """Sampling: the same seed gives the same image everywhere; mixing, walking, and what cannot be."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 import weakref
 
 import numpy as np
@@ -16,7 +20,7 @@ from ganzoo import checkpoint, film, images, walk
 from ganzoo.errors import UsageError
 from ganzoo.model import Model, latents
 from ganzoo.walk import Walk, slerp, spline
-from ganzoo_cli import main
+from ganzoo_cli import main, sample
 from snapshots import family
 
 MODELS = {
@@ -133,6 +137,70 @@ def test_a_grid_of_classes(snapshots, good, tmp_path):
     assert np.array_equal(alone, np.asarray(picture)[16:, 16:])
     assert np.array_equal(alone, read(tmp_path / "seed0005-class2.png"))
     assert not np.array_equal(alone, read(tmp_path / "seed0005-class0.png"))
+
+
+def test_files_are_written_beside_and_told_in_order(snapshots, good, tmp_path, monkeypatch):
+    """The first picture takes longest to write; a seed that is named twice is written twice."""
+    ckpt, save, begun = snapshots("stylegan2"), images.save, []
+
+    def slow(image, path, metadata=None):
+        begun.append(path.name)
+        time.sleep(0.2 if path.name == "seed0009.png" and len(begun) == 1 else 0)
+        save(image, path, metadata)
+
+    monkeypatch.setattr(images, "save", slow)
+    wanted = [9, 2, 9, 4, 4, *range(10, 40)]
+    printed = good("generate", ckpt, "--seeds", ",".join(map(str, wanted)), "--outdir", tmp_path)
+    assert printed == [str(tmp_path / f"seed{seed:04d}.png") for seed in wanted]
+    assert len(begun) == len(wanted)
+    model = ganzoo.load(ckpt)
+    about = model.about() | {"psi": 1.0, "noise": "const"}
+    for seed in (9, 4, 39):
+        save(model.pixels(model.images([seed]))[0], tmp_path / "alone.png", about | {"seed": seed})
+        assert (tmp_path / f"seed{seed:04d}.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+
+
+def test_pictures_that_wait_to_be_written_do_not_fill_the_memory(snapshots, good, tmp_path, monkeypatch):
+    begun, most, alive = threading.Event(), [], weakref.WeakSet()
+
+    class Kept(np.ndarray):
+        """An array that can be counted."""
+
+        __hash__ = object.__hash__
+
+    def pixels(self, made):
+        kept = np.zeros((1, 3, 4, 4), np.uint8).view(Kept)
+        alive.add(kept)
+        most.append(len(alive))
+        if len(most) == 3:
+            begun.set()
+        return kept
+
+    def slow(image, path, metadata=None):
+        begun.wait(5)  # at first nothing is written, then little
+        time.sleep(0.002)
+
+    monkeypatch.setattr(Model, "pixels", pixels)
+    monkeypatch.setattr(images, "save", slow)
+    good("generate", snapshots("stylegan2"), "--seeds", "0-99", "--outdir", tmp_path)
+    assert len(most) == 100
+    assert max(most) <= sample.WAITING + 3
+
+
+@pytest.mark.parametrize("last", [3, 90])
+def test_a_picture_that_cannot_be_written(fails, snapshots, tmp_path, monkeypatch, capsys, last):
+    """As where the disk is full: the error is that of the first that failed, also where it was the last one."""
+    save = images.save
+
+    def full(image, path, metadata=None):
+        if path.name >= "seed0003.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        save(image, path, metadata)
+
+    monkeypatch.setattr(images, "save", full)
+    words = [f"{tmp_path / 'seed0003.png'}: No space left on device."]
+    fails(1, words, "generate", snapshots("stylegan2"), "--seeds", f"0-{last}", "--outdir", tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == [f"seed000{i}.png" for i in range(3)]
 
 
 # --- mix -------------------------------------------------------------------------------------------------------------
@@ -570,6 +638,28 @@ def test_an_interrupt_says_what_was_written(snapshots, tmp_path, capsys, monkeyp
     assert main([command, str(snapshots("stylegan2")), *rest]) == 130
     assert capsys.readouterr().err == f"error: interrupted: {said}\n"
     assert len([f for f in tmp_path.rglob("*") if f.is_file()]) == (2 if said[0] == "2" else 0)
+
+
+def test_an_interrupt_waits_for_what_is_being_written(snapshots, tmp_path, capsys, monkeypatch):
+    save, render, drawn = images.save, Model.render, []
+
+    def slow(image, path, metadata=None):
+        time.sleep(0.2)
+        save(image, path, metadata)
+
+    def interrupted(self, *args, **how):
+        drawn.append(1)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return render(self, *args, **how)
+
+    monkeypatch.setattr(images, "save", slow)
+    monkeypatch.setattr(Model, "render", interrupted)
+    assert main(["generate", str(snapshots("stylegan2")), "--seeds", "5-13", "--outdir", str(tmp_path)]) == 130
+    out, err = capsys.readouterr()
+    assert err == f"error: interrupted: 3 of 9 images written to {tmp_path}/.\n"
+    assert out.splitlines() == [str(tmp_path / f"seed000{i}.png") for i in (5, 6, 7)]
+    assert sorted(str(f) for f in tmp_path.iterdir()) == out.splitlines()
 
 
 def test_no_half_picture_stays(tmp_path, monkeypatch):

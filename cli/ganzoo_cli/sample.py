@@ -1,8 +1,11 @@
 """`gz generate`, and what the commands that draw images share."""
 
+import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -11,10 +14,14 @@ import typer
 from ganzoo_cli.console import Device, known, note, say
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ganzoo.model import Model
 
 MOST = 1_000_000
 LAST_SEED = 2**32 - 1
+WRITERS = min(4, os.cpu_count() or 1)  # threads that encode pictures while others are computed
+WAITING = 2 * WRITERS  # pictures that may wait for them, or be written
 
 Option = typer.Option
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")]
@@ -63,10 +70,10 @@ def generate(
     cautions(model, trunc)
     new_outdir(outdir)
     how = {"psi": trunc, "cutoff": trunc_cutoff, "noise": noise_mode}
-    _draw(model, wanted, how, outdir, columns)
+    draw(model, wanted, how, outdir, columns)
 
 
-def _draw(
+def draw(
     model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], outdir: Path, columns: int
 ) -> None:
     """Write a picture for each class and seed, or with `columns` one of all."""
@@ -78,7 +85,11 @@ def _draw(
     about = about_with(model, how)
     classes = list(dict.fromkeys(label for label, _ in wanted))
     tiles = []
-    with Log(None, len(wanted)) as log, counted("images", len(wanted), outdir) as written:
+    with (
+        Log(None, len(wanted)) as log,
+        counted("images", len(wanted), outdir) as written,
+        beside(written.append) as write,
+    ):
         for done, (label, seed) in enumerate(wanted, 1):
             image = model.pixels(model.images([seed], label=label, **how))[0]
             log.progress(done, f"seed {seed}")
@@ -87,14 +98,50 @@ def _draw(
                 continue
             path = outdir / (f"seed{seed:04d}.png" if len(classes) < 2 else f"seed{seed:04d}-class{label}.png")
             own = {"seed": seed} | ({} if label is None else {"label": label})
-            images.save(image, path, about | own)
-            written.append(path)
-            say(str(path))
+            write(path, partial(images.save, image, path, about | own))
     if columns:
         seeds = {"seeds": [seed for label, seed in wanted if label == classes[0]]}
         shown = {} if classes == [None] else {"label": classes[0] if len(classes) == 1 else classes}
         images.save(images.grid(np.stack(tiles), columns), outdir / "grid.png", about | seeds | shown)
         say(str(outdir / "grid.png"))
+
+
+@contextmanager
+def beside(written: Callable[[Path], object]) -> Iterator[Callable[[Path, Callable[[], None]], None]]:
+    """Takes files, and what writes each, and has them written beside what is computed meanwhile.
+
+    Files are printed and given to `written` in the order in which they came, once they are whole. The first that
+    fails ends it with its error, where the next file is handed over or at the end. Whatever ends it, an interrupt
+    too, what was handed over before is written.
+    """
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    waiting: deque[tuple[Path, Future[None]]] = deque()
+
+    def told(most: int) -> None:
+        while waiting and (len(waiting) > most or waiting[0][1].done()):
+            path, future = waiting[0]
+            wait([future])  # an interrupt falls here, and none is lost by it
+            waiting.popleft()
+            future.result()
+            written(path)
+            say(str(path))
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+
+        def write(path: Path, work: Callable[[], None]) -> None:
+            if path in (earlier for earlier, _ in waiting):  # two threads may not write one file
+                told(0)
+            waiting.append((path, pool.submit(work)))
+            told(WAITING)
+
+        try:
+            yield write
+            told(0)
+        except BaseException:
+            with suppress(Exception):
+                told(0)
+            raise
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -108,8 +155,12 @@ def loaded(ckpt: Path, device: str) -> "Model":
     """The model; plugins that are broken are named on stderr."""
     known()
     import ganzoo
+    from ganzoo.device import keep_memory
 
-    return ganzoo.load(ckpt, device)
+    model = ganzoo.load(ckpt, device)
+    if model.device.type == "cpu":
+        keep_memory()
+    return model
 
 
 def cautions(model: "Model", psi: float | None = None) -> None:

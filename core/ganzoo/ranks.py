@@ -8,6 +8,8 @@ Gradients are averaged by hand, all of a phase in one all-reduce. Wrappers that 
 """
 
 import os
+import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
@@ -15,8 +17,10 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-from ganzoo.errors import UsageError
+from ganzoo.errors import Lost, UsageError
 from ganzoo.interfaces import Metric, Which
 
 Share = tuple[int, int]  # (rank, number of processes)
@@ -51,8 +55,35 @@ def start(device: torch.device) -> torch.device:
             raise UsageError(f"--nproc-per-node: {local + 1} processes want a GPU each, and this machine has {there}.")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
+    fresh = PrefixStore(_meeting(store, rank, world), store)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=world, timeout=PATIENCE)
     return device
+
+
+def _meeting(store: Store, rank: int, world: int) -> str:
+    """A word that these processes share and none before them.
+
+    After a failure torchrun starts processes anew, and the store still holds the addresses of the dead, which the
+    living would wait for. So each says hello with a word of its own, and the first one answers exactly that word.
+    """
+    own = uuid.uuid4().hex
+    if rank:
+        store.set(f"hello/{rank}", own)
+        word = store.get(f"answer/{own}").decode()
+        store.set(f"here/{word}/{rank}", "")
+        return word
+    missing, asked = set(range(1, world)), time.monotonic()
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"hello/{other}"]):
+                store.set(f"answer/{store.get(f'hello/{other}').decode()}", own)
+        missing = {other for other in missing if not store.check([f"here/{own}/{other}"])}
+        if time.monotonic() - asked > PATIENCE.total_seconds():
+            raise Lost(f"{len(missing)} of {world} processes did not come, such as process {min(missing)}.")
+        time.sleep(0.02)
+    return own
 
 
 def finish() -> None:
