@@ -248,3 +248,69 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
 
 def test_states_say_how_many_processes_wrote_them():
     assert int(state.tensors(trainer("stylegan2-tiny"))["processes"]) == 1
+
+
+SCARCE = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+from several import PLAIN, trainer
+from ganzoo import ranks
+from ganzoo.learner import Learner
+
+torch.set_num_threads(1)
+ranks.start(torch.device("cpu"))
+rank = ranks.place()[0]
+made = trainer("stylegan2-tiny", *PLAIN, "regularizers=[{{use: path_length, every: 1, shrink: 1}}]")
+made.share_start()
+penalty = made.regularizers[0].penalty
+
+def scarce(turn):
+    if rank == 1 and len(turn.z) > 2:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return penalty(turn)
+
+made.regularizers[0].penalty = scarce
+for i in range(2):
+    made.step(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.zeros(4, 0), torch.zeros(4, 0))
+weights = torch.cat([p.detach().flatten() for p in made.G.parameters()])
+assert made.part == 2, made.part
+assert not ranks.any_of(bool((ranks.mean(weights) - weights).abs().max() > 0))
+ranks.finish()
+"""
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_one_of_two_processes_halves_the_parts_of_both(tmp_path):
+    """The penalty averages over processes: the one that is short of memory must not leave the other waiting there."""
+    script = tmp_path / "scarce.py"
+    script.write_text(SCARCE.format(tests=str(HERE)))
+    done = launch(2, str(script), timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_processes_started_anew_go_on_with_their_own_run(tmp_path):
+    """An older run of the same recipe and images lies there, and death comes before the first state."""
+    older = subprocess.run([sys.executable, *_arguments(tmp_path, 0.016)], capture_output=True, text=True, timeout=300)
+    assert older.returncode == 0, older.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--max-restarts=1"]
+    command = [*torchrun, *_arguments(tmp_path, 0.016), "--desc", "mine"]
+    agent = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("00001-*-mine")):
+        assert time.monotonic() < deadline and agent.poll() is None
+        time.sleep(0.01)
+    next(p for p in psutil.Process(agent.pid).children() if p.environ().get("RANK") == "1").kill()
+    _, said = agent.communicate(timeout=300)
+    assert agent.returncode == 0, said
+    (mine,) = tmp_path.glob("*-mine")
+    assert checkpoint.verify(newest(mine, "state")[0])[0].images == 16
+    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 2 and not list(tmp_path.glob(".launch-*"))
+
+
+@pytest.mark.slow
+def test_what_was_asked_for_wrongly_is_no_reason_to_start_anew(tmp_path):
+    wrong = [*_arguments(tmp_path / "runs", 0.016), "--resume", str(tmp_path / "nowhere"), "--gpus", "2"]
+    done = subprocess.run([sys.executable, *wrong], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stderr.count("no checkpoint file") == 1 and not (tmp_path / "runs").exists()

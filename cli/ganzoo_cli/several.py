@@ -76,22 +76,27 @@ def exit_code(err: BaseException, code: int) -> int:
 
     What all processes end with together is no reason for torchrun to start them anew: they end as if all were well.
     """
-    from ganzoo.errors import Diverged, Interrupted, Lost
+    from ganzoo.errors import Lost
 
-    place = os.environ.get(EXIT_FILE)
-    if not place or not launched() or isinstance(err, Lost):
+    if not launched() or isinstance(err, Lost):
         return code
-    Path(place).write_text(str(code))
-    return 0 if isinstance(err, Diverged | Interrupted) else code
+    if place := os.environ.get(EXIT_FILE):
+        Path(place).write_text(str(code))
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    return 0 if getattr(err, "together", False) and restarts else code
+
+
+def well() -> None:
+    """A process has come to the end of its training: what ended an earlier one no longer counts."""
+    if launched() and not silent() and (place := os.environ.get(EXIT_FILE)):
+        Path(place).unlink(missing_ok=True)
 
 
 def told(err: BaseException, sentence: str) -> str:
     """What a process says of an error: what all meet, the first one says; what one meets, it says with its number."""
-    from ganzoo.errors import Diverged, Interrupted
-
     if not launched():
         return sentence
-    if isinstance(err, Diverged | Interrupted):
+    if getattr(err, "together", False):
         return "" if silent() else sentence
     return f"process {os.environ['RANK']}: {sentence}"
 

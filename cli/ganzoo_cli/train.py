@@ -98,7 +98,7 @@ def train(
 
         make_deterministic()
     if dry_run:
-        return _dry_run(node, source, device)
+        return _dry_run(_share(node, recipe, overrides, gpus or 1), source, device)
     if gpus and gpus > 1 and not several.launched():
         raise typer.Exit(several.torchrun(gpus, sys.argv[1:]))
     where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
@@ -173,8 +173,21 @@ def _keep(text: str | None) -> dict[str, int]:
 
 def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
     """The chosen components of a slot for several; those that the recipe already has keep their options there."""
+    from contextlib import suppress
+
+    from ganzoo.component import slots
+    from ganzoo.errors import PluginError, UnknownComponent, UsageError
+    from ganzoo.recipe import ROOT, ROOT_KIND
+
     if text is None:
         return []
+    kind = str(source.tree.get("use", ROOT))
+    with suppress(UnknownComponent, PluginError):  # which the recipe's own check says with file and line
+        if slot not in slots(known().get(ROOT_KIND, kind)):
+            if text == "none":
+                return []
+            flag, lacks = {"metrics": ("metrics", "measures nothing")}.get(slot, ("log", "tells its own files alone"))
+            raise UsageError(f"--{flag} {text}: a training of '{kind}' {lacks}: leave --{flag} out.")
     given = source.tree.get(slot) or []
     own = (
         {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry}
@@ -194,6 +207,20 @@ def _policy(text: str) -> str:
 
 
 # --- -n --------------------------------------------------------------------------------------------------------------
+
+
+def _share(node: "Node", recipe: str, overrides: list[str], processes: int) -> "Node":
+    """The recipe as one of several processes computes it."""
+    from ganzoo import recipe as recipes
+    from ganzoo.errors import UsageError
+
+    batch = node.value("training").batch
+    if batch % processes:
+        raise UsageError(f"training.batch: {batch} images cannot be shared equally among {processes} processes.")
+    if processes == 1:
+        return node
+    note(f"Of each of {processes} processes, which share a batch; seconds / kimg are of its own images.")
+    return recipes.load(recipe, [*overrides, f"training.batch={batch // processes}"])
 
 
 def _dry_run(node: "Node", source: "Source", device: str) -> None:

@@ -21,6 +21,7 @@ class ZooError(Exception):
     """Everything a user can fix; the command line prints it without a traceback."""
 
     exit_code = 1
+    together = False  # whether all processes of a training raise it: then there is no use in starting them anew
 
 
 class UsageError(ZooError):
@@ -63,12 +64,14 @@ class Diverged(ZooError):
     """Training produced a number that is not finite."""
 
     exit_code = 4
+    together = True
 
 
 class Interrupted(ZooError):
     """Training was stopped by a signal; its state has been written."""
 
     exit_code = 130
+    together = True
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

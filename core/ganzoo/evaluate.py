@@ -20,7 +20,7 @@ from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Features, Generator, Metric, Probe, Progress, Stage, Which
 from ganzoo.learner import seed_of
 from ganzoo.model import image_seeds, latents
-from ganzoo.ranks import ALONE, Share, gather, place, share
+from ganzoo.ranks import ALONE, Share, any_of, gather, place, share
 
 BATCH = 32  # images computed at once
 
@@ -190,6 +190,33 @@ def generator(
     eyes = Eyes(metrics, metrics[0].shape.channels, device)
     cached = cache.recall(metrics, dataset, seed, eyes.of)
     empty = copy.deepcopy(list(metrics)) if at != ALONE else []
+    fault = ""
+    try:
+        _look(G, stage, metrics, cached, dataset, seed, eyes, device, progress, at)
+    except DataError as err:  # perhaps of this process alone: the others must not wait for it
+        fault = str(err)
+    if any_of(bool(fault)):
+        raise DataError(fault or "another process could not measure its share.")
+    if empty:
+        metrics = gather(metrics, empty, [i for i, m in enumerate(metrics) if m in cached], at)
+    cache.remember(metrics, dataset, seed, eyes.of)
+    about = {"seed": seed, "ema": True, "psi": 1.0, "noise": "random", "precision": "fp32", "device": device.type}
+    return [provenance(m, m.compute(), dataset, began, eyes.of(m), **about) for m in metrics]
+
+
+def _look(
+    G: Generator,
+    stage: Stage,
+    metrics: Sequence[Metric],
+    cached: Sequence[Metric],
+    dataset: Dataset,
+    seed: int,
+    eyes: Eyes,
+    device: torch.device,
+    progress: Progress | None,
+    at: Share,
+) -> None:
+    """Show this process's share of the images to all metrics."""
     fresh = [m for m in metrics if m not in cached and m.num_real != 0 and not isinstance(m, Probe)]
     for number in sorted({m.num_real or 0 for m in fresh}):  # another number is another sample of the set
         some = [m for m in fresh if m.num_real == number]
@@ -203,11 +230,6 @@ def generator(
     for probe in (m for m in metrics if isinstance(m, Probe)):
         probe.rank, probe.world, probe.eye = *at, eyes.of(probe)
         probe.probe(G, stage, device, partial(drawn_labels, dataset), progress or (lambda what, done, total: None))
-    if empty:
-        metrics = gather(metrics, empty, [i for i, m in enumerate(metrics) if m in cached], at)
-    cache.remember(metrics, dataset, seed, eyes.of)
-    about = {"seed": seed, "ema": True, "psi": 1.0, "noise": "random", "precision": "fp32", "device": device.type}
-    return [provenance(m, m.compute(), dataset, began, eyes.of(m), **about) for m in metrics]
 
 
 def _feed_fakes(

@@ -7,6 +7,7 @@ applied. A learner's `step` is a sequence of these, and reads like its paper.
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,10 @@ class Learner(ABC):
         """Images of the next iteration, of all processes together."""
         return self.schedule.batch
 
+    def batches(self) -> set[int]:
+        """All that `batch` gives in the course of the training."""
+        return {self.schedule.batch}
+
     def measure(self, dataset: Dataset, progress: Callable[[str, int, int], None]) -> list[dict[str, Any]]:
         """The recipe's metrics, a record each. All processes call it together."""
         return []
@@ -123,27 +128,63 @@ class Learner(ABC):
         self._apply(who, phase, found)
 
     def _backward(self, who: str, phase: str, size: int, loss: Callable[[range, Dice], Tensor]) -> bool:
-        """Gradients of a phase. False where memory ran out, here or in another process."""
-        self.optimizers[who].zero_grad(set_to_none=True)
+        """Gradients of a phase. False where memory ran out, here or in another process.
+
+        Of several processes each tries a new phase by itself first: where one fails in the midst of what all compute
+        together, the others would wait for it.
+        """
         part, key = self.part or size, (who, phase, self.stage.level, self.part, size)
-        if key in self._proven:
-            self._parts(who, size, part, loss)
-            return True
-        kept = [(b, b.clone()) for module in self.modules().values() for b in module.buffers() if b.numel() < 1 << 16]
-        failed = False
+        if ranks.place()[1] == 1:
+            return self._tried(who, size, part, loss)
+        if key not in self._proven:
+            with ranks.by_itself(), self._undone(who):
+                fits = self._tried(who, size, part, loss)
+            if ranks.any_of(not fits):
+                return False
+            self._proven.add(key)
+        self.optimizers[who].zero_grad(set_to_none=True)
+        self._parts(who, size, part, loss)
+        return True
+
+    def _tried(self, who: str, size: int, part: int, loss: Callable[[range, Dice], Tensor]) -> bool:
+        """Gradients of a phase, unless memory runs out: then nothing has happened."""
+        self.optimizers[who].zero_grad(set_to_none=True)
+        restore = self._remembered()
         try:
             self._parts(who, size, part, loss)
         except Exception as err:
             if not is_memory(err) or part <= 1:
                 raise
-            failed = True
-        if ranks.any_of(failed):
+            self.optimizers[who].zero_grad(set_to_none=True)
+            restore()
+            return False
+        return True
+
+    @contextmanager
+    def _undone(self, who: str) -> Iterator[None]:
+        """Nothing that happens within the block has happened."""
+        restore = self._remembered()
+        yield
+        self.optimizers[who].zero_grad(set_to_none=True)
+        restore()
+
+    def _remembered(self) -> Callable[[], None]:
+        """How to bring back what a phase changes beside gradients: buffers, the generator of random numbers, notes."""
+        kept = [(b, b.clone()) for module in self.modules().values() for b in module.buffers() if b.numel() < 1 << 16]
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        rng, noted = torch.get_rng_state(), {name: len(values) for name, values in self.stats.items()}
+
+        @torch.no_grad()
+        def restore() -> None:
             for buffer, before in kept:
                 buffer.copy_(before)
-            self.optimizers[who].zero_grad(set_to_none=True)
-            return False
-        self._proven.add(key)
-        return True
+            torch.set_rng_state(rng)
+            if cuda is not None:
+                torch.cuda.set_rng_state(cuda, self.device)
+            for name, values in self.stats.items():
+                del values[noted.get(name, 0) :]
+
+        return restore
 
     def _parts(self, who: str, size: int, part: int, loss: Callable[[range, Dice], Tensor]) -> None:
         for start in range(0, size, part):
@@ -223,12 +264,16 @@ class Learner(ABC):
             return
         changed = [b for b in self._statistics() if self._versions.get(id(b)) != b._version]
         ranks.average_(changed)
+        self.agreed()
+
+    def agreed(self) -> None:
+        """Say that all processes have the same buffers now."""
         self._versions = {id(b): b._version for b in self._statistics()}
 
     def share_start(self) -> None:
         """Give all processes the weights of the first one."""
         ranks.same_(t for module in self.modules().values() for t in [*module.parameters(), *module.buffers()])
-        self._versions = {id(b): b._version for b in self._statistics()}
+        self.agreed()
 
     def _statistics(self) -> Iterator[Tensor]:
         for name, module in self.modules().items():

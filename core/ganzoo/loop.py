@@ -18,12 +18,13 @@ from ganzoo.inherit import Report
 from ganzoo.interfaces import Dataset, Loggers, Loss
 from ganzoo.learner import Learner, Reload
 from ganzoo.log import Log, append_json, duration
-from ganzoo.rundir import Options, environment, newest, set_back
+from ganzoo.rundir import Options, environment, forget_launch, newest, set_back
 from ganzoo.snapshots import Keeper
 from ganzoo.source import to_yaml
 from ganzoo.watchdog import Policy, Watchdog
 
 T = TypeVar("T")
+UNREADABLE = 1 << 16  # above all signals: a process cannot read its images
 RELOADS = 3  # times in a row that training goes back to one state
 
 
@@ -54,46 +55,72 @@ class Run:
         if learner.images >= total:
             self.log.say(f"{self.folder} already has {learner.images / 1000:.1f} kimg: raise --kimg to go on.")
             return
-        loader, caught = Loader(self.dataset, seed=schedule.seed, mirror=schedule.mirror, workers=workers), 0
+        loader = Loader(self.dataset, seed=schedule.seed, mirror=schedule.mirror, workers=workers)
         try:
-            while learner.images < total and not (caught := ranks.highest(stop[0] if stop else 0)):
-                before = learner.images
+            while True:
                 try:
-                    self._iterate(loader)
-                    self.log.progress(learner.images, f"{learner.images / 1000:.1f} kimg")
-                    if self._ticks(learner.images) > self._ticks(before):
-                        self.tick(loader.waited)
-                        if self._due(before):
-                            self._aside(self.keeper.snapshot)
+                    caught = self._until(total, loader, stop)
+                    break
                 except Reload as err:
                     self._reload(str(err))
-            if self.tick_images != learner.images:
-                self.tick(loader.waited)
             if self.keeper.saved_at != learner.images:
                 self.keeper.snapshot(look=not caught)
         except DataError as err:  # a file that was there is gone, or broken
             self.keeper.snapshot(look=False)
-            raise DataError(
+            found = DataError(
                 f"{err} Training stopped at {learner.images / 1000:.1f} kimg and its state is written: repair the "
                 f"images and continue with 'gz train --resume {self.folder}'."
-            ) from None
+            )
+            found.together = True
+            raise found from None
         finally:
             loader.close()
         if caught:
+            if ranks.first():
+                forget_launch(self.folder.parent)
             raise Interrupted(
                 f"stopped by {signal.Signals(caught).name} at {learner.images / 1000:.1f} kimg; the state is written: "
                 f"continue with 'gz train --resume {self.folder}'."
             )
 
-    def _iterate(self, loader: Loader) -> None:
-        """One step on this process's share of the batch that comes next."""
+    def _until(self, total: int, loader: Loader, stop: list[int]) -> int:
+        """Train until so many images were seen, or a signal came; returns its number, or 0."""
+        learner, caught = self.learner, 0
+        while learner.images < total and not caught:
+            before = learner.images
+            caught = self._iterate(loader, stop)
+            self.log.progress(learner.images, f"{learner.images / 1000:.1f} kimg")
+            if self._ticks(learner.images) > self._ticks(before):
+                self.tick(loader.waited)
+                if self._due(before):
+                    self._aside(self.keeper.snapshot)
+        if self.tick_images != learner.images:
+            self.tick(loader.waited)
+        return caught
+
+    def _iterate(self, loader: Loader, stop: list[int]) -> int:
+        """One step on this process's share of the batch that comes next, unless a signal came to any process.
+
+        Returns the signal's number, or 0. Raises DataError, in all processes, where one cannot read its images.
+        """
         learner, (rank, count) = self.learner, ranks.place()
         at, batch = learner.images, learner.batch()
         share = batch // count
         first = at + rank * share
-        real, label = loader.batch(first, share, following=first + batch)
+        fault, found = "", None
+        try:
+            found = loader.batch(first, share, following=first + batch)
+        except DataError as err:
+            fault = str(err)
+        caught = ranks.highest(UNREADABLE if fault else stop[0] if stop else 0)
+        if found is None or caught == UNREADABLE:
+            raise DataError(fault or "another process cannot read its images.")
+        if caught:
+            return caught
+        real, label = found
         drawn = drawn_labels(self.dataset, batch, self.schedule.seed, at)[rank * share :][:share]
         learner.step(real, label, drawn)
+        return 0
 
     def _reload(self, why: str) -> None:
         """Go back to the last state, and draw anew from there."""

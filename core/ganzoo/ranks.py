@@ -10,7 +10,8 @@ Gradients are averaged by hand, all of a phase in one all-reduce. Wrappers that 
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from ganzoo.errors import Lost, UsageError
+from ganzoo.errors import Lost, UsageError, ZooError
 from ganzoo.interfaces import Metric, Which
 
 Share = tuple[int, int]  # (rank, number of processes)
@@ -132,12 +133,26 @@ class _Mean(torch.autograd.Function):
         return mean(grads[0])
 
 
+_apart = False  # whether this process tries something by itself
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Within the block `mean` is that of this process: what is computed is only tried, and nobody waits."""
+    global _apart
+    _apart = True
+    try:
+        yield
+    finally:
+        _apart = False
+
+
 def mean(x: Tensor) -> Tensor:
     """The mean of a tensor over all processes, with its gradient, twice if need be. All must call it together.
 
     A loss that uses it is, once its gradients are averaged over processes, that of the whole batch.
     """
-    return x if place()[1] == 1 else _Mean.apply(x)
+    return x if _apart or place()[1] == 1 else _Mean.apply(x)
 
 
 @torch.no_grad()
@@ -179,6 +194,28 @@ def told(text: str | None) -> str:
     if int(size):
         dist.broadcast(body, 0)
     return body.numpy().tobytes().decode()
+
+
+def led(work: Callable[[], str | None]) -> str:
+    """What the first process finds, on all of them; "" for nothing. Its ZooError is raised by all."""
+    if place()[1] == 1:
+        return work() or ""
+    answer = ""
+    if first():
+        try:
+            answer = f"found {work() or ''}"
+        except ZooError as err:
+            answer = f"{type(err).__name__} {err}"
+    kind, _, text = told(answer).partition(" ")
+    if kind == "found":
+        return text
+    found = next((c for c in _errors(ZooError) if c.__name__ == kind), ZooError)(text)
+    found.together = True
+    raise found
+
+
+def _errors(cls: type[ZooError]) -> list[type[ZooError]]:
+    return [cls, *(c for below in cls.__subclasses__() for c in _errors(below))]
 
 
 def any_of(flag: bool) -> bool:

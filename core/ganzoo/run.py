@@ -18,7 +18,17 @@ from ganzoo.loop import Run, signals
 from ganzoo.model import experiment as build
 from ganzoo.recipe import Node
 from ganzoo.registry import registry
-from ganzoo.rundir import Options, new_folder, require_same_recipe, resume_from, set_back, writable
+from ganzoo.rundir import (
+    Options,
+    forget_launch,
+    launched,
+    new_folder,
+    remember_launch,
+    require_same_recipe,
+    resume_from,
+    set_back,
+    writable,
+)
 
 
 def train(node: Node, options: Options) -> Path:
@@ -40,8 +50,7 @@ def train(node: Node, options: Options) -> Path:
 
 
 def _train(node: Node, options: Options, device: torch.device) -> Path:
-    if ranks.first():
-        writable(options.outdir)
+    ranks.led(lambda: writable(options.outdir))
     if device.type == "cpu":
         keep_memory()
     torch.manual_seed(node.value("training").seed)  # initial weights; every step is seeded anew
@@ -55,8 +64,9 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
     begun = inherit(learner, options.init_from) if options.init_from and start is None else None
     if start is None:
         learner.share_start()
-    folder = start.parent if start else new_folder(options, dataset) if ranks.first() else None
-    folder = Path(ranks.told(str(folder)))
+    folder = start.parent if start else Path(ranks.led(lambda: str(_folder(options, dataset))))
+    if ranks.first():
+        remember_launch(options.outdir, folder)
     with Log(folder / "log.txt", round(learner.schedule.kimg * 1000), learner.images, silent=not ranks.first()) as log:
         run = Run(learner, dataset, folder, head, log, options.watchdog)
         try:
@@ -75,25 +85,39 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
             ) from None
         finally:
             run.loggers.close()
+    if ranks.first():
+        forget_launch(options.outdir)
     return folder
 
 
+def _folder(options: Options, dataset: Dataset) -> Path:
+    """A new run directory; the one that this launch has already made, where it was started anew before any state."""
+    return launched(options.outdir) or new_folder(options, dataset)
+
+
 def require_equal_shares(learner: Learner) -> None:
-    """Raise UsageError where a batch cannot be shared equally among the processes."""
-    count, batch = ranks.place()[1], learner.batch()
-    if batch % count:
-        raise UsageError(
-            f"training.batch: {batch} images cannot be shared equally among {count} processes: choose a multiple of "
-            f"{count}, as {-(-batch // count) * count}."
-        )
+    """Raise UsageError where a batch of any stage cannot be shared equally among the processes."""
+    count = ranks.place()[1]
+    for batch in sorted(learner.batches()):
+        if batch % count:
+            fault = UsageError(
+                f"training.batch: {batch} images cannot be shared equally among {count} processes: choose a multiple "
+                f"of {count}, as {-(-batch // count) * count}{', at every stage' * (len(learner.batches()) > 1)}."
+            )
+            fault.together = True
+            raise fault
 
 
 def _resumed(learner: Learner, options: Options, head: Header) -> Path | None:
     """Continue from the state that is meant, if any: the first process finds it, all read it."""
-    found = resume_from(options, head) if ranks.first() else None
-    if found:
-        require_same_recipe(checkpoint.header(found), head.recipe, found)
-    told = ranks.told(str(found) if found else "")
+
+    def find() -> str | None:
+        found = resume_from(options, head)
+        if found:
+            require_same_recipe(checkpoint.header(found), head.recipe, found)
+        return str(found) if found else None
+
+    told = ranks.led(find)
     if not told:
         return None
     state.restore(learner, Path(told))
@@ -124,8 +148,12 @@ def open_data(experiment: Experiment) -> Dataset:
             "the recipe names no images: add --data PATH (a folder, a .zip, .tar shards, or 'shapes'), or a 'dataset:' "
             "section."
         )
-    if not ranks.first():
-        return dataset
+    ranks.led(lambda: _check(dataset))
+    return dataset
+
+
+def _check(dataset: Dataset) -> None:
+    """Read all images once. Raises DataError that names what cannot be used."""
     with Log(None, len(dataset)) as log:
         findings = dataset.check(lambda done, total: log.progress(done, f"checking {total} images"))
         fatal = [f for f in findings if f.fatal]
@@ -139,7 +167,6 @@ def open_data(experiment: Experiment) -> Dataset:
             f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them "
             "('gz data doctor' lists all)."
         )
-    return dataset
 
 
 def versions(node: Node) -> dict[str, str]:

@@ -51,7 +51,8 @@ class Options:
 
 def newest(folder: Path, kind: str) -> list[Path]:
     """A run's snapshots, or states, the newest first."""
-    return sorted(folder.glob(f"{kind}-*.safetensors"), reverse=True)
+    files = (p for p in folder.glob(f"{kind}-*.safetensors") if re.fullmatch(r"[\d.]+", p.stem.partition("-")[2]))
+    return sorted(files, key=lambda p: float(p.stem.partition("-")[2]), reverse=True)
 
 
 def new_folder(options: Options, dataset: Dataset) -> Path:
@@ -100,20 +101,60 @@ def states(resume: str, outdir: Path) -> list[Path]:
 
 def resume_from(options: Options, head: Header) -> Path | None:
     """The state file that `resume` means for a run of this recipe and data, or None to begin anew."""
-    resume = "auto" if ranks.restarts() else options.resume  # started anew after a failure, it goes on
-    if resume is None:
+    if (folder := launched(options.outdir)) and (found := newest(folder, "state")):
+        return found[0]
+    if options.resume is None:
         return None
-    found = states(resume, options.outdir)
-    if resume != "auto":
+    found = states(options.resume, options.outdir)
+    if options.resume != "auto":
         return found[0]
     for state_file in found:
         try:
             there = checkpoint.header(state_file)
         except CheckpointError:
             continue  # a damaged state of another run is no reason not to begin this one
-        if not differences(there.recipe, head.recipe) and there.data.get("fingerprint") == head.data["fingerprint"]:
+        same = not differences(there.recipe, head.recipe)
+        same = same and there.data.get("fingerprint") == head.data["fingerprint"]
+        if same and _begun_with(state_file.parent) == (str(options.init_from) if options.init_from else None):
             return state_file
     return None
+
+
+def _begun_with(folder: Path) -> str | None:
+    """The snapshot whose weights a run began with, if any."""
+    try:
+        return str(json.loads((folder / "inherited.json").read_text(encoding="utf-8"))["from"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note(outdir: Path) -> Path:
+    """Where the processes that torchrun started find the run directory of their launch, when it starts them anew."""
+    return outdir / f".launch-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{os.getppid()}"
+
+
+def launched(outdir: Path) -> Path | None:
+    """The run directory that processes of this launch made before they were started anew."""
+    if not ranks.restarts():
+        return None
+    try:
+        folder = Path(_note(outdir).read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def remember_launch(outdir: Path, folder: Path) -> None:
+    """Note the run directory for processes that torchrun may start anew."""
+    if ranks.launched():
+        outdir.mkdir(parents=True, exist_ok=True)
+        _note(outdir).write_text(str(folder.absolute()), encoding="utf-8")
+
+
+def forget_launch(outdir: Path) -> None:
+    """The launch has come to its end."""
+    if ranks.launched():
+        _note(outdir).unlink(missing_ok=True)
 
 
 def set_back(folder: Path, images: int) -> None:
@@ -125,7 +166,11 @@ def set_back(folder: Path, images: int) -> None:
     for half in folder.glob(".*.tmp"):
         half.unlink()
     for file in [*newest(folder, "state"), *newest(folder, "snapshot")]:
-        if checkpoint.header(file).images > images:
+        try:
+            later = checkpoint.header(file).images > images
+        except CheckpointError:
+            later = True  # damaged: out of the way, but not lost
+        if later:
             (folder / "superseded").mkdir(exist_ok=True)
             file.replace(folder / "superseded" / file.name)
     for file in folder.glob("*.jsonl"):

@@ -37,6 +37,7 @@ class Keeper:
             look: make what is for looking at; without, only what training continues from is written
         """
         self.saved_at = self.learner.images
+        self._require_finite()
         if ranks.first():
             self._write()
             if look:
@@ -48,14 +49,20 @@ class Keeper:
                 self.curves()
             self.forget()
 
+    def _require_finite(self) -> None:
+        """Raise Diverged where a weight is not finite; all processes have the same."""
+        weights = (t for net in self.learner.weights().values() for t in net.state_dict().values())
+        if not all(bool(torch.isfinite(t).all()) for t in weights if t.is_floating_point()):
+            raise Diverged(
+                f"training diverged at {self.learner.images / 1000:.1f} kimg: weights are not finite; the last "
+                f"snapshot in {self.folder} is untouched."
+            )
+
     def _write(self) -> None:
         learner, name = self.learner, self._name()
         weights = {
             k: v for prefix, net in learner.weights().items() for k, v in checkpoint.prefixed(prefix, net).items()
         }
-        if not all(bool(torch.isfinite(t).all()) for t in weights.values() if t.is_floating_point()):
-            raise Diverged(f"training diverged at {learner.images / 1000:.1f} kimg: weights are not finite; "
-                           f"the last snapshot in {self.folder} is untouched.")  # fmt: skip
         at = {**vars(self.head), "images": learner.images, "iteration": learner.iteration}
         checkpoint.write(self.folder / f"snapshot-{name}.safetensors", weights, Header(**at))
         kept = Header(**{**at, "kind": "state"})

@@ -17,6 +17,7 @@ def tensors(learner: Learner) -> Tensors:
         "stage": torch.tensor([learner.stage.level, learner.stage.alpha], dtype=torch.float64),
         "reloads": torch.tensor(learner.reloads),
         "processes": torch.tensor(ranks.place()[1]),
+        "part": torch.tensor(learner.part or 0),
     }
     for prefix, module in learner.modules().items():
         found |= checkpoint.prefixed(prefix, module)
@@ -53,4 +54,6 @@ def restore(learner: Learner, path: Path) -> Header:
     learner.stage = Stage(int(level), alpha)
     learner.images, learner.iteration = head.images, head.iteration
     learner.reloads, learner.processes = int(found["reloads"]), int(found["processes"])
+    learner.part = int(found["part"]) or None
+    learner.agreed()
     return head

@@ -62,7 +62,8 @@ class Trainer(Learner):
         self.agree()
         self.follow(batch)
         if self.augment:
-            self.augment.adapt(batch)
+            self.augment.adapt(batch)  # alike in all processes
+            self.agreed()
         self.images += batch
         self.iteration += 1
 
@@ -207,6 +208,14 @@ class Trainer(Learner):
         """Images of the next iteration."""
         growth = self.experiment.growth
         return growth.batch(self.stage_at(self.images), self.options.batch) if growth else self.options.batch
+
+    def batches(self) -> set[int]:
+        """Batch sizes of all stages that the training passes through."""
+        growth, total = self.experiment.growth, round(self.options.kimg * 1000)
+        if not growth:
+            return {self.options.batch}
+        seen = range(0, total, max(1, total // 10_000))
+        return {growth.batch(growth.stage(images), self.options.batch) for images in seen}
 
     def enter(self, stage: Stage) -> None:
         """Take up a stage: learning rates, and forgotten moments where the schedule says so."""

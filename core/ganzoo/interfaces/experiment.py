@@ -1,7 +1,7 @@
 """The top level of a recipe: what `gz train` trains, on which images, and for how long."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
 
@@ -105,6 +105,7 @@ class Experiment(Component, ABC, kind="experiment"):
     A recipe's top level; `use: gan` where it does not say.
     """
 
+    next_step: ClassVar[str] = ""  # the command that uses what was trained, with {folder} for the run directory
     title: str
     labels: int = 0
     shape: Shape

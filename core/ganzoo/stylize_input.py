@@ -1,0 +1,87 @@
+"""The pictures of a style transfer: read as users have them, with their alpha."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PIL
+from PIL import ImageOps, UnidentifiedImageError
+
+from ganzoo.data import to_unit
+from ganzoo.errors import DataError
+from ganzoo.images import PIXELS, Pixels
+from ganzoo.types import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture: colours uint8 [3, H, W], alpha uint8 [H, W] where it has one, (height, width) of the file."""
+
+    rgb: Pixels
+    alpha: Pixels | None
+    source: tuple[int, int]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the pixels."""
+        return hashlib.sha256(self.rgb.tobytes() + (b"" if self.alpha is None else self.alpha.tobytes())).hexdigest()
+
+    def unit(self) -> Image:
+        """The colours as [1, 3, H, W] in [-1, 1]."""
+        return to_unit(torch.from_numpy(self.rgb)[None])
+
+    def with_alpha(self, picture: Image) -> Pixels:
+        """A painting [1, 3, H, W] in [-1, 1] as uint8 [3 or 4, H, W], rounded to nearest, under this one's alpha."""
+        rgb = ((picture[0].float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+        return rgb if self.alpha is None else np.concatenate([rgb, self.alpha[None]])
+
+
+def read(path: Path, size: int, *, flat: bool = False) -> Opened:
+    """Read a picture, upright, at most `size` pixels a side. Raises DataError that names the file.
+
+    Gray pictures become RGB. With `flat`, what is transparent shows white. Else alpha is kept, pixels that nobody sees
+    are white, and those that are seen in part keep their own colour.
+    """
+    try:
+        with PIL.open(path, formats=FORMATS) as file:
+            if file.width * file.height > PIXELS:
+                raise DataError(f"{path} has {file.width:,}x{file.height:,} pixels, too many to open: scale it down.")
+            source = (file.height, file.width)
+            file.draft("RGB", (size, size))  # a JPEG can be decoded at a fraction of its size
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode[0] in "IF":
+                picture = _eight_bits(picture, path)
+            made = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    except (FileNotFoundError, IsADirectoryError):
+        raise DataError(f"{path} is no file: name a picture.") from None
+    except UnidentifiedImageError:
+        if not path.stat().st_size:
+            raise DataError(f"{path} is empty (0 bytes): remove it or copy it again.") from None
+        known = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
+        raise DataError(f"{path} is no {known} image: remove it or replace it.") from None
+    except (OSError, SyntaxError, ValueError, PIL.DecompressionBombError) as err:
+        reason = " ".join(str(err).split())[:120].rstrip(".")
+        raise DataError(f"{path} cannot be decoded ({reason}): remove it or copy it again.") from None
+    if max(made.size) > size:
+        width, height = (max(1, round(side * size / max(made.size))) for side in made.size)
+        made = made.resize((width, height), PIL.Resampling.LANCZOS)
+    if made.mode == "RGBA" and flat:
+        made = PIL.alpha_composite(PIL.new("RGBA", made.size, "white"), made).convert("RGB")
+    pixels = np.array(made).transpose(2, 0, 1)
+    alpha = np.ascontiguousarray(pixels[3]) if len(pixels) == 4 else None
+    rgb = np.ascontiguousarray(pixels[:3]) if alpha is None else np.where(alpha == 0, np.uint8(255), pixels[:3])
+    return Opened(rgb, alpha, source)
+
+
+def _eight_bits(picture: PIL.Image, path: Path) -> PIL.Image:
+    """A gray picture of 16 bits as one of 8, round(x / 257), as datasets read it. Raises DataError for any other."""
+    if picture.mode == "F":
+        raise DataError(f"{path} holds floating-point values, whose range is not known: save it with 8 or 16 bits.")
+    values = np.asarray(picture)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(f"{path} holds 32-bit values: save it with 8 or 16 bits.")
+    return PIL.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
