@@ -155,13 +155,14 @@ BAD = {
     "cut.npz": (_cut_array, ["cut off"]),
     "nan.npz": (lambda p: np.savez(p, w=np.full((1, 6, 8), np.nan)), ["not finite"]),
     "large.npz": (lambda p: np.savez(p, w=np.full((1, 6, 8), 1e300)), ["not finite"]),
+    "far.npz": (lambda p: np.savez(p, w=np.full((1, 6, 8), -1e30)), ["values up to 1e+30", "project or save"]),
     "empty.npz": (lambda p: np.savez(p, w=np.zeros((0, 6, 8))), ["[0, 6, 8]"]),
     "scalar.npz": (lambda p: np.savez(p, w=np.float32(1)), ["[]"]),
     "layers.npz": (lambda p: np.savez(p, w=np.zeros((1, 7, 8))), ["[1, 7, 8]", "[K, 6, 8]"]),
     "length.npz": (lambda p: np.savez(p, w=np.zeros((1, 9))), ["[1, 9]", "[K, 8]"]),
     "names.npz": (lambda p: np.savez(p, a=np.zeros(3)), ["'a'", "'w'"]),
     "none.npz": (lambda p: np.savez(p), ["nothing"]),
-    "zip.npz": (lambda p: p.write_bytes(b"PK\3\4 not a zip"), ["cannot be read"]),
+    "zip.npz": (lambda p: p.write_bytes(b"PK\3\4 not a zip"), ["cannot be read", "give a file"]),
     "x.safetensors": (lambda p: p.write_bytes(b"x" * 100), ["cannot be read"]),
     "w.pt": (lambda p: p.write_bytes(b"x"), [".npz"]),
     "folder.npz": (lambda p: p.mkdir(), ["is a folder"]),
@@ -183,6 +184,14 @@ def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(models, tmp_path, n
     assert "\n" not in str(caught.value)
     for word in [name, *words]:
         assert word in str(caught.value)
+
+
+def test_the_picture_that_codes_were_drawn_as(models, tmp_path):
+    plain, full = written(models("stylegan2"), tmp_path / "a", picture="a.png")
+    assert codes.drawn_as(full) == "a.png"
+    _, unsaid = written(models("stylegan2"), tmp_path / "b")
+    for path in (unsaid, plain, tmp_path / "gone"):
+        assert codes.drawn_as(path) == ""
 
 
 def test_a_place_that_cannot_be_written(models, tmp_path):

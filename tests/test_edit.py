@@ -317,6 +317,12 @@ BAD = {
     "class": (2, ("morph", 1, 2, "--class", 0), ["without classes"]),
     "trunc": (2, ("morph", 1, 2, "--trunc", "nan"), ["nan"]),
     "over an input": (2, ("morph", "two.npz:0", 1, "--out", "two.webp"), ["two.npz", "written over"]),
+    "over others' codes": (2, ("morph", 1, 2, "--out", "two.png"), ["two.npz", "not written with this picture"]),
+    "morph jpg": (2, ("morph", 1, 2, "--out", "m.jpg"), ["'.jpg'", ".webp", ".png"]),
+    "number word": (2, ("morph", "two.npz:x", 1), ["A two.npz:x: 'x' is no number", "two.npz:0"]),
+    "number too long": (2, ("morph", "two.npz:" + "9" * 5000, 1), ["is no number"]),
+    "unwritable": (2, ("crossover", 1, 2, "--out", "/proc/x.png"), ["--out /proc/x.png: cannot write into /proc"]),
+    "unwritable film": (2, ("morph", 1, 2, "--out", "/proc/x.webp"), ["--out /proc/x.webp: cannot write into /proc"]),
     "over directions": (2, ("apply", 1, "d.npz", "--out", "d.png"), ["d.npz", "written over"]),
 }
 
@@ -348,6 +354,19 @@ def test_a_generator_without_styles_is_refused_where_an_edit_has_no_meaning(snap
     done, _, err = run(name, snapshots("progan"), *args)
     assert done == 2
     assert "no style" in err or "no matrix" in err
+
+
+def test_codes_are_replaced_only_with_their_picture(snapshots, run, tmp_path):
+    ckpt = snapshots("stylegan2")
+    assert run("morph", ckpt, 1, 2, "--out", "mo.png")[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done, out, err = run("morph", ckpt, 3, 4, "--out", "mo.webp")
+    assert (done, out) == (2, [])
+    assert "mo.npz and mo.safetensors hold the codes of mo.png: choose another name, or remove them." in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert run("crossover", ckpt, 3, 4, "--out", "mo.png")[0] == 0  # the picture goes with its codes
+    (tmp_path / "mo.safetensors").unlink()
+    assert "not written with this picture" in run("morph", ckpt, 3, 4, "--out", "mo.png")[2]
 
 
 def test_foreign_codes_on_a_users_word(snapshots, run, tmp_path):

@@ -163,6 +163,33 @@ class TestGatys:
         assert torch.equal(first.picture, second.picture)
         assert torch.equal(first.picture, painted(transfer, commission(5)).picture)
 
+    def test_steps_of_lbfgs_are_those_of_one_long_call(self) -> None:
+        """And no image is evaluated twice, although each step begins with an evaluation."""
+        painting = gatys(init="noise", steps=30).begin(commission(), CPU)
+        goal, seen = painting.goal, []
+
+        def counting(x: Tensor):
+            seen.append(x.detach().clone())
+            return goal(x)
+
+        painting.goal = counting
+        while painting.done < 30:
+            painting.advance()
+        x = gatys(init="noise").begin(commission(), CPU).image
+        one_call = torch.optim.LBFGS(
+            [x], max_iter=30, max_eval=1000, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-12
+        )
+
+        def closure() -> float:
+            one_call.zero_grad()
+            loss = goal(x)[0]
+            loss.backward()
+            return float(loss.detach())
+
+        one_call.step(closure)
+        assert torch.equal(painting.image, x)
+        assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+
     def test_a_layer_that_is_not_there(self) -> None:
         with pytest.raises(RecipeError, match=r"has no layer 'relu9'\. Choose one of relu1, relu2, relu3"):
             gatys(style_layers=["relu9"]).begin(commission(), CPU)

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +35,8 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """A note, on stderr; of several processes, one speaks."""
     if not silent():
-        print(text, file=sys.stderr)
+        with suppress(OSError):  # nobody listens any more: no reason to stop
+            print(text, file=sys.stderr, flush=True)
 
 
 def say_json(value: Any) -> None:

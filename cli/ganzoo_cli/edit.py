@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ganzoo_cli.console import Device, note, say
+from ganzoo_cli.console import Device, note
 from ganzoo_cli.editing import editing, signed, strengths
 from ganzoo_cli.sample import Checkpoint, Cutoff, Psi, counted, numbers, refuse
 from ganzoo_cli.walk import Foreign
@@ -54,6 +54,11 @@ def morph(
     from ganzoo import edit, film
 
     still = out.suffix.lower() == ".png"
+    if out.suffix and not still and not out.is_dir() and out.suffix.lower() not in film.LARGEST:
+        refuse(
+            f"--out {out}: '{out.suffix}' cannot be written: choose {', '.join(film.LARGEST)} or a folder for a film, "
+            f"or .png for a picture of all frames."
+        )
     count = frames or (STRIP if still else FILM)
     folder = not still and not film.check(out, fps)
     work = editing(ckpt, device, (trunc, trunc_cutoff), class_, noise_mode, foreign)
@@ -65,11 +70,10 @@ def morph(
         work.strip(ws, [f"{i / (count - 1):.2f}" for i in range(count)], out, about)
     else:
         stem = out / "morph" if folder else out.with_suffix("")
-        work.clear_of_inputs(stem)
+        work.require_place(out, stem)
         with counted("frames", count, out) as written:
             film.write(out, work.frames(ws, written if folder else []), count, fps=fps, loop=True, about=about)
-        say(str(out))
-        work.save(stem, ws, about)
+        work.save(out, stem, ws, about)
 
 
 @app.command()
@@ -177,7 +181,7 @@ def directions(
     rows = [f"{d} of {Path(text).name}" if len(given) > 1 else str(d) for d in range(count) for text in given]
     about = work.about() | {"layers": chosen or "all", "changes": [round(x, 6) for x in found.changes.tolist()]}
     work.picture(made, signed(places), rows, out, about | {"strength": strength})
-    work.save(out.with_suffix(""), found.offsets, about, codes.DIRECTIONS)
+    work.save(out, out.with_suffix(""), found.offsets, about, codes.DIRECTIONS)
 
 
 @app.command("apply")

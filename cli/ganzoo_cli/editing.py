@@ -1,6 +1,7 @@
 """What the commands of `gz edit` share: codes from files and seeds, pictures and codes to files."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +36,7 @@ class Editing:
         if text.isdigit():
             ws = self.model.styles(numbers(what, text), label=self.label)
         else:
-            name, _, number = text.rpartition(":")
-            path, at = (Path(name), int(number)) if name and number.isdigit() else (Path(text), None)
+            path, at = _place(what, text)
             self.inputs.append(path)
             ws = codes.read(path, self.model, foreign=self.foreign, label=self.label)
             if at is None and len(ws) > 1:
@@ -86,7 +86,7 @@ class Editing:
 
         self.picture(ws, names, [""], out, about)
         lasting = ws if kept is None else kept
-        self.save(out.with_suffix(""), torch.cat([w.reshape(1, *w.shape[-2:]) for w in lasting]), about)
+        self.save(out, out.with_suffix(""), torch.cat([w.reshape(1, *w.shape[-2:]) for w in lasting]), about)
 
     def picture(
         self,
@@ -104,24 +104,44 @@ class Editing:
 
         if out.suffix.lower() != ".png":
             refuse(f"--out {out}: it is a picture: name a file that ends in .png.")
-        self.clear_of_inputs(out.with_suffix(""))
         fits(f"--out {out}", self.model, len(columns), len(rows))
-        images.folder(out.parent, f"--out {out}")
+        self.require_place(out, out.with_suffix(""))
         images.save(figure(np.stack(list(self.frames(ws, []))), columns, rows), out, about)
-        say(str(out))
 
-    def save(self, stem: Path, ws: "Tensor", about: dict[str, Any], name: str = "w") -> None:
-        """Write codes; prints the files."""
+    def save(self, out: Path, stem: Path, ws: "Tensor", about: dict[str, Any], name: str = "w") -> None:
+        """Write the codes of a picture or film; prints its name and theirs."""
         from ganzoo import codes
 
-        for path in codes.save(stem, ws, about, name):
+        for path in (out, *codes.save(stem, ws, about | {"picture": out.name}, name)):
             say(str(path))
 
-    def clear_of_inputs(self, stem: Path) -> None:
-        """Refuse to write over what was read."""
+    def require_place(self, out: Path, stem: Path) -> None:
+        """Refuse what cannot be written, and codes over others than those of an earlier picture of the same name."""
+        from ganzoo import codes, images
+        from ganzoo.files import require_writable
+
         for path in self.inputs:
             if path.suffix in (".npz", ".safetensors") and path.with_suffix("").resolve() == stem.resolve():
                 refuse(f"--out: {stem}.npz and .safetensors would be written over {path}: choose another name.")
+        full = stem.with_name(f"{stem.name}.safetensors")
+        plain = stem.with_name(f"{stem.name}.npz")
+        owner = codes.drawn_as(full)
+        if (full.exists() or plain.exists()) and owner != out.name:
+            of = f"the codes of {owner}" if owner else "what was not written with this picture"
+            refuse(f"--out {out}: {plain} and {full.name} hold {of}: choose another name, or remove them.")
+        place = out if out.is_dir() else out.parent
+        images.folder(place, f"--out {out}")
+        require_writable(place / stem.name, f"--out {out}")
+
+
+def _place(what: str, text: str) -> tuple[Path, int | None]:
+    """'a.npz:2' as a file and the number of a code in it."""
+    name, _, number = text.rpartition(":")
+    if Path(name).suffix not in (".npz", ".npy", ".safetensors"):
+        return Path(text), None
+    if not re.fullmatch("[0-9]{1,9}", number):
+        refuse(f"{what} {text[:80]}: '{number[:20]}' is no number of a code: write {name}:0 for the first.")
+    return Path(name), int(number)
 
 
 def editing(

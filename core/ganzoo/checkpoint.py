@@ -25,6 +25,7 @@ from ganzoo.errors import CheckpointError, PluginError
 from ganzoo.files import whole
 
 FORMAT = 1
+NAME_ONE = "name a snapshot-*.safetensors of a run"
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
 
@@ -107,20 +108,22 @@ def shapes(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
 def _open(path: Path, take: Callable[[Any], T]) -> tuple[Header, T]:
     if path.is_dir():
         inside = sorted(path.glob("snapshot-*.safetensors"))
-        cure = f"name a snapshot in it, as {inside[-1]}" if inside else "name a snapshot-*.safetensors; it holds none"
+        cure = f"name a snapshot in it, as {inside[-1]}" if inside else f"{NAME_ONE}; it holds none"
         raise CheckpointError(f"{path} is a folder: {cure}.")
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint file {path}.")
+        raise CheckpointError(f"no checkpoint file {path}: {NAME_ONE}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             found = take(file)
     except (SafetensorError, OSError, ValueError) as err:
-        raise CheckpointError(
-            f"{path} is no whole safetensors file{_guess(path)} ({' '.join(str(err).split())[:120]})."
-        ) from None
+        what, cure = _guess(path)
+        reason = " ".join(str(err).split())[:120].rstrip(".")
+        raise CheckpointError(f"{path} is no whole safetensors file{what} ({reason}): {cure}.") from None
     if "ganzoo" not in metadata:
-        raise CheckpointError(f"{path} is a safetensors file, but not one of ganzoo: it holds no recipe.")
+        raise CheckpointError(
+            f"{path} is a safetensors file, but not one of ganzoo, as it holds no recipe: {NAME_ONE}."
+        )
     return _header(metadata["ganzoo"], path), found
 
 
@@ -141,16 +144,18 @@ def _header(text: str, path: Path) -> Header:
         raise CheckpointError(f"{path}: its metadata is damaged ({type(err).__name__}: {err}).") from None
 
 
-def _guess(path: Path) -> str:
+def _guess(path: Path) -> tuple[str, str]:
+    """What a file may be instead, and what to do."""
     with path.open("rb") as file:
         start, size = file.read(9), path.stat().st_size
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:2] == b"PK":
         return (
-            ": it looks like a pickle or a torch .pt file; 'gz import' makes checkpoints of known ones, and runs none"
+            ": it looks like a pickle or a torch .pt file",
+            "'gz import' makes checkpoints of known ones, and runs none",
         )
     if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
-        return f": it is cut off or damaged at {size:,} bytes"
-    return ""
+        return f": it is cut off or damaged at {size:,} bytes", "copy it again, or name another snapshot"
+    return "", NAME_ONE
 
 
 def prefixed(prefix: str, net: nn.Module) -> Tensors:

@@ -31,6 +31,7 @@ FORMAT = 1
 KEY = "ganzoo-latents"  # of the metadata of a .safetensors
 NAMES = ("ws", "w", "z")  # as projectors of the StyleGAN tools name them
 DIRECTIONS = "directions"  # what codes move along; no codes themselves
+FARTHEST = 1e6  # of a number in a code: what is larger was never a code
 LARGEST = 2**30  # bytes of an array: 29,000 codes of 18 layers of 512 numbers
 NUMPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -124,6 +125,17 @@ def directions(path: Path, model: Model, *, foreign: bool = False) -> Tensor:
     return values
 
 
+def drawn_as(path: Path) -> str:
+    """The name of the picture that a .safetensors' codes were drawn as; "" where it does not say."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str(json.loads((file.metadata() or {})[KEY])["picture"])
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
 def _given(path: Path, names: Sequence[str], model: Model, foreign: bool) -> tuple[str, Tensor]:
     """A file's array under the first of some names, "" for an .npy; not empty, finite, and of the model."""
     array = _array(path, names)
@@ -132,7 +144,12 @@ def _given(path: Path, names: Sequence[str], model: Model, foreign: bool) -> tup
     if not array.values.ndim or not array.values.numel():
         raise DataError(f"{path}: '{array.name}' is an array {list(array.values.shape)}: it holds no codes.")
     if not array.values.isfinite().all():
-        raise DataError(f"{path}: '{array.name}' has values that are not finite.")
+        raise DataError(f"{path}: '{array.name}' has values that are not finite: project or save the latents again.")
+    if (largest := float(array.values.abs().max())) > FARTHEST:
+        raise DataError(
+            f"{path}: '{array.name}' has values up to {largest:.3g}, more than {FARTHEST:,.0f}: project or save the "
+            f"latents again."
+        )
     return array.name, array.values
 
 
@@ -177,7 +194,10 @@ def _sentences(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except Exception as err:  # numpy, zipfile and safetensors each raise their own
-        raise DataError(f"{path} cannot be read as an array ({' '.join(str(err).split())[:120]}).") from None
+        raise DataError(
+            f"{path} cannot be read as an array ({' '.join(str(err).split())[:120]}): give a file that 'gz project' or "
+            f"'gz edit' wrote, or numpy.savez."
+        ) from None
 
 
 def _npy(path: Path, names: Sequence[str]) -> _Array:

@@ -1,9 +1,12 @@
 """Files that are whole or not there, whatever interrupts their writing."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ganzoo.errors import UsageError
 
 UMASK = os.umask(0o022)  # there is no way to ask but to set it
 os.umask(UMASK)
@@ -18,6 +21,8 @@ def whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     Args:
         path: the name
         synced: wait until the disk has it, before the name and after it
+
+    An OSError about the temporary file names `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,9 +33,29 @@ def whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
         temporary.replace(path)
         if synced:
             sync(path.parent)
+    except OSError as err:
+        if str(err.filename) == str(temporary):
+            err.filename = str(path)
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path, what: str) -> None:
+    """Make and remove a file where `path` shall be written; permissions alone do not tell, as in /proc.
+
+    Raises UsageError that begins with `what`, the option that names the path.
+    """
+    if path.is_dir():
+        raise UsageError(f"{what}: {path} is a folder: choose a name that no folder has.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            return
+    except OSError as err:
+        raise UsageError(
+            f"{what}: cannot write into {path.parent} ({err.strerror or err}): choose a folder you may write to."
+        ) from None
 
 
 def sync(path: Path) -> None:

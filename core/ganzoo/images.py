@@ -1,7 +1,7 @@
 """Images to files and grids. Pictures carry where they came from in their metadata."""
 
 import json
-import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,11 @@ def folder(path: Path, what: str) -> Path:
     """Make a folder, if need be. Raises UsageError where it cannot be; `what` names what asks for it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        reason = "" if os.access(path, os.W_OK) else "it may not be written to"
+        with tempfile.TemporaryFile(dir=path):  # permissions alone do not tell, as in /proc
+            return path
     except OSError as err:
         reason = "it is a file" if path.is_file() else err.strerror or str(err)
-    if reason:
-        raise UsageError(f"{what}: cannot write into {path} ({reason}): choose a folder you may write to.")
-    return path
+    raise UsageError(f"{what}: cannot write into {path} ({reason}): choose a folder you may write to.")
 
 
 def save(image: Pixels, path: Path, metadata: Mapping[str, Any] | None = None) -> None:

@@ -1,9 +1,11 @@
 """What a run says: a status line a tick, a bar where someone watches, and files for programs."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +42,34 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+class _Console(Console):
+    """stderr for as long as somebody reads it; then it is silent, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more. What others write to stderr, Python itself at its end too, goes nowhere."""
+        self.quiet = True
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+    @contextmanager
+    def heedless(self) -> Iterator[None]:
+        """Go on where stderr cannot be written for another reason, such as a full disk."""
+        try:
+            yield
+        except OSError:
+            self.on_broken_pipe()
+
+
 class Log:
     """Lines to stderr and to log.txt, with a progress bar under them where stderr is a terminal.
 
-    One that is silent does nothing: of several processes, one speaks.
+    One that is silent does nothing: of several processes, one speaks. Where stderr can no longer be written, as one
+    whose reader has gone, the work goes on.
     """
 
     def __init__(self, file: Path | None, total: int, done: int = 0, *, silent: bool = False) -> None:
         self.file, self.started = None if silent else file, time.monotonic()
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
+        self.console = _Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -61,19 +82,23 @@ class Log:
         self.task = self.bar.add_task("", total=total, completed=done)
 
     def __enter__(self) -> "Log":
-        self.bar.start()
+        with self.console.heedless():
+            self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        with self.console.heedless():
+            self.bar.stop()
 
     def say(self, text: str) -> None:
         """One line, everywhere."""
-        self.console.print(text, markup=False)
+        with self.console.heedless():
+            self.console.print(text, markup=False)
         if self.file:
             with self.file.open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
 
     def progress(self, done: int, text: str = "") -> None:
         """Move the bar."""
-        self.bar.update(self.task, completed=done, description=text)
+        with self.console.heedless():
+            self.bar.update(self.task, completed=done, description=text)

@@ -260,7 +260,9 @@ def gan(path: Path, head: Header) -> Gan:
     """Build the GAN of a checkpoint. Raises CheckpointError where it holds something else."""
     made = experiment(tree(path, head))
     if not isinstance(made, Gan):
-        raise CheckpointError(f"{path} holds no generator: what was trained is '{type(made).name}'.")
+        raise CheckpointError(
+            f"{path} holds no generator: what was trained is '{type(made).name}': name a snapshot of a GAN."
+        )
     return made
 
 

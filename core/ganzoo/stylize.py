@@ -6,7 +6,6 @@
 What paints is a component of the kind `transfer`; this is what is around it.
 """
 
-import hashlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -17,25 +16,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as PIL
-from PIL import ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 import ganzoo
 from ganzoo import checkpoint, film, images
 from ganzoo.checkpoint import Header
-from ganzoo.data import to_unit
 from ganzoo.device import choose
 from ganzoo.errors import CheckpointError, DataError, Interrupted, UsageError
-from ganzoo.images import PIXELS, Pixels
+from ganzoo.files import require_writable
+from ganzoo.images import Pixels
 from ganzoo.interfaces import Commission, Painting, Transfer
 from ganzoo.log import Log
 from ganzoo.loop import signals
 from ganzoo.recipe import Node, component_from
 from ganzoo.registry import registry
-from ganzoo.types import Image
+from ganzoo.stylize_input import Opened, read
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 FRAMES = 50  # of a film, where nothing else is asked for
 
 
@@ -83,65 +79,6 @@ def chosen(method: str, settings: Mapping[str, Any]) -> Node:
             place = place[name]
         place[last] = value
     return component_from(Transfer.kind, tree, registry())
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A picture: colours uint8 [3, H, W], alpha uint8 [H, W] where it has one, (height, width) of the file."""
-
-    rgb: Pixels
-    alpha: Pixels | None
-    source: tuple[int, int]
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the pixels."""
-        return hashlib.sha256(self.rgb.tobytes() + (b"" if self.alpha is None else self.alpha.tobytes())).hexdigest()
-
-    def unit(self) -> Image:
-        """The colours as [1, 3, H, W] in [-1, 1]."""
-        return to_unit(torch.from_numpy(self.rgb)[None])
-
-    def with_alpha(self, picture: Image) -> Pixels:
-        """A painting [1, 3, H, W] in [-1, 1] as uint8 [3 or 4, H, W], rounded to nearest, under this one's alpha."""
-        rgb = ((picture[0].float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-        return rgb if self.alpha is None else np.concatenate([rgb, self.alpha[None]])
-
-
-def read(path: Path, size: int, *, flat: bool = False) -> Opened:
-    """Read a picture, upright, at most `size` pixels a side. Raises DataError that names the file.
-
-    Gray pictures become RGB. With `flat`, what is transparent shows white. Else alpha is kept, pixels that nobody sees
-    are white, and those that are seen in part keep their own colour.
-    """
-    try:
-        with PIL.open(path, formats=FORMATS) as file:
-            if file.width * file.height > PIXELS:
-                raise DataError(f"{path} has {file.width:,}x{file.height:,} pixels, too many to open: scale it down.")
-            source = (file.height, file.width)
-            file.draft("RGB", (size, size))  # a JPEG can be decoded at a fraction of its size
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode[0] in "IF":
-                raise DataError(f"{path} holds more than 8 bits a channel: save it as an 8-bit picture.")
-            made = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path} is no file: name a picture.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is no picture of a known format ({', '.join(FORMATS)}).") from None
-    except (OSError, SyntaxError, ValueError, PIL.DecompressionBombError) as err:
-        raise DataError(f"{path} cannot be decoded ({' '.join(str(err).split())[:120]}).") from None
-    if max(made.size) > size:
-        width, height = (max(1, round(side * size / max(made.size))) for side in made.size)
-        made = made.resize((width, height), PIL.Resampling.LANCZOS)
-    if made.mode == "RGBA" and flat:
-        made = PIL.alpha_composite(PIL.new("RGBA", made.size, "white"), made).convert("RGB")
-    pixels = np.array(made).transpose(2, 0, 1)
-    alpha = np.ascontiguousarray(pixels[3]) if len(pixels) == 4 else None
-    rgb = np.ascontiguousarray(pixels[:3]) if alpha is None else np.where(alpha == 0, np.uint8(255), pixels[:3])
-    return Opened(rgb, alpha, source)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -220,9 +157,15 @@ def _check_paths(request: Request) -> None:
     for path in (request.content, *request.styles):
         if out.exists() and path.exists() and out.samefile(path):
             raise UsageError(f"--out {out}: that is one of the pictures it is made from: choose another name.")
-    images.folder(out.parent, f"--out {out}")
+    _require_place(out, "--out")
     if request.film:
         film.check(request.film, request.fps)
+        _require_place(request.film / "frame" if request.film.is_dir() else request.film, "--film")
+
+
+def _require_place(path: Path, option: str) -> None:
+    images.folder(path.parent, f"{option} {path}")
+    require_writable(path, f"{option} {path}")
 
 
 def _shares(request: Request) -> list[float]:

@@ -22,7 +22,7 @@ from ganzoo_transfer.styles import Gram
 
 Weight = Annotated[float, Ge(0)]
 
-AT_ONCE = 10  # L-BFGS iterations of one call: it can be set down only between calls
+TRIES = 10  # evaluations of one line search
 HISTORY = 20  # curvature pairs that L-BFGS keeps, each of two images
 
 
@@ -97,13 +97,20 @@ class Pixels(Painting):
         self, goal: Goal, image: Image, optimizer: Literal["lbfgs", "adam"], lr: float, steps: int, seed: int
     ) -> None:
         self.goal, self.total, self.seed = goal, steps, seed
+        self.tried: list[tuple[Tensor, float, Tensor]] = []  # images of the last step, with their losses and gradients
         self.image = image.clone(memory_format=torch.contiguous_format).requires_grad_()
         self.optimizer: torch.optim.Optimizer
         if optimizer == "adam":
             self.optimizer = torch.optim.Adam([self.image], lr=lr)
         else:
             self.optimizer = torch.optim.LBFGS(
-                [self.image], lr=lr, history_size=HISTORY, line_search_fn="strong_wolfe", tolerance_change=1e-12
+                [self.image],
+                lr=lr,
+                max_iter=1,
+                max_eval=1 + TRIES,
+                history_size=HISTORY,
+                line_search_fn="strong_wolfe",
+                tolerance_change=1e-12,
             )
 
     @property
@@ -112,24 +119,37 @@ class Pixels(Painting):
         return self.image.detach().clamp(-1, 1)
 
     def advance(self) -> None:
-        """One step of Adam, or up to ten iterations of L-BFGS. Raises Diverged."""
-        count, at = 1, self.done
-        if isinstance(self.optimizer, torch.optim.LBFGS):  # its curvature is that of one function: always the same draw
-            count, at = min(AT_ONCE, self.total - self.done), 0
-            self.optimizer.param_groups[0].update(max_iter=count, max_eval=2 * count)
+        """One step. Raises Diverged."""
+        line_search = isinstance(self.optimizer, torch.optim.LBFGS)
+        before, self.tried = self.tried, []
 
         def loss() -> float:
-            self.optimizer.zero_grad()
-            total = self._loss(self.image, at)[0]
-            total.backward()
-            return float(total.detach())
+            if not line_search:
+                return self._descended(self.done)
+            for image, value, gradient in before:  # a step begins where the line search of the last one ended
+                if torch.equal(image, self.image):
+                    self.image.grad = gradient
+                    before.clear()
+                    self.tried.append((image, value, gradient))
+                    return value
+            value = self._descended(0)  # its curvature is that of one function: always the same draw
+            assert self.image.grad is not None
+            self.tried.append((self.image.detach().clone(), value, self.image.grad))
+            return value
 
         found = self.optimizer.step(loss)
         if not (math.isfinite(found or 0) and self.image.isfinite().all()):
             raise Diverged(
                 f"the loss is no longer finite at step {self.done}: choose smaller weights, or a smaller lr."
             )
-        self.done += count
+        self.done += 1
+
+    def _descended(self, at: int) -> float:
+        """The loss, with its gradient in the image's."""
+        self.optimizer.zero_grad()
+        total = self._loss(self.image, at)[0]
+        total.backward()
+        return float(total.detach())
 
     def losses(self) -> dict[str, float]:
         """Of the picture as it would be written."""
@@ -246,5 +266,5 @@ class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):
         for width in plan_of(self.features):
             level += width == 0
             floats += width * pixels // 4**level
-        images = 2 * HISTORY if self.optimizer == "lbfgs" else 4
+        images = 2 * (HISTORY + 3) if self.optimizer == "lbfgs" else 4
         return 4 * (4 * floats + 3 * pixels * images)
