@@ -43,4 +43,6 @@ registry: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/step.py --preset tiny
+	$(BIN)/python benchmarks/step.py --preset 32
+	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/swd.py

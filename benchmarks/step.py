@@ -1,15 +1,29 @@
 """Seconds per kimg of a training step, phase by phase, beside the convolution peak of the same run.
 
-    python benchmarks/step.py --preset tiny|32|64|progan [--precision fp32|bf16] [--batch 8] [--threads 2] [--save]
+    python benchmarks/step.py --preset tiny|32|64|progan|stylegan [--precision fp32|bf16] [--batch 8] [--threads 2]
+                              [--repeats 5] [--against FILE] [--save]
 
-Each phase is timed alone and weighted by how often it runs. GF are counted by torch's formulas on the same phase.
+Each phase is timed alone and weighted by how often it runs. Phases take turns, so that whatever else the machine does
+slows all; medians are printed, and least and most. GF are counted by torch's formulas on the same phase: what is
+computed, double backward too. Of a discriminator whose convolutions make F in a forward, R1 makes 6 F: forward,
+gradient, two for the gradient's own backward, two for the forward's, which its minibatch statistic brings in.
+
+`--against` names a stored result and prints now over then, phase by phase: of seconds; of processor seconds, which
+other work on the machine changes least (compare runs of one thread); and of the share of the peak reached, which says
+whether the code became better rather than the machine.
 """
 
 import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
-from machine import convolution_peak, save, seconds
+from machine import convolution_peak, save
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -18,11 +32,13 @@ from ganzoo.device import choose, dtype, keep_memory, peak_memory
 from ganzoo.model import experiment
 from ganzoo.trainer import Trainer
 
+# those that have 64x64 are whole networks of their papers at that size, without growth, as peers' were measured
 PRESETS = {
     "tiny": ["stylegan2-tiny"],
     "32": ["stylegan2-e-32", "generator.channel_max=128", "discriminator.channel_max=128", "generator.mapping.depth=2"],
     "64": ["stylegan2-e-64", "generator.mapping.depth=2"],
     "progan": ["progan-64", "growth=null"],
+    "stylegan": ["stylegan-128", "image.size=64", "growth=null"],
 }
 
 
@@ -57,6 +73,97 @@ def phases(trainer: Trainer, batch: int):
     return found
 
 
+def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Seconds of the clock and of the processor."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def measure(trainer: Trainer, batch: int, repeats: int) -> dict[str, Any]:
+    """All phases; what they come to; and the peak, before and after them."""
+    device, used = trainer.device, dtype(trainer.options.precision, trainer.device)
+    peaks = [convolution_peak(used, device.type)]
+    works, gf = phases(trainer, batch), {}
+    for name, (work, _) in works.items():
+        work()  # warms up
+        with Flops() as counter:
+            work()
+        gf[name] = counter.total / 1e9
+    turns = [{name: timed(work, device) for name, (work, _) in works.items()} for _ in range(repeats)]
+    peaks.append(convolution_peak(used, device.type))
+    peak, rows = max(peaks), {}
+    for name, (_, share) in works.items():
+        clock = [turn[name][0] for turn in turns]
+        middle = statistics.median(clock)
+        rows[name] = {"seconds": middle, "min": min(clock), "max": max(clock)}
+        rows[name] |= {"cpu_seconds": statistics.median(turn[name][1] for turn in turns)}
+        rows[name] |= {"per_iteration": share, "gf": gf[name], "gf_per_s": gf[name] / middle}
+        rows[name] |= {"of_peak": gf[name] / middle / peak}
+    total = [sum(turn[name][0] * share for name, (_, share) in works.items()) / batch * 1000 for turn in turns]
+    work_total = sum(gf[name] * share for name, (_, share) in works.items())
+    return {
+        "dtype": str(used),
+        "peak_gf_per_s": peak,
+        "peaks": peaks,
+        "phases": rows,
+        "sec_per_kimg": sum(row["seconds"] * row["per_iteration"] for row in rows.values()) / batch * 1000,
+        "sec_per_kimg_min": min(total),
+        "sec_per_kimg_max": max(total),
+        "cpu_sec_per_kimg": sum(row["cpu_seconds"] * row["per_iteration"] for row in rows.values()) / batch * 1000,
+        "gf_per_image": work_total / batch,
+        "floor_sec_per_kimg": work_total / peak / batch * 1000,
+        "memory_gib": peak_memory(device),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    rows, total = found["phases"], found["sec_per_kimg"] * found["batch"] / 1000
+    floor = found["floor_sec_per_kimg"]
+    print(f"convolution peak {' and '.join(f'{peak:.0f}' for peak in found['peaks'])} GF/s, before and after")
+    print(
+        f"{'phase':<14}{'runs/iter':>10}{'seconds':>10}{'min..max':>16}{'cpu':>9}{'GF':>9}{'GF/s':>8}"
+        f"{'of peak':>9}{'of time':>9}"
+    )
+    for phase, r in rows.items():
+        spread = f"{r['min']:.4f}..{r['max']:.4f}"
+        print(
+            f"{phase:<14}{r['per_iteration']:>10.3f}{r['seconds']:>10.4f}{spread:>16}{r['cpu_seconds']:>9.4f}"
+            f"{r['gf']:>9.1f}{r['gf_per_s']:>8.0f}{r['of_peak']:>9.0%}{r['seconds'] * r['per_iteration'] / total:>9.0%}"
+        )
+    print(
+        f"{found['sec_per_kimg']:.1f} sec/kimg ({found['sec_per_kimg_min']:.1f}..{found['sec_per_kimg_max']:.1f}; "
+        f"{found['cpu_sec_per_kimg']:.1f} of the processor); {found['gf_per_image']:.1f} GF an image; floor "
+        f"{floor:.1f} sec/kimg, reached {found['sec_per_kimg'] / floor:.1f}x; "
+        f"peak memory {found['memory_gib']:.2f} GiB"
+    )
+
+
+def compare(found: dict[str, Any], path: Path) -> None:
+    """Now over then. Results of other presets, types or batches are not comparable, and say so."""
+    then = json.loads(path.read_text())
+    for key in ("preset", "dtype", "batch"):
+        if then[key] != found[key]:
+            raise SystemExit(f"{path}: its {key} is {then[key]}, not {found[key]}.")
+    threads = then["machine"]["threads"]
+    print(f"against {path.name} ({threads} threads, peak {then['peak_gf_per_s']:.0f} GF/s), now over then:")
+    print(f"{'phase':<14}{'seconds':>10}{'cpu':>9}{'of peak':>9}{'GF':>9}")
+    for phase, now in found["phases"].items():
+        if before := then["phases"].get(phase):
+            cpu = f"{now['cpu_seconds'] / before['cpu_seconds']:.2f}" if "cpu_seconds" in before else "-"
+            print(
+                f"{phase:<14}{now['seconds'] / before['seconds']:>10.2f}{cpu:>9}"
+                f"{now['of_peak'] / before['of_peak']:>9.2f}{now['gf'] / before['gf']:>9.2f}"
+            )
+    reached, earlier = (r["sec_per_kimg"] / r["floor_sec_per_kimg"] for r in (found, then))
+    whole = found["sec_per_kimg"] / then["sec_per_kimg"]
+    print(f"{'sec/kimg':<14}{whole:>10.2f}; {earlier:.2f}x the floor, {reached:.2f}x")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
@@ -65,6 +172,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="a stored result, as results/step-tiny-float32.json"
+    )
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
     if args.threads:
@@ -73,50 +183,15 @@ def main() -> None:
     if device.type == "cpu":
         keep_memory()
     name, *overrides = PRESETS[args.preset]
-    node = recipe.load(
-        name, ["dataset=shapes", f"training.batch={args.batch}", f"training.precision={args.precision}", *overrides]
-    )
-    trainer = Trainer(experiment(node), device)
-    used = dtype(trainer.options.precision, device)
-    peak = convolution_peak(used, device.type)
-
-    rows, total, work_total = {}, 0.0, 0.0
-    for phase, (work, share) in phases(trainer, args.batch).items():
-        work()
-        with Flops() as counter:
-            work()
-        gf, s = counter.total / 1e9, seconds(work, args.repeats, device.type)
-        rows[phase] = {"seconds": s, "per_iteration": share, "gf": gf, "gf_per_s": gf / s, "of_peak": gf / s / peak}
-        total, work_total = total + s * share, work_total + gf * share
-    sec_per_kimg = total / args.batch * 1000
-    print(
-        f"{args.preset}, batch {args.batch}, {used}, {device}, {torch.get_num_threads()} threads; "
-        f"convolution peak {peak:.0f} GF/s"
-    )
-    print(f"{'phase':<14}{'runs/iter':>10}{'seconds':>10}{'GF':>9}{'GF/s':>8}{'of peak':>9}{'of time':>9}")
-    for phase, r in rows.items():
-        print(
-            f"{phase:<14}{r['per_iteration']:>10.3f}{r['seconds']:>10.4f}{r['gf']:>9.1f}{r['gf_per_s']:>8.0f}{r['of_peak']:>9.0%}"
-            f"{r['seconds'] * r['per_iteration'] / total:>9.0%}"
-        )
-    floor = work_total / peak / args.batch * 1000
-    print(
-        f"{sec_per_kimg:.1f} sec/kimg; {work_total / args.batch:.1f} GF an image; floor {floor:.1f} "
-        f"sec/kimg, reached {sec_per_kimg / floor:.1f}x; "
-        f"peak memory {peak_memory(device):.2f} GiB"
-    )
+    given = [f"training.batch={args.batch}", f"training.precision={args.precision}"]
+    trainer = Trainer(experiment(recipe.load(name, ["dataset=shapes", *given, *overrides])), device)
+    found = {"preset": args.preset, "batch": args.batch, **measure(trainer, args.batch, args.repeats)}
+    print(f"{args.preset}, batch {args.batch}, {found['dtype']}, {device}, {torch.get_num_threads()} threads")
+    show(found)
+    if args.against:
+        compare(found, args.against)
     if args.save:
-        result = {
-            "preset": args.preset,
-            "batch": args.batch,
-            "dtype": str(used),
-            "peak_gf_per_s": peak,
-            "phases": rows,
-            "sec_per_kimg": sec_per_kimg,
-            "floor_sec_per_kimg": floor,
-            "memory_gib": peak_memory(device),
-        }
-        print(save(f"step-{args.preset}-{str(used).removeprefix('torch.')}", result))
+        print(save(f"step-{args.preset}-{found['dtype'].removeprefix('torch.')}", found))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,13 @@ def frames_of(path) -> tuple[list[np.ndarray], list[int]]:
 # --- generate --------------------------------------------------------------------------------------------------------
 
 
+def test_latents_are_those_of_the_stylegan_tools():
+    """An odd length: the generator draws in pairs, and the rest of a pair must not reach the next seed."""
+    seeds = [7, 0, 2**32 - 1, 7]
+    expected = np.stack([np.random.RandomState(seed).randn(1, 63)[0] for seed in seeds])
+    assert torch.equal(latents(seeds, 63), torch.from_numpy(expected).float())
+
+
 @pytest.mark.parametrize("noise", ["const", "random", "none"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_seed_gives_its_image_in_whatever_company(snapshots, name, noise):

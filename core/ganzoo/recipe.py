@@ -86,8 +86,9 @@ def find(reference: str) -> Path:
         if not path.is_file():
             raise RecipeError(f"no recipe file {reference}.")
         return path
-    shipped = {p.stem: p for plugin in reversed(plugins.installed()) for p in plugin.recipes()}
-    shipped |= {f"{plugin.name}:{p.stem}": p for plugin in plugins.installed() for p in plugin.recipes()}
+    installed = [(plugin, list(plugin.recipes())) for plugin in plugins.installed()]
+    shipped = {p.stem: p for _, paths in reversed(installed) for p in paths}
+    shipped |= {f"{plugin.name}:{p.stem}": p for plugin, paths in installed for p in paths}
     if reference not in shipped:
         names = sorted(n for n in shipped if ":" not in n)
         raise RecipeError(

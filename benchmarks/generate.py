@@ -1,0 +1,164 @@
+"""Images per second of `gz generate`, beside the generator's forward alone in the same run: its floor. Goal: 1.4x.
+
+    python benchmarks/generate.py [--full] [--images 64] [--rounds 5] [--threads 2] [--device cuda] [--save]
+
+At 32x32 and 256x256, with `--full` at 1024x1024 too. The command's own path is measured, in this process, from seeds to
+PNGs on disk; the floor is the forward of one image at a time, which makes no file. Both take turns, so that whatever
+else the machine does slows both; a ratio is that of one turn, and medians are printed with least and most. Seconds are
+the clock's, since encoding runs beside computing; `cpu` is the same ratio in processor seconds, which a busy machine
+changes least, and which counts encoding in full.
+
+Weights are random, and no bias or noise strength is zero, so that images have grain and PNGs some size (it is printed).
+
+`batched` is the forward in batches of 8 over that of single images, an image each. `gz generate` computes each image
+alone for the sake of a promise: a seed gives the same image in whatever company. Batches cannot keep it: matrix
+products and convolutions of another batch size sum in another order, and choose other kernels, so last bits differ
+(`batched_same` says whether they did here). At 32x32 on one thread of a processor a batch takes about a third of the
+time, since small operations' overhead is most of it; at 256x256x256 nothing is won.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import save
+
+from ganzoo import checkpoint, recipe
+from ganzoo.checkpoint import Header
+from ganzoo.device import choose, keep_memory, peak_memory
+from ganzoo.model import Model, experiment, latents, load
+from ganzoo_cli import sample
+
+GOAL = 1.4
+RECIPES = {32: "stylegan2-tiny", 256: "stylegan2-f-256", 1024: "stylegan2-f-1024"}
+BATCH = 8
+HOW = {"psi": 0.7, "cutoff": None, "noise": "const"}
+
+
+def model(name: str, folder: Path, device: str) -> Model:
+    """A generator that was never trained, loaded as any other."""
+    node = recipe.load(name)
+    torch.manual_seed(0)
+    G = experiment(node).G
+    with torch.no_grad():
+        for tensor in G.parameters():
+            if not tensor.any():
+                tensor.normal_(std=0.1)
+    path = folder / f"{name}.safetensors"
+    checkpoint.write(path, checkpoint.prefixed("G_ema", G), Header("snapshot", node.dump(), 0))
+    return load(path, device)
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Seconds of the clock and of the processor."""
+    wait(device)
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    wait(device)
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def works(made: Model, count: int, folder: Path) -> dict[str, Callable[[], object]]:
+    """The command, its floor, and the forward in batches: each for so many images.
+
+    The command writes into a folder of its own each time: file systems are slower where a file is replaced.
+    """
+    z = latents(range(count), made.G.z_dim).to(made.device)
+
+    def command() -> None:
+        outdir = Path(tempfile.mkdtemp(dir=folder))
+        with contextlib.redirect_stdout(io.StringIO()):
+            sample.draw(made, [(None, seed) for seed in range(count)], HOW, outdir, 0)
+
+    @torch.no_grad()
+    def forward(size: int) -> None:
+        with made.G.noise("const"):
+            for i in range(0, count, size):
+                made.G(z[i : i + size])
+
+    return {"generate": command, "forward": lambda: forward(1), "batched": lambda: forward(BATCH)}
+
+
+@torch.no_grad()
+def same(made: Model) -> bool:
+    """Whether images computed in a batch are those computed alone."""
+    z = latents(range(BATCH), made.G.z_dim).to(made.device)
+    with made.G.noise("const"):
+        return torch.equal(made.G(z)[-1], torch.cat([made.G(one[None])[-1] for one in z]))
+
+
+def middle(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def measure(made: Model, count: int, rounds: int, folder: Path) -> dict[str, Any]:
+    found = works(made, count, folder)
+    for work in found.values():  # warms up, and is not counted
+        work()
+    turns = [{name: timed(work, made.device) for name, work in found.items()} for _ in range(rounds)]
+    files = list(folder.glob("*/*.png"))
+    return {
+        "images": count,
+        "images_per_second": middle([count / turn["generate"][0] for turn in turns]),
+        "ratio": middle([turn["generate"][0] / turn["forward"][0] for turn in turns]),
+        "ratio_cpu": middle([turn["generate"][1] / turn["forward"][1] for turn in turns]),
+        "batched": middle([turn["batched"][0] / turn["forward"][0] for turn in turns]),
+        "batched_cpu": middle([turn["batched"][1] / turn["forward"][1] for turn in turns]),
+        "batched_same": same(made),
+        "png_bytes": sum(file.stat().st_size for file in files) // len(files),
+        "memory_gib": peak_memory(made.device),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="1024x1024 too: minutes on a processor")
+    parser.add_argument("--size", type=int, choices=RECIPES, action="append", help="only this side; repeatable")
+    parser.add_argument("--images", type=int, help="in a turn; else about as many as take some seconds on a processor")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--save", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = choose(args.device)
+    if device.type == "cpu":
+        keep_memory()  # as the command does
+    print(f"{device}, {torch.get_num_threads()} threads compute, {sample.WRITERS} write; load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{'side':>4} {'images/s':>9} {'ratio':>6} {'least..most':>12} {'cpu':>5} {'batched':>8} {'cpu':>5} {'PNG':>8}"
+    )
+    rows = {}
+    for side in args.size or [side for side in RECIPES if args.full or side <= 256]:
+        with tempfile.TemporaryDirectory(prefix="ganzoo-generate-") as folder:
+            count = args.images or max(BATCH, 64 * 32 // side if device.type == "cpu" else 64)
+            made = model(RECIPES[side], Path(folder), args.device)
+            row = rows[side] = {"recipe": RECIPES[side], **measure(made, count, args.rounds, Path(folder))}
+        ratio = row["ratio"]
+        print(
+            f"{side:4d} {row['images_per_second']['median']:9.2f} {ratio['median']:6.2f} "
+            f"{ratio['min']:5.2f}..{ratio['max']:<5.2f} {row['ratio_cpu']['median']:5.2f} "
+            f"{row['batched']['median']:8.2f} {row['batched_cpu']['median']:5.2f} {row['png_bytes'] / 1024:5.0f} KiB",
+            flush=True,
+        )
+    if args.save:
+        about = {"device": device.type, "writers": sample.WRITERS, "goal": GOAL, "load": os.getloadavg()[0]}
+        print(save(f"generate-{device.type}", {**about, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
