@@ -14,7 +14,7 @@ Weights are random, and no bias or noise strength is zero, so that images have g
 alone for the sake of a promise: a seed gives the same image in whatever company. Batches cannot keep it: matrix
 products and convolutions of another batch size sum in another order, and choose other kernels, so last bits differ
 (`batched_same` says whether they did here). At 32x32 on one thread of a processor a batch takes about a third of the
-time, since small operations' overhead is most of it; at 256x256x256 nothing is won.
+time, since small operations' overhead is most of it; at 256x256 nothing is won.
 """
 
 import argparse

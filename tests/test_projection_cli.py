@@ -15,6 +15,7 @@ from ganzoo import codes
 from ganzoo.data import open_set
 from ganzoo.project import Projection
 from ganzoo.project_input import masked, moved
+from ganzoo.project_run import PLAN, STATE, _State
 from ganzoo.registry import registry
 from ganzoo_cli import main
 from snapshots import family
@@ -284,10 +285,58 @@ def test_the_state_of_another_projection(snapshots, photos, fails, monkeypatch, 
     monkeypatch.setattr(Projection, "state", lambda self: {})
     monkeypatch.setattr("ganzoo.project_run.GLANCE", 1e9)
     fails(130, ["SIGTERM"], *command, "--steps", 9)
-    fails(2, ["other options", "--outdir", "remove"], *command, "--steps", 8)
+    fails(2, ["other options", "--outdir", "--overwrite"], *command, "--steps", 8)
     fails(2, ["other seed"], *command, "--steps", 9, "--seed", 1)
     (tmp_path / "project.state.safetensors").write_bytes(b"123")
     fails(1, ["project.state.safetensors is damaged"], *command, "--steps", 9)
+
+
+def test_finished_results_stay(snapshots, photos, good, fails, tmp_path):
+    """The same command shows what is there; another one is refused, or told to replace it, and leaves no mixture."""
+    model, out = snapshots("stylegan2"), tmp_path / "out"
+    command = ["project", model, photos / "a.png", *QUICK, "--outdir", out]
+    good(*command, "--film")
+    before = {path: path.stat().st_mtime_ns for path in (out / "a").iterdir()}
+    good(*command, "--film")
+    assert {path: path.stat().st_mtime_ns for path in (out / "a").iterdir()} == before
+    fails(2, [f"{out} holds the results", "other film", "--overwrite"], *command)
+    fails(2, ["film and images"], "project", model, photos / "gray.png", *QUICK, "--outdir", out)
+    fails(4, ["not finite"], *command[:3], "--perceptual", "pixel", *command[-2:], "--overwrite", "--set", "lr=1e30")
+    assert {path: path.stat().st_mtime_ns for path in (out / "a").iterdir()} == before
+    (out / "a" / "mine.txt").write_text("kept")
+    good(*command, "--overwrite")
+    assert not (out / "a" / "film.webp").exists() and (out / "a" / "mine.txt").exists()
+    (out / "a" / "proj.png").unlink()
+    fails(1, ["are gone", "--overwrite"], *command)
+    about = json.loads((out / "report.json").read_text())
+    plan = {key: about[key] for key in PLAN} | {"images": {"a": about["images"][0]["sha256"]}}
+    _State(plan, ["a"]).write(out / STATE)
+    fails(1, ["are gone", "--overwrite"], *command)
+    good(*command, "--overwrite")
+
+
+def test_files_of_others_stay(snapshots, photos, good, fails, tmp_path):
+    for name in ("contact.png", "report.json"):
+        home = tmp_path / name[:3]
+        home.mkdir()
+        (home / name).write_text("mine")
+        command = ["project", snapshots("stylegan2"), photos / "a.png", *QUICK, "--outdir", home]
+        fails(2, [f"{home / name} is there already", "--overwrite"], *command)
+        assert (home / name).read_text() == "mine"
+        good(*command, "--overwrite")
+
+
+def test_results_are_no_input(snapshots, good, fails, monkeypatch, tmp_path):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    Image.new("RGB", (16, 16), "red").save("x.png")
+    for _ in range(2):
+        good("project", snapshots("stylegan2"), ".", *QUICK)
+    assert [r["name"] for r in json.loads(Path("projected/report.json").read_text())["images"]] == ["x"]
+    good("project", snapshots("stylegan2"), "projected/x/proj.png", *QUICK, "--outdir", "../out")  # as it was named
+    fails(2, ["the folder of the images"], "project", snapshots("stylegan2"), ".", *QUICK, "--outdir", ".")
+    Path("x.png").unlink()
+    fails(1, ["holds no images but those in --outdir projected"], "project", snapshots("stylegan2"), ".", *QUICK)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -305,7 +354,31 @@ def test_bad_images(snapshots, photos, fails, tmp_path):
     fails(1, [f"{bad} cannot be decoded"], "project", model, photos / "a.png", bad, *QUICK, *out)
     Image.new("RGB", (5, 5)).save(tmp_path / "tiny.png")
     fails(1, [f"{tmp_path / 'tiny.png'} is 5x5", "upscale=true"], "project", model, tmp_path / "tiny.png", *QUICK, *out)
-    assert not list((tmp_path / "out").rglob("*.png"))
+    fails(
+        1, ["2 of the inputs", "nowhere.png", "notes.txt"], "project", model, "nowhere.png", photos / "notes.txt", *out
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_bad_images_are_named(snapshots, photos, fails, tmp_path):
+    for i in range(7):
+        Image.new("RGB", (5, 5)).save(tmp_path / f"tiny{i}.png")
+    Image.new("RGB", (16, 16)).save(tmp_path / "fine.png")
+    command = ["project", snapshots("stylegan2"), tmp_path, *QUICK, "--outdir", tmp_path / "out"]
+    words = ["7 of the inputs", "tiny0.png", "tiny4.png", "and 2 more", "--dataset upscale=true"]
+    said = fails(1, words, *command)
+    assert "tiny5.png" not in said and "image.size" not in said and "recipe" not in said
+    said = fails(
+        1,
+        ["--dataset fit=crop", "--dataset fit=fit"],
+        *command[:2],
+        photos / "gray.png",
+        *command[3:],
+        "--dataset",
+        "fit=error",
+    )
+    assert "set dataset" not in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_tiny_images_are_enlarged_on_request(snapshots, good, tmp_path):
@@ -348,7 +421,19 @@ def test_bad_checkpoints_and_options(snapshots, photos, fails, monkeypatch, tmp_
     monkeypatch.setenv("GZ_CACHE", str(tmp_path / "cache"))
     for method in ("image2stylegan", "stylegan2"):
         fails(
-            1, ["vgg16-397923af.pth", tmp_path / "cache" / "weights"], "project", model, image, "--method", method, *out
+            1,
+            [
+                "vgg16-397923af.pth",
+                "--set perceptual.weights=FILE",
+                "--perceptual pixel",
+                tmp_path / "cache" / "weights",
+            ],
+            "project",
+            model,
+            image,
+            "--method",
+            method,
+            *out,
         )
     fails(2, ["2 channels", "pixel or conv-random"], "project", snapshots("two channels"), image, *out)
 

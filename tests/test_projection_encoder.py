@@ -137,5 +137,35 @@ def test_the_command(snapshots, encoder, capsys, tmp_path):
     capsys.readouterr()
     assert main(command) == 2
     assert "needs a trained one" in capsys.readouterr().err
-    assert main([*command, "--set", f"weights={encoder}", "--space", "w"]) == 2
+    assert main([*command[:-1], str(tmp_path / "w"), "--set", f"weights={encoder}", "--space", "w"]) == 2
     assert "choose --space w+" in capsys.readouterr().err
+
+
+def test_it_compares_as_it_was_trained(snapshots, encoder, capsys, monkeypatch, tmp_path):
+    """Without any file of weights but the encoder's; and that one is asked for first."""
+    monkeypatch.setenv("GZ_CACHE", str(tmp_path / "cache"))
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "x.png")
+    command = ["project", str(snapshots("stylegan2")), str(tmp_path / "x.png"), "--method", "encoder"]
+    command += ["--outdir", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "needs a trained one" in capsys.readouterr().err
+    assert main([*command, "--set", f"weights={encoder}"]) == 0
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["perceptual"] == "pixel"
+    assert found["images"][0]["perceptual"] == pytest.approx(found["images"][0]["mse"], rel=1e-5)
+
+
+def test_trained_by_the_command(snapshots, capsys, tmp_path):
+    """It says how to go on; and metrics are nothing that an encoder has."""
+    recipe = tmp_path / "enc.yaml"
+    recipe.write_text(
+        f"use: encoder\ngenerator: {snapshots('stylegan2')}\nperceptual: pixel\nwidth: 8\nblocks: 1\n"
+        "dataset: {use: shapes, count: 8}\ntraining: {kimg: 0.008, batch: 4}\n"
+    )
+    command = ["train", str(recipe), "--outdir", str(tmp_path / "runs"), "--device", "cpu", "--metrics"]
+    assert main([*command, "swd"]) == 2
+    assert "--metrics swd: a training of 'encoder' measures nothing" in capsys.readouterr().err
+    assert main([*command, "none"]) == 0
+    said = capsys.readouterr()
+    step = f"gz project CKPT IMAGE --method encoder --set weights={said.out.strip()}"
+    assert said.err.count("Next:") == 1 and step in said.err

@@ -20,6 +20,9 @@ def summary(folder: Path, node: "Node", reference: str) -> None:
     if fakes := sorted(folder.glob("fakes[0-9]*.png")):
         note(f"Look at {fakes[-1]}")
     snapshots = sorted(folder.glob("snapshot-*.safetensors"))
+    if snapshots and (step := node.cls.next_step):  # type: ignore[attr-defined]
+        note("Next:")
+        note(f"  {step.format(folder=folder)}")
     if not snapshots or not node.has("generator"):
         return
     note("Next:")

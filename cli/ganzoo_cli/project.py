@@ -1,5 +1,6 @@
 """`gz project`."""
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganzoo_cli.console import Device, Json, note, pairs, say, say_json, table
-from ganzoo_cli.sample import Class, loaded, new_outdir, refuse
+from ganzoo_cli.sample import Class, loaded, refuse
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import View
@@ -69,6 +70,7 @@ def project(
         bool, Option("--stress", help="Project each image shifted, scaled, turned and masked too: stress.png.")
     ] = False,
     outdir: Annotated[Path, Option(help="Folder for the results, a folder an image.")] = Path("projected"),
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace other results in --outdir.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -88,9 +90,9 @@ def project(
     if view.mean.device.type == "cpu":
         keep_memory()
     _cautions(model, view, chosen, space, init)
-    new_outdir(outdir)
     with TemporaryDirectory() as scratch:
-        _run(model, view, chosen, images, fitting, Path(scratch), num, stress, outdir, batch, film, as_json)
+        where = (Path(scratch), num, stress, outdir, overwrite)
+        _run(model, view, chosen, images, fitting, *where, batch, film, as_json)
 
 
 def _run(
@@ -103,22 +105,25 @@ def _run(
     num: int | None,
     stress: bool,
     outdir: Path,
+    overwrite: bool,
     batch: int,
     film: bool,
     as_json: bool,
 ) -> None:
     from ganzoo import project_input
-    from ganzoo.errors import Interrupted
+    from ganzoo.errors import CheckpointError, Interrupted
     from ganzoo.log import Log
     from ganzoo.loop import signals
     from ganzoo.project_run import Job
 
-    found = project_input.pictures(images, model, fitting, scratch)[:num]
+    found = project_input.pictures(images, model, fitting, scratch, outdir)[:num]
     wanted = project_input.stressed(found) if stress else found
-    job = Job(model, view, chosen, wanted, outdir, batch, film)
+    job = Job(model, view, chosen, wanted, outdir, batch, film, overwrite)
     try:
         with Log(None, max(1, len(wanted) * chosen.value("steps"))) as log, signals() as stop:
             report = job.run(log, stop)
+    except CheckpointError as err:
+        raise CheckpointError(_way_out(str(err))) from None
     except KeyboardInterrupt as err:  # the second one
         raise Interrupted(
             f"interrupted: the batch in work is lost; {outdir}/ holds the images that are done, and the same "
@@ -140,6 +145,12 @@ def _show(report: dict[str, Any], job: "Job", stress: bool) -> None:
     table(["image", *keys], rows, right=keys)
     for name in ["report.html", "contact.png", *(["stress.png"] if stress else [])]:
         say(str(job.outdir / name))
+
+
+def _way_out(sentence: str) -> str:
+    """Of weights that a perceptual misses: the flag that names them, and how to do without."""
+    said, missing = re.subn(r"the perceptual's option '(\w+)'", r"--set perceptual.\1=FILE", sentence)
+    return f"{said.rstrip('.')}; or compare without weights: --perceptual pixel." if missing else sentence
 
 
 def _fitting(words: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The stress tests are Image2StyleGAN's (arXiv:1904.03189, section 4): an image mo
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from ganzoo.images import Pixels, picture
 from ganzoo.model import Model
 from ganzoo.registry import registry
 
+MOST = 5  # bad images that one sentence names
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -33,7 +36,9 @@ class Picture:
     read: Callable[[], Pixels]
 
 
-def pictures(sources: Sequence[Path], model: Model, given: Mapping[str, Any], scratch: Path) -> list[Picture]:
+def pictures(
+    sources: Sequence[Path], model: Model, given: Mapping[str, Any], scratch: Path, outdir: Path | None = None
+) -> list[Picture]:
     """Files, and the images of folders and zips, fitted to the size that a model makes, by the code of datasets.
 
     Args:
@@ -41,10 +46,18 @@ def pictures(sources: Sequence[Path], model: Model, given: Mapping[str, Any], sc
         model: its recipe says how its training's images were fitted
         given: options of the dataset, in place of the recipe's
         scratch: an empty folder, needed as long as pictures are read
+        outdir: where results are written; what lies there is no input of a folder that holds it
 
     Raises DataError or UsageError.
     """
-    found = [p for i, source in enumerate(sources) for p in _of(source, model, given, scratch / str(i))]
+    found: list[Picture] = []
+    faults: list[DataError] = []
+    for i, source in enumerate(sources):
+        try:
+            found += _of(source, model, given, scratch / str(i), outdir)
+        except DataError as err:
+            faults.append(err)
+    refuse_bad(faults)
     taken: set[str] = set()
     named = []
     for p in found:
@@ -55,10 +68,21 @@ def pictures(sources: Sequence[Path], model: Model, given: Mapping[str, Any], sc
     return named
 
 
-def _of(source: Path, model: Model, given: Mapping[str, Any], scratch: Path) -> Iterator[Picture]:
+def refuse_bad(faults: Sequence[DataError]) -> None:
+    """Raise DataError for all that is wrong with the images, if anything is; it names up to five of them."""
+    said = list(dict.fromkeys(str(err) for err in faults))
+    if len(said) == 1:
+        raise DataError(said[0])
+    if said:
+        more = f"; and {len(said) - MOST} more" if len(said) > MOST else ""
+        named = "; ".join(sentence.rstrip(".") for sentence in said[:MOST])
+        raise DataError(f"{len(said)} of the inputs cannot be used: {named}{more}.")
+
+
+def _of(source: Path, model: Model, given: Mapping[str, Any], scratch: Path, outdir: Path | None) -> Iterator[Picture]:
     """The pictures of one source. A file is read as the only one of a folder: datasets are folders."""
     if not source.exists():
-        raise DataError(f"no image or folder {source}.")
+        raise DataError(f"there is no image or folder {source}: check the path; it may be an image, a folder or a zip.")
     scratch.mkdir()
     known = registry()
     single = source.is_file() and _is_image(source, scratch)
@@ -88,14 +112,30 @@ def _of(source: Path, model: Model, given: Mapping[str, Any], scratch: Path) -> 
 
         return read
 
-    for i, name in enumerate(names):
+    kept = [i for i, name in enumerate(names) if not _inside(source, name, outdir)]
+    if not kept:
+        raise DataError(f"{source} holds no images but those in --outdir {outdir}: give a folder of other images.")
+    for i in kept:
+        name = names[i]
         stem = str(Path(name).with_suffix("")).replace(os.sep, "-").replace("/", "-")
         yield Picture(stem, str(source) if single else f"{source}/{name}", reader(i))
 
 
+def _inside(source: Path, name: str, outdir: Path | None) -> bool:
+    """Whether an image of a folder lies in the folder of results within it."""
+    if outdir is None or not source.is_dir():
+        return False
+    home = outdir.resolve()
+    if home == source.resolve():
+        raise UsageError(f"--outdir {outdir} is the folder of the images themselves: choose another --outdir.")
+    return source.resolve() in home.parents and (source / name).parent.resolve().is_relative_to(home)
+
+
 def _said(err: DataError, source: Path, scratch: Path) -> DataError:
-    """The sentence with the file's own name."""
-    return DataError(str(err).replace(str(scratch / source.name), str(source)).replace(str(scratch), str(source)))
+    """The sentence with the file's own name, and with the flags of `gz project` where a recipe's options are named."""
+    text = str(err).replace("the recipe wants", "the model makes")
+    text = re.sub(r"(choose a smaller image\.size or )?(set )?\bdataset\.(\w+=\w+)", r"add --dataset \3", text)
+    return DataError(text.replace(str(scratch / source.name), str(source)).replace(str(scratch), str(source)))
 
 
 def _is_image(source: Path, folder: Path) -> bool:

@@ -24,11 +24,18 @@ from ganzoo.interfaces import Projector, View
 from ganzoo.log import Log
 from ganzoo.model import Model
 from ganzoo.project import Projection
-from ganzoo.project_input import Picture
+from ganzoo.project_input import Picture, refuse_bad
 from ganzoo.project_report import Record
 from ganzoo.recipe import Node
 
 STATE, KEY, RECORD = "project.state.safetensors", "ganzoo-projection", "projection.json"
+HOME = (  # what is written of an image
+    *(f"{which}.{suffix}" for which in ("target", "proj") for suffix in ("png", "npy")),
+    *("projected_w.npz", "projected_w.safetensors", "projected_noise.safetensors", "film.webp", RECORD),
+)
+PLAN = ("digest", "options", "weights", "seed", "label", "batch", "film")  # of a report: what decides its results
+REPORTS = ("report.json", "report.html", "contact.png", "contact.npy", "losses.png", "stress.png")
+CURE = "choose another --outdir, or begin anew with --overwrite"
 GLANCE = 0.2  # seconds between two looks at the loss
 FRAMES, FPS = 60, 15  # of a film
 
@@ -48,6 +55,7 @@ class Job:
         outdir: where a folder for each image is written
         batch: images that are searched for side by side
         film: whether each gets a film of its search
+        overwrite: whether files of other results are removed where these are written
     """
 
     model: Model
@@ -57,6 +65,7 @@ class Job:
     outdir: Path
     batch: int
     film: bool = False
+    overwrite: bool = False
 
     def about(self) -> Record:
         """What reports say of all images."""
@@ -78,13 +87,17 @@ class Job:
     def run(self, log: Log, stop: Sequence[int] = ()) -> Record:
         """Project all; returns the report. After a signal in `stop`: writes the state, and raises Interrupted.
 
-        An interrupted job goes on where it was. Raises DataError, UsageError, CheckpointError, Diverged.
+        An interrupted job goes on where it was, a finished one shows what it has.
+        Raises DataError, UsageError, CheckpointError, Diverged.
         """
         projector: Projector = self.chosen.bind()(self.view.shape.channels)  # first: its weights may be missing
-        plan = self._plan(log)
-        before = _State.read(self.outdir / STATE, plan)
+        plan = self._plan(projector, log)
+        folder(self.outdir, f"--outdir {self.outdir}")
+        before = self._before(plan)
         records = [self._record(name) for name in before.done]
-        if before.done or before.tensors:
+        if len(before.done) == len(self.pictures):
+            log.say(f"{self.outdir} holds these results already; --overwrite would begin anew.")
+        elif before.done or before.tensors:
             log.say(f"Going on in {self.outdir}: {len(before.done)} of {len(self.pictures)} images are done.")
         rest = [p for p in self.pictures if p.name not in before.done]
         while rest:
@@ -97,25 +110,58 @@ class Job:
             if stop:
                 _State(plan, names, took, search.state()).write(self.outdir / STATE)
                 self._stopped(stop[0], len(names))
+            if not records:  # a search that failed has left former results as they were
+                for path in self._there():
+                    path.unlink()
+                _State(plan, []).write(self.outdir / STATE)  # from now on, what is there is ours
             records += self._write(search, part, took)
             _State(plan, [record["name"] for record in records]).write(self.outdir / STATE)
             before = _State(plan, [])
             log.say(f"{len(records)} of {len(self.pictures)} images: {_said(records[-len(part) :])}")
-        found = self._finish(records)
+        found = self._finish(records, projector)
         (self.outdir / STATE).unlink(missing_ok=True)
         return found
 
-    def _plan(self, log: Log) -> Record:
+    def _plan(self, projector: Projector, log: Log) -> Record:
         """What must be the same where a job goes on. Reads every image, so that a bad one is known before any work."""
-        hashes = {}
+        hashes, faults = {}, []
         for i, p in enumerate(self.pictures):
-            hashes[p.name] = hashlib.sha256(p.read().tobytes()).hexdigest()
+            try:
+                hashes[p.name] = _hash(p.read())
+            except DataError as err:
+                faults.append(err)
             log.progress(0, f"reading image {i + 1} of {len(self.pictures)}")
-        about = self.about()
-        return {key: about[key] for key in ("digest", "options", "seed", "label", "batch")} | {
-            "film": self.film,
-            "images": hashes,
-        }
+        refuse_bad(faults)
+        return {key: value for key, value in self._all(projector).items() if key in PLAN} | {"images": hashes}
+
+    def _all(self, projector: Projector) -> Record:
+        """What the report says of all images."""
+        how = {"perceptual": projector.perceptual.name, "weights": projector.digest, "film": self.film}
+        return self.about() | how
+
+    def _before(self, plan: Record) -> "_State":
+        """What is done already. Raises UsageError where the results of something else are in the way."""
+        state, finished = self.outdir / STATE, self.outdir / "report.json"
+        found = None
+        try:
+            if state.exists():
+                found = _State.read(state, plan)
+            elif finished.exists() and not self.overwrite:
+                found = _State.of_report(finished, plan)
+            if found and all(map(self._record, found.done)):
+                return found
+        except (UsageError, CheckpointError, DataError):
+            if not self.overwrite:
+                raise
+        if not self.overwrite and (there := self._there()):
+            raise UsageError(f"{there[0]} is there already, and is not of this projection: {CURE}.")
+        return _State(plan, [])
+
+    def _there(self) -> list[Path]:
+        """Files with the names that are going to be written."""
+        places = [self.outdir / name for name in REPORTS]
+        places += [self.outdir / p.name / name for p in self.pictures for name in HOME]
+        return [path for path in places if path.is_file()]
 
     def _search(self, projector: Projector, part: Sequence[Picture], state: Mapping[str, Tensor] | None) -> Projection:
         target = to_unit(torch.from_numpy(np.stack([p.read() for p in part])))
@@ -160,7 +206,8 @@ class Job:
         for i, p in enumerate(part):
             home, target = folder(self.outdir / p.name, f"--outdir {self.outdir}"), p.read()
             steps = search.lengths[i]
-            record: Record = {"name": p.name, "source": p.source} | self._numbers(target, made[i], ws[i])
+            record: Record = {"name": p.name, "source": p.source, "sha256": _hash(target)}
+            record |= self._numbers(target, made[i], ws[i])
             record |= {"perceptual": float(apart[i]), "steps": steps, "seconds": seconds / len(part)}
             if stored is not None:
                 record["psnr_stored_noise"] = report.psnr(report.mean_squared(target, stored[i]))
@@ -202,15 +249,17 @@ class Job:
         film.write(path, frames(), len(trail), fps=FPS, loop=True, about={"image": about["image"]})
 
     def _record(self, name: str) -> Record:
+        home = self.outdir / name
         try:
-            found: Record = json.loads((self.outdir / name / RECORD).read_text(encoding="utf-8"))
+            found: Record = json.loads((home / RECORD).read_text(encoding="utf-8"))
+            whole_ones = all((home / f"{which}.png").is_file() for which in ("target", "proj"))
         except (OSError, ValueError):
-            raise DataError(
-                f"{self.outdir / name}: the results of this image are gone: remove {self.outdir / STATE} to begin anew."
-            ) from None
+            whole_ones = False
+        if not whole_ones:
+            raise DataError(f"{home}: results of this image are gone: begin anew with --overwrite.")
         return found
 
-    def _finish(self, records: list[Record]) -> Record:
+    def _finish(self, records: list[Record], projector: Projector) -> Record:
         """What shows all images together."""
         place = {record["name"]: record for record in records}
         ordered = [place[p.name] for p in self.pictures]
@@ -220,7 +269,11 @@ class Job:
         ]
         report.contact(triples, self.outdir / "contact.png", self.about())
         report.curves({r["name"]: r.pop("losses") for r in ordered}, self.outdir / "losses.png")
-        return report.write(self.outdir, self.about(), ordered, ["contact.png", "losses.png"])
+        return report.write(self.outdir, self._all(projector), ordered, ["contact.png", "losses.png"])
+
+
+def _hash(image: Pixels) -> str:
+    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def _keep_noise(path: Path, search: Projection, i: int) -> None:
@@ -255,18 +308,35 @@ class _State:
 
     @classmethod
     def read(cls, path: Path, plan: Record) -> "_State":
-        """The state of this very job, or an empty one. Raises UsageError for that of another."""
-        if not path.exists():
-            return cls(plan, [])
-        cure = f"choose another --outdir, or remove {path} to begin anew"
+        """The state of this very job. Raises UsageError for that of another, CheckpointError for a damaged one."""
         try:
             with safe_open(path, framework="pt") as file:
                 says = json.loads((file.metadata() or {})[KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys() if name != "none"}  # noqa: SIM118
             done, seconds = [str(name) for name in says["done"]], float(says["seconds"])
-            other = [key for key in plan if says["plan"].get(key) != json.loads(json.dumps(plan[key]))]
+            other = _other(says["plan"], plan)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-            raise CheckpointError(f"{path} is damaged ({type(err).__name__}): {cure}.") from None
+            raise CheckpointError(f"{path} is damaged ({type(err).__name__}): {CURE}.") from None
         if other:
-            raise UsageError(f"{path} is the state of a projection with other {' and '.join(other)}: {cure}.")
+            raise UsageError(f"{path} is the state of a projection with other {' and '.join(other)}: {CURE}.")
         return cls(plan, done, seconds, tensors)
+
+    @classmethod
+    def of_report(cls, path: Path, plan: Record) -> "_State | None":
+        """The end of this very job, or None where the file is no report. Raises UsageError for that of another."""
+        try:
+            says = json.loads(path.read_text(encoding="utf-8"))
+            images = {str(record["name"]): record.get("sha256") for record in says["images"]}
+            other = _other({**says, "images": images}, plan)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        if other:
+            raise UsageError(
+                f"{path.parent} holds the results of a projection with other {' and '.join(other)}: {CURE}."
+            )
+        return cls(plan, list(images))
+
+
+def _other(says: Mapping[str, object], plan: Record) -> list[str]:
+    """What of a plan is not as in a file."""
+    return [key for key in plan if says.get(key) != json.loads(json.dumps(plan[key]))]

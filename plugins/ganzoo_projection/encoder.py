@@ -14,8 +14,10 @@ from ganzoo.component import Make
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Perceptual, Projector, View
 from ganzoo.interfaces.embedding import Count, Space, Variables, Weight
+from ganzoo.recipe import component_from
+from ganzoo.registry import registry
 from ganzoo.types import Image, Maps
-from ganzoo_projection.perceptual import LPIPSDistance, shrunk
+from ganzoo_projection.perceptual import shrunk
 
 PREFIX = "E"  # of its tensors in a snapshot
 LARGEST = 512  # channels
@@ -92,18 +94,21 @@ def digest_bytes(view: View) -> Tensor:
     return torch.tensor(list(bytes.fromhex(view.digest)), dtype=torch.uint8)
 
 
-def load(path: Path, view: View) -> Encoder:
-    """A trained encoder for this generator, from a snapshot or the newest one in a run directory.
-
-    Raises CheckpointError where it is none, or one of another generator.
-    """
+def snapshot(path: Path) -> Path:
+    """The file, or the newest snapshot in a run directory. Raises CheckpointError where it is none of an encoder."""
     path = path.expanduser()
     if path.is_dir():
         path = max(path.glob("snapshot-*.safetensors"), default=path)
-    head, tensors = checkpoint.read(path)
-    given, digest = head.recipe, tensors.get(f"{PREFIX}.digest")
-    if digest is None or not all(name in given for name in ("space", "width", "blocks")):
+    head, shapes = checkpoint.shapes(path)
+    if f"{PREFIX}.digest" not in shapes or not all(name in head.recipe for name in ("space", "width", "blocks")):
         raise CheckpointError(f"{path} is no snapshot of an encoder: 'gz train' makes one, see docs/projection.md.")
+    return path
+
+
+def load(path: Path, view: View) -> Encoder:
+    """A trained encoder for this generator, from its snapshot. Raises CheckpointError for one of another generator."""
+    head, tensors = checkpoint.read(path)
+    given, digest = head.recipe, tensors[f"{PREFIX}.digest"]
     if bytes(digest.tolist()).hex() != view.digest:
         raise CheckpointError(
             f"{path} was trained for another generator ({bytes(digest.tolist()).hex()[:12]}) than this one "
@@ -118,10 +123,11 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
     """A trained encoder finds the latent in one pass; steps of optimization may refine it.
 
     `gz train` trains an encoder: see the experiment `encoder`. The paper showed that one pass can find W+; network and
-    training are simpler here.
+    training are simpler here. Raises UsageError without an encoder, CheckpointError where the file is none.
 
     Args:
         weights: snapshot of an encoder for this generator, or its run directory
+        perceptual: how images are compared; null for the one that the encoder was trained with
         lr: Adam's learning rate while refining
     """
 
@@ -133,7 +139,7 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
         /,
         *,
         weights: Path | None = None,
-        perceptual: Make[Perceptual] = LPIPSDistance,
+        perceptual: Make[Perceptual] | None = None,
         steps: Annotated[int, Ge(0)] = 0,
         space: Space = "w+",
         lr: Annotated[float, Gt(0)] = 0.01,
@@ -142,6 +148,12 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
         patience: Count | None = None,
         improvement: Annotated[float, Interval(ge=0, lt=1)] = 0.001,
     ) -> None:
+        if weights is None:
+            raise UsageError("the projector encoder needs a trained one: --set weights=runs/00000-encoder-mine.")
+        self.weights = snapshot(weights)
+        head = checkpoint.header(self.weights)
+        if perceptual is None:
+            perceptual = component_from("perceptual", head.recipe.get("perceptual"), registry()).bind()
         super().__init__(
             channels,
             perceptual=perceptual,
@@ -152,12 +164,10 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
             patience=patience,
             improvement=improvement,
         )
-        self.weights, self.rate = weights, lr
+        self.rate, self.digest = lr, head.digest
 
     def begin(self, view: View, target: Image) -> Variables:
-        """What the encoder finds. Raises UsageError without one, CheckpointError for one of another generator."""
-        if self.weights is None:
-            raise UsageError("the projector encoder needs a trained one: --set weights=runs/00000-encoder-mine.")
+        """What the encoder finds. Raises CheckpointError for one of another generator."""
         net = load(self.weights, view).to(view.mean)
         found = torch.cat([net(one[None]) for one in target])  # alone: an image never notices its company
         if not view.mapped:

@@ -48,6 +48,7 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
     """
 
     needs_weights: ClassVar[bool] = True  # those of a generator
+    next_step: ClassVar[str] = "gz project CKPT IMAGE --method encoder --set weights={folder}"
 
     def __init__(
         self,

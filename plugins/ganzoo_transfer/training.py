@@ -4,7 +4,7 @@ t = AdaIN(f(content), f(style)),   x = g(t)
 content_weight MSE(f(x), t) + style_weight sum over layers (MSE of means + MSE of deviations) of f_i(x) and f_i(style)
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -44,6 +44,8 @@ class AdaINTraining(Experiment, name="adain", paper="arXiv:1703.06868"):
         styles: the style images, such as paintings
         training: how to train; precision is of the networks, sums run in fp32
     """
+
+    next_step: ClassVar[str] = "gz stylize PHOTO PAINTING --method adain --weights {folder}"
 
     def __init__(
         self,

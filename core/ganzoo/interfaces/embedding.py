@@ -130,6 +130,7 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
     needs_weights: ClassVar[bool] = False  # whether it is of no use without a file of weights
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # Adam's
     eps: ClassVar[float] = 1e-8
+    digest: str = ""  # of weights of its own that decide what it finds
 
     def __init__(
         self,
