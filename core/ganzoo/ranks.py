@@ -211,6 +211,8 @@ def led(work: Callable[[], str | None]) -> str:
         return text
     found = next((c for c in _errors(ZooError) if c.__name__ == kind), ZooError)(text)
     found.together = True
+    if first():
+        time.sleep(1)  # until the others have heard it: to them this process would seem to have died
     raise found
 
 
