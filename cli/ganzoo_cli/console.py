@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo_cli.several import silent
+from ganzoo.launch import first
 
 if TYPE_CHECKING:
     from ganzoo.registry import Registry
@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """A note, on stderr; of several processes, one speaks."""
-    if not silent():
+    if first():
         with suppress(OSError):  # nobody listens any more: no reason to stop
             print(text, file=sys.stderr, flush=True)
 

@@ -79,16 +79,15 @@ def project(
     Writes <image>/target.png, proj.png, projected_w.npz and .safetensors; report.html, report.json and contact.png.
     """
     given = {"space": space, "steps": steps, "perceptual": perceptual, "init": init}
-    options = _nested({name: value for name, value in given.items() if value is not None}, pairs(set_))
+    flags, settings = {name: value for name, value in given.items() if value is not None}, pairs(set_)
+    _once(flags, settings)
     fitting = _fitting(dataset)
     model = loaded(ckpt, device)
     from ganzoo import project as projecting
-    from ganzoo.device import keep_memory
+    from ganzoo.recipe import nested
 
-    chosen = projecting.node(method, options)
+    chosen = projecting.node(method, nested(flags, settings))
     view = projecting.view(model, class_, seed)
-    if view.mean.device.type == "cpu":
-        keep_memory()
     _cautions(model, view, chosen, space, init)
     with TemporaryDirectory() as scratch:
         where = (Path(scratch), num, stress, outdir, overwrite)
@@ -163,22 +162,10 @@ def _fitting(words: list[str]) -> dict[str, Any]:
         refuse(str(err).replace("--set", "--dataset"))
 
 
-def _nested(flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Options by dotted names as a tree: perceptual.side=128 belongs to the component in the slot perceptual."""
-    found: dict[str, Any] = dict(flags)
-    for key, value in settings.items():
-        *parents, last = key.split(".")
-        place = found
-        for name in parents:
-            inner = place.get(name, {})
-            place[name] = {"use": inner} if isinstance(inner, str) else inner
-            place = place[name]
-            if not isinstance(place, dict):
-                refuse(f"--set {key}: '{name}' is {place!r}, which has no options.")
-        if not parents and last in flags:
-            refuse(f"--set {key}={value}: --{last} says {flags[last]} already: give one of them.")
-        place[last] = value
-    return found
+def _once(flags: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse what a flag and --set say both."""
+    for name in flags.keys() & settings.keys():
+        refuse(f"--set {name}={settings[name]}: --{name} says {flags[name]} already: give one of them.")
 
 
 def _cautions(model: "Model", view: "View", chosen: "Node", space: str | None, init: str | None) -> None:

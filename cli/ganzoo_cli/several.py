@@ -8,18 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ganzoo.launch import first, launched
+
 EXIT_FILE = "GZ_EXIT_FILE"  # where processes leave the exit code of the whole training
 RESTARTS = 3  # after a process has died
-
-
-def launched() -> bool:
-    """Whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
-def silent() -> bool:
-    """Whether another process speaks for this one."""
-    return launched() and os.environ["RANK"] != "0"
 
 
 def torchrun(processes: int, args: Sequence[str]) -> int:
@@ -88,7 +80,7 @@ def exit_code(err: BaseException, code: int) -> int:
 
 def well() -> None:
     """A process has come to the end of its training: what ended an earlier one no longer counts."""
-    if launched() and not silent() and (place := os.environ.get(EXIT_FILE)):
+    if launched() and first() and (place := os.environ.get(EXIT_FILE)):
         Path(place).unlink(missing_ok=True)
 
 
@@ -97,7 +89,7 @@ def told(err: BaseException, sentence: str) -> str:
     if not launched():
         return sentence
     if getattr(err, "together", False):
-        return "" if silent() else sentence
+        return sentence if first() else ""
     return f"process {os.environ['RANK']}: {sentence}"
 
 

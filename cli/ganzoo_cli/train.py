@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.launch import first, launched
 from ganzoo_cli import several
 from ganzoo_cli.after import left_off, summary
 from ganzoo_cli.console import Device, Sets, known, note, say, table
@@ -99,19 +100,19 @@ def train(
         make_deterministic()
     if dry_run:
         return _dry_run(_share(node, recipe, overrides, gpus or 1), source, device)
-    if gpus and gpus > 1 and not several.launched():
+    if gpus and gpus > 1 and not launched():
         raise typer.Exit(several.torchrun(gpus, sys.argv[1:]))
     where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
     return _train(node, recipe, overrides, **where, device=device, workers=workers)
 
 
 def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
-    from ganzoo import ranks, run, rundir
     from ganzoo import recipe as recipes
+    from ganzoo import run, rundir
 
     path = recipes.find(reference)
     folder = run.train(node, rundir.Options(name=path.stem, text=_as_given(path, overrides), **options))
-    if ranks.first():
+    if first():
         say(str(folder))
         summary(folder, node, reference)
 

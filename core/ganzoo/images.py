@@ -61,6 +61,23 @@ def grid_shape(height: int, width: int) -> tuple[int, int]:
     return max(4, min(16, 1024 // max(width, TILE))), max(4, min(12, 768 // max(height, TILE)))
 
 
+def to_eight_bits(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """16 bits -> 8 bits: round(x / 257), which maps 65535 to 255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def eight_bit_gray(image: PIL.Image) -> PIL.Image:
+    """A picture as it is, but one of 16-bit gray with 8 bits. Raises ValueError that says what else it holds."""
+    if image.mode == "F":
+        raise ValueError("holds floating-point values, whose range is not known: save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("holds 32-bit values: save it with 8 or 16 bits")
+    return PIL.fromarray(to_eight_bits(values))
+
+
 def folder(path: Path, what: str) -> Path:
     """Make a folder, if need be. Raises UsageError where it cannot be; `what` names what asks for it."""
     try:

@@ -23,6 +23,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from ganzoo.errors import Lost, UsageError, ZooError
 from ganzoo.interfaces import Metric, Which
+from ganzoo.launch import first as first
+from ganzoo.launch import launched as launched
 
 Share = tuple[int, int]  # (rank, number of processes)
 ALONE: Share = (0, 1)
@@ -31,16 +33,6 @@ PATIENCE = timedelta(minutes=30)  # that a process waits for the others: one of 
 
 
 # --- who is who ------------------------------------------------------------------------------------------------------
-
-
-def launched() -> bool:
-    """Whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
-def restarts() -> int:
-    """How often torchrun has started these processes anew after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def start(device: torch.device) -> torch.device:
@@ -96,11 +88,6 @@ def finish() -> None:
 def place() -> Share:
     """(rank, number of processes) of this one."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
-
-
-def first() -> bool:
-    """Whether this process is the one that writes and speaks, also before they have met."""
-    return not launched() or os.environ["RANK"] == "0"
 
 
 def is_lost(err: BaseException) -> bool:

@@ -8,7 +8,7 @@ Node.bind  functools.partial from the leaves up; Node.dump is the filled recipe
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -198,6 +198,24 @@ def parse(source: Source, registry: Registry) -> Node:
     Raises RecipeError with file, line, path, value and cure.
     """
     return _node(ROOT_KIND, {"use": ROOT, **source.tree}, None, (), source, registry)
+
+
+def nested(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's tree with options by dotted names put in: perceptual.side belongs to what is in that slot.
+
+    Raises RecipeError where a name on the way is a value, which has no options.
+    """
+    found = dict(tree)
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        place = found
+        for name in parents:
+            inner = place.get(name, {})
+            if not isinstance(inner, str | dict):
+                raise RecipeError(f"--set {key}: '{name}' is {inner!r}, which has no options.")
+            place[name] = place = {"use": inner} if isinstance(inner, str) else inner
+        place[last] = value
+    return found
 
 
 def component_from(kind: str, raw: Any, registry: Registry) -> Node:

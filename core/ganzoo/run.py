@@ -20,8 +20,8 @@ from ganzoo.recipe import Node
 from ganzoo.registry import registry
 from ganzoo.rundir import (
     Options,
+    folder_of_launch,
     forget_launch,
-    launched,
     new_folder,
     remember_launch,
     require_same_recipe,
@@ -92,7 +92,7 @@ def _train(node: Node, options: Options, device: torch.device) -> Path:
 
 def _folder(options: Options, dataset: Dataset) -> Path:
     """A new run directory; the one that this launch has already made, where it was started anew before any state."""
-    return launched(options.outdir) or new_folder(options, dataset)
+    return folder_of_launch(options.outdir) or new_folder(options, dataset)
 
 
 def require_equal_shares(learner: Learner) -> None:

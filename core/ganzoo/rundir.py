@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import ganzoo
-from ganzoo import checkpoint, ranks
+from ganzoo import checkpoint, launch
 from ganzoo.checkpoint import Header
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
@@ -101,7 +101,7 @@ def states(resume: str, outdir: Path) -> list[Path]:
 
 def resume_from(options: Options, head: Header) -> Path | None:
     """The state file that `resume` means for a run of this recipe and data, or None to begin anew."""
-    if (folder := launched(options.outdir)) and (found := newest(folder, "state")):
+    if (folder := folder_of_launch(options.outdir)) and (found := newest(folder, "state")):
         return found[0]
     if options.resume is None:
         return None
@@ -133,9 +133,9 @@ def _note(outdir: Path) -> Path:
     return outdir / f".launch-{os.environ.get('TORCHELASTIC_RUN_ID', '')}-{os.getppid()}"
 
 
-def launched(outdir: Path) -> Path | None:
+def folder_of_launch(outdir: Path) -> Path | None:
     """The run directory that processes of this launch made before they were started anew."""
-    if not ranks.restarts():
+    if not launch.restarts():
         return None
     try:
         folder = Path(_note(outdir).read_text(encoding="utf-8"))
@@ -146,14 +146,14 @@ def launched(outdir: Path) -> Path | None:
 
 def remember_launch(outdir: Path, folder: Path) -> None:
     """Note the run directory for processes that torchrun may start anew."""
-    if ranks.launched():
+    if launch.launched():
         outdir.mkdir(parents=True, exist_ok=True)
         _note(outdir).write_text(str(folder.absolute()), encoding="utf-8")
 
 
 def forget_launch(outdir: Path) -> None:
     """The launch has come to its end."""
-    if ranks.launched():
+    if launch.launched():
         _note(outdir).unlink(missing_ok=True)
 
 

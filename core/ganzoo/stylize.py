@@ -28,7 +28,7 @@ from ganzoo.images import Pixels
 from ganzoo.interfaces import Commission, Painting, Transfer
 from ganzoo.log import Log
 from ganzoo.loop import signals
-from ganzoo.recipe import Node, component_from
+from ganzoo.recipe import Node, component_from, nested
 from ganzoo.registry import registry
 from ganzoo.stylize_input import Opened, read
 
@@ -69,16 +69,7 @@ def chosen(method: str, settings: Mapping[str, Any]) -> Node:
 
     Raises RecipeError for what is no option of it, or no value of one.
     """
-    tree: dict[str, Any] = {"use": method}
-    for key, value in settings.items():
-        *parents, last = key.split(".")
-        place = tree
-        for name in parents:
-            inside = place.get(name, {})
-            place[name] = {"use": inside} if isinstance(inside, str) else inside
-            place = place[name]
-        place[last] = value
-    return component_from(Transfer.kind, tree, registry())
+    return component_from(Transfer.kind, nested({"use": method}, settings), registry())
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from ganzoo.data import to_unit
 from ganzoo.errors import DataError
-from ganzoo.images import PIXELS, Pixels
+from ganzoo.images import PIXELS, Pixels, eight_bit_gray
 from ganzoo.types import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -53,8 +53,10 @@ def read(path: Path, size: int, *, flat: bool = False) -> Opened:
             source = (file.height, file.width)
             file.draft("RGB", (size, size))  # a JPEG can be decoded at a fraction of its size
             picture = ImageOps.exif_transpose(file)
-            if picture.mode[0] in "IF":
-                picture = _eight_bits(picture, path)
+            try:
+                picture = eight_bit_gray(picture)
+            except ValueError as err:
+                raise DataError(f"{path} {err}.") from None
             made = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{path} is no file: name a picture.") from None
@@ -75,13 +77,3 @@ def read(path: Path, size: int, *, flat: bool = False) -> Opened:
     alpha = np.ascontiguousarray(pixels[3]) if len(pixels) == 4 else None
     rgb = np.ascontiguousarray(pixels[:3]) if alpha is None else np.where(alpha == 0, np.uint8(255), pixels[:3])
     return Opened(rgb, alpha, source)
-
-
-def _eight_bits(picture: PIL.Image, path: Path) -> PIL.Image:
-    """A gray picture of 16 bits as one of 8, round(x / 257), as datasets read it. Raises DataError for any other."""
-    if picture.mode == "F":
-        raise DataError(f"{path} holds floating-point values, whose range is not known: save it with 8 or 16 bits.")
-    values = np.asarray(picture)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError(f"{path} holds 32-bit values: save it with 8 or 16 bits.")
-    return PIL.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))

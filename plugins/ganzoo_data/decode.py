@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
+from ganzoo.images import eight_bit_gray, to_eight_bits
 from ganzoo.types import Size
 
 Fit: TypeAlias = Literal["crop", "fit", "error"]
@@ -161,23 +162,15 @@ def _npy_array(data: bytes) -> NDArray[np.unsignedinteger]:
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
 
 
-def to_eight_bits(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """16 bits -> 8 bits: round(x / 257), which maps 65535 to 255."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 # --- channels --------------------------------------------------------------------------------------------------------
 
 
 def to_channels(picture: Image.Image, channels: int, background: str) -> Image.Image:
     """A picture of any mode as L, RGB or RGBA; transparency is composited on the background unless RGBA keeps it."""
-    if picture.mode == "F":
-        raise BadImage("holds floating-point values, whose range is not known: save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535:
-            raise BadImage("holds 32-bit values: save it with 8 or 16 bits")
-        picture = Image.fromarray(to_eight_bits(values))
+    try:
+        picture = eight_bit_gray(picture)
+    except ValueError as err:
+        raise BadImage(str(err)) from None
     try:
         if channels < 4 and picture.has_transparency_data:
             rgba = picture.convert("RGBA")
