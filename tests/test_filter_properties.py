@@ -44,22 +44,25 @@ def test_a_blur_keeps_constants_and_is_a_convolution():
 
 @pytest.mark.parametrize("blur", [None, (1.0, 2.0, 1.0)])
 @pytest.mark.parametrize("cls", [Conv, AdaIN])
-def test_fused_upsampling_is_the_same_function(cls, blur):
+def test_upsampling_within_the_convolution_is_upsampling_before_it(cls, blur):
     size = (8, 12)
-    layers = [cls(5, 7, 4, size, True, blur=blur, fused=fused) for fused in (False, True)]
-    layers[1].load_state_dict(stirred(layers[0]).state_dict())
-    for layer in layers:  # noise is drawn in float32, and anew
-        for noise in [m for m in layer.modules() if hasattr(m, "draw")]:
-            noise.draw = lambda *_: None
+    layer = stirred(cls(5, 7, 4, size, True, blur=blur))
+    for noise in [m for m in layer.modules() if hasattr(m, "draw")]:  # it is drawn in float32, and anew
+        noise.draw = lambda *_: None
     x, w = torch.randn(2, 5, 4, 6), torch.randn(2, 4)
-    results = [layer(x, w) for layer in layers]
-    assert results[0].shape == (2, 7, *size)
-    assert_close(*results)
+    y = F.conv2d(nearest(x), layer.conv.weight * math.sqrt(2 / 45), padding=1)
+    assert_close(layer.conv.after_nearest(x), y)
+    y = binomial(y) if blur else y
     if cls is Conv:
-        conv = layers[0].conv
-        y = F.conv2d(nearest(x), conv.weight * math.sqrt(2 / 45), padding=1)
-        y = F.leaky_relu((binomial(y) if blur else y) + conv.bias[:, None, None], 0.2)
-        assert_close(results[0], y / (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt())
+        y = F.leaky_relu(y + layer.conv.bias[:, None, None], 0.2)
+        y = y / (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    else:
+        y = F.leaky_relu(y + layer.epilogue.bias[:, None, None], 0.2)
+        scale, shift = layer.epilogue.style(w)[:, :, None, None].chunk(2, dim=1)
+        variance, mean = torch.var_mean(y, dim=(2, 3), keepdim=True, correction=0)
+        y = (y - mean) / (variance + 1e-8).sqrt() * (scale + 1) + shift
+    assert layer(x, w).shape == (2, 7, *size)
+    assert_close(layer(x, w), y)
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -6,16 +6,19 @@ that were computed once with the reference.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import grad, gradcheck, gradgradcheck
 
 from ganzoo.nn.act import bias_act
+from ganzoo.nn.equal import ActConv2d, Linear
 from ganzoo.nn.norm import instance_norm, minibatch_std, pixel_norm
 from ganzoo.nn.resample import conv2d_resample, downsample, fir, upfirdn2d, upsample
 from ganzoo_stylegan2.modulation import modulated_conv2d
@@ -186,8 +189,49 @@ def test_conv2d_resample_by_upfirdn2d(taps: tuple[float, ...], kernel: int, resa
         lo, hi = p + (n - 1) // 2, p + (n - 2) // 2
         plain = upfirdn2d(torch.conv2d(upfirdn2d(x, f, padding=(lo, hi, lo, hi)), w.flip([2, 3])), None, down=2)
     assert_close(call(x, w), plain.detach(), 1e-13, "conv2d_resample")
+    bias = draw(3)
+    by_taps = conv2d_resample(x, w, taps, bias=bias, padding=p, flip_weight=False, **resample)
+    assert_close(by_taps, (plain + bias[:, None, None]).detach(), 1e-13, "by taps, with a bias")
     assert gradcheck(call, (x, w))
     assert gradgradcheck(call, (draw(1, 2, 4, 4), w))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_taps_are_convolved_unless_flipped(flip: bool) -> None:
+    """A filter that is no mirror image of itself, on an impulse: it comes out, or turned round."""
+    taps, x = (1.0, 2.0, 5.0), torch.zeros(1, 1, 5, 5, dtype=torch.float64)
+    x[0, 0, 2, 2] = 1
+    row = torch.tensor(taps[::-1] if flip else taps, dtype=torch.float64) / 8
+    y = upfirdn2d(x, taps, padding=(1, 1, 1, 1), gain=3, flip=flip)
+    assert_close(y[0, 0, 1:4, 1:4], 3 * torch.outer(row, row), 1e-14, "filter")
+
+
+@pytest.mark.parametrize("down", [None, (1.0, 3.0, 3.0, 1.0)])
+@pytest.mark.parametrize("clamp", [None, 0.5])
+@pytest.mark.parametrize("gain", ["weight", "activation"])
+def test_a_layer_is_convolution_bias_activation_gain_clamp_in_this_order(
+    gain: Any, clamp: float | None, down: Any
+) -> None:
+    layer = ActConv2d(3, 4, 3, gain=gain, clamp=clamp, down=down).double()
+    torch.nn.init.normal_(layer.bias)
+    x, he = draw(2, 3, 4, 6), 1 / math.sqrt(27)
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        resample = {"f": fir(down, x), "down": 2} if down else {}
+        y = conv2d_resample(x, weight * he, padding=1, **resample)
+        y = F.leaky_relu((y * math.sqrt(2) if gain == "weight" else y) + bias[:, None, None], 0.2)
+        y = y * math.sqrt(2) if gain == "activation" else y
+        return y if clamp is None else y.clamp(-clamp, clamp)
+
+    inputs = (x, layer.weight, layer.bias)
+    found, expected = layer(x), plain(*inputs)
+    assert_close(found, expected.detach(), 1e-13, "y")
+    probe = draw(*found.shape)
+    ours, theirs = (grad(y, inputs, probe, create_graph=True) for y in (found, expected))
+    for name, a, b in zip(("dx", "dw", "db"), ours, theirs):
+        assert_close(a, b.detach(), 1e-12, name)
+    for name, a, b in zip(("ddw", "ddp"), *(grad(g[0].square().sum(), (layer.weight, probe)) for g in (ours, theirs))):
+        assert_close(a, b.detach(), 1e-12, name)
 
 
 @pytest.mark.parametrize("function", [modulated_conv2d, modulated_conv2d_reference])
@@ -248,13 +292,25 @@ def test_modulated_conv2d_vectors() -> None:
 def test_bias_act(case: dict[str, Any]) -> None:
     a = arrays(case)
     inputs = {k: a[k].requires_grad_() for k in ("x", "b") if k in a}
-    y = bias_act(inputs["x"], inputs.get("b"), case["act"], dim=case["dim"], **case["kwargs"])
+    call = partial(bias_act, act=case["act"], dim=case["dim"], **case["kwargs"])
+    y = call(inputs["x"], inputs.get("b"))
+    assert_close(call(inputs["x"] + 0, inputs.get("b"), overwrite=True), y.detach(), 0, "in place")
     check_derivatives(y, inputs, a)
 
 
 def test_bias_act_vectors() -> None:
     """Slope 0.2 and gain √2."""
     assert bias_act(torch.tensor([[-1.0, 1.0]]), None, "lrelu")[0].tolist() == pytest.approx([-0.2828427, 1.4142135])
+
+
+@pytest.mark.parametrize("bias", [None, 0.5])
+def test_a_dense_layer_scales_weight_and_bias(bias: float | None) -> None:
+    layer = Linear(5, 3, bias=bias, gain=2, lr_mul=0.01).double()
+    x = draw(4, 5)
+    expected = x @ layer.weight.T * (2 / math.sqrt(5) * 0.01) + (0 if bias is None else bias * 0.01)
+    assert_close(layer(x), expected.detach(), 1e-14, "y")
+    assert gradcheck(layer, (x,))
+    assert gradgradcheck(layer, (x,))
 
 
 def test_mapping_vectors() -> None:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -115,17 +116,25 @@ class Learner(ABC):
             size: images of this process's share
             loss: the mean loss over a part of the share, as (range of it, what its samples draw)
         """
-        for name, net in self.nets.items():
-            net.requires_grad_(name == who)
-        for parameter in self.frozen:
-            parameter.requires_grad_(False)
-        parameters = [(name, p) for name, p in self.nets[who].named_parameters() if p.requires_grad]
+        for name, parameters in self._parameters.items():
+            for _, parameter in parameters:
+                parameter.requires_grad_(name == who and parameter not in self.frozen)
         while not self._backward(who, phase, size, loss):
             self._shrink(size)
         self._phase += 1
-        found = [(name, p) for name, p in parameters if p.grad is not None]
+        found = [(name, p) for name, p in self._parameters[who] if p.requires_grad and p.grad is not None]
         ranks.average_(p.grad for _, p in found if p.grad is not None)
         self._apply(who, phase, found)
+
+    @cached_property
+    def _parameters(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Each network's, by name. To look for them takes longer than a small layer's work."""
+        return {name: list(net.named_parameters()) for name, net in self.nets.items()}
+
+    @cached_property
+    def _small_buffers(self) -> list[Tensor]:
+        """What a phase may change, such as moving means; not what is only looked up."""
+        return [b for module in self.modules().values() for b in module.buffers() if b.numel() < 1 << 16]
 
     def _backward(self, who: str, phase: str, size: int, loss: Callable[[range, Dice], Tensor]) -> bool:
         """Gradients of a phase. False where memory ran out, here or in another process.
@@ -170,7 +179,7 @@ class Learner(ABC):
 
     def _remembered(self) -> Callable[[], None]:
         """How to bring back what a phase changes beside gradients: buffers, the generator of random numbers, notes."""
-        kept = [(b, b.clone()) for module in self.modules().values() for b in module.buffers() if b.numel() < 1 << 16]
+        kept = [(b, b.clone()) for b in self._small_buffers]
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         rng, noted = torch.get_rng_state(), {name: len(values) for name, values in self.stats.items()}
 

@@ -141,7 +141,6 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
         norm: after the activation
         norm_first: normalise before the bias and the activation instead (batch norm)
         blur: taps of a low-pass filter after an upsampling convolution (arXiv:1812.04948, section 2); null for none
-        fused: upsample within the convolution: the same function, faster at high resolutions
         slope: of leaky ReLU below zero; 0 makes it ReLU
         equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
@@ -160,19 +159,18 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
         norm: Make[zoo.Norm] | None = PixelNorm,
         norm_first: bool = False,
         blur: OddTaps | None = None,
-        fused: bool = False,
         slope: Slope = SLOPE,
         equalized: bool = True,
     ) -> None:
         super().__init__()
-        self.up, self.blur, self.fused = up, blur if up else None, fused
+        self.up, self.blur = up, blur if up else None
         self.slope, self.norm_first = slope, norm_first
         self.conv = Conv2d(in_channels, out_channels, 3, gain=math.sqrt(2), equalized=equalized)
         self.norm = norm(out_channels) if norm else None
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Maps -> Maps at the layer's size."""
-        x = self.conv.after_nearest(x, self.fused) if self.up else self.conv.convolve(x)
+        x = self.conv.after_nearest(x) if self.up else self.conv.convolve(x)
         x = blurred(x, self.blur) if self.blur else x
         x = self.norm(x) if self.norm and self.norm_first else x
         x = bias_act(x, self.conv.bias, "lrelu", alpha=self.slope, gain=1)

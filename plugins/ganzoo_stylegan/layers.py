@@ -11,7 +11,7 @@ from ganzoo import interfaces as zoo
 from ganzoo.component import Make
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import ActLinear, Conv2d, Gain, Linear
-from ganzoo.nn.norm import instance_norm, pixel_norm, wide
+from ganzoo.nn.norm import instance_norm, pixel_norm
 from ganzoo.nn.resample import OddTaps, blurred
 from ganzoo.nn.stack import Stack
 from ganzoo.types import Label, Latent, Maps, Size, Style
@@ -119,7 +119,7 @@ class Epilogue(nn.Module):
         x = self.noise(x) if self.noise else x
         x = bias_act(x, self.bias, "lrelu", gain=1)
         scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)
-        return (instance_norm(wide(x), self.eps) * (scale + 1) + shift).to(x.dtype)
+        return torch.addcmul(shift.to(x.dtype), instance_norm(x, self.eps), (scale + 1).to(x.dtype))
 
     def style_weight(self) -> Tensor:
         """The matrix [2 channels, W] that gives scales and shifts."""
@@ -134,7 +134,6 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
     Args:
         noise: before the bias; null for none
         blur: taps of the low-pass filter after an upsampling convolution; null for none
-        fused: upsample within the convolution: the same function, faster at high resolutions
         eps: added to the variances of the instance norm
     """
 
@@ -151,17 +150,16 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
         *,
         noise: Make[zoo.Noise] | None = PixelNoise,
         blur: OddTaps | None = (1, 2, 1),
-        fused: bool = False,
         eps: Positive = 1e-8,
     ) -> None:
         super().__init__()
-        self.up, self.blur, self.fused = up, blur if up else None, fused
+        self.up, self.blur = up, blur if up else None
         self.conv = Conv2d(in_channels, out_channels, 3, bias=False, gain=math.sqrt(2))
         self.epilogue = Epilogue(out_channels, w_dim, size, noise, eps)
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Maps, Style -> Maps at the layer's size."""
-        x = self.conv.after_nearest(x, self.fused) if self.up else self.conv.convolve(x)
+        x = self.conv.after_nearest(x) if self.up else self.conv.convolve(x)
         return self.epilogue(blurred(x, self.blur) if self.blur else x, w)
 
     def style_weight(self) -> Tensor:

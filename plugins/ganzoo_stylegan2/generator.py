@@ -73,7 +73,8 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
 
     def forward(self, x: Maps, w: Style) -> Maps:
         """Maps, Style -> Maps at the layer's size."""
-        x = modulated_conv2d(x, self.weight * self.scale, self.affine(w), demodulate=self.demodulate, up=self.up)
+        weight = self.weight if self.scale == 1 else self.weight * self.scale
+        x = modulated_conv2d(x, weight, self.affine(w), demodulate=self.demodulate, up=self.up)
         x = self.noise(x) if self.noise else x
         return bias_act(x, self.bias, "lrelu", clamp=self.clamp)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.nn.norm import wide
-from ganzoo.nn.resample import Taps, conv2d_resample, fir
+from ganzoo.nn.resample import Taps, conv2d_resample
 from ganzoo.types import Maps
 
 EPS = 1e-8
@@ -33,7 +33,7 @@ def modulated_conv2d(
     x = x * styles.to(x.dtype)[:, :, None, None]
     w, padding = weight.to(x.dtype), weight.shape[-1] // 2
     x = (
-        conv2d_resample(x, w, fir(up, x), up=2, padding=padding, flip_weight=False)
+        conv2d_resample(x, w, up, up=2, padding=padding, flip_weight=False)
         if up
         else conv2d_resample(x, w, padding=padding)
     )

@@ -26,6 +26,14 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], float]] = {
 }
 
 
+# of these, gain * act(x) = act(gain * x), so the gain comes before and the result takes the place of what it is of
+_IN_PLACE: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "linear": lambda x, _: x,
+    "relu": lambda x, _: F.relu_(x),
+    "lrelu": F.leaky_relu_,
+}
+
+
 def bias_act(
     x: Tensor,
     bias: Tensor | None = None,
@@ -35,6 +43,7 @@ def bias_act(
     gain: float | None = None,
     clamp: float | None = None,
     dim: int = 1,
+    overwrite: bool = False,
 ) -> Tensor:
     """clamp(gain * act(x + bias)).
 
@@ -46,13 +55,24 @@ def bias_act(
         gain: factor after the activation; None takes the activation's own (√2 for relu, lrelu and swish, else 1)
         clamp: limit of the absolute value, after the gain; None for none, and for 256 in float16
         dim: the axis of the bias
+        overwrite: x is needed nowhere else, and its memory may hold the result
     """
     function, own_gain = _ACTIVATIONS[act]
-    if bias is not None:
-        x = x + bias.to(x.dtype).reshape([-1 if i == dim else 1 for i in range(x.ndim)])
-    x = function(x, alpha)
     gain = own_gain if gain is None else gain
-    if gain != 1:
-        x = x * gain
+    if bias is not None:
+        bias = bias.to(x.dtype).reshape([-1 if i == dim else 1 for i in range(x.ndim)])
+    if act in _IN_PLACE and gain > 0 and alpha >= 0:
+        x = _activated(x, bias, _IN_PLACE[act] if overwrite or bias is not None or gain != 1 else function, alpha, gain)
+    else:
+        x = function(x if bias is None else x + bias, alpha) * gain
     clamp = HALF_CLAMP if clamp is None and x.dtype == torch.float16 else clamp
     return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def _activated(
+    x: Tensor, bias: Tensor | None, function: Callable[[Tensor, float], Tensor], alpha: float, gain: float
+) -> Tensor:
+    """act(gain * x + gain * bias) in two passes over memory, where gain * act(x + bias) takes three."""
+    if gain == 1:
+        return function(x if bias is None else x + bias, alpha)
+    return function(x * gain if bias is None else torch.add(bias * gain, x, alpha=gain), alpha)

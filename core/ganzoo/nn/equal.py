@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.nn.act import bias_act
-from ganzoo.nn.resample import Taps, conv2d_resample, fir, upsample
+from ganzoo.nn.resample import Taps, conv2d_resample
 from ganzoo.types import Maps
 
 Gain = Literal["weight", "activation"]  # where the √2 of a leaky ReLU layer sits: ProGAN and StyleGAN, or StyleGAN2
@@ -48,7 +48,9 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T scale + b lr_mul."""
-        return F.linear(x, self.weight * self.scale, None if self.bias is None else self.bias * self.lr_mul)
+        if self.bias is None:
+            return F.linear(x * self.scale, self.weight)
+        return torch.addmm(self.bias, x, self.weight.t(), beta=self.lr_mul, alpha=self.scale)
 
 
 class Conv2d(nn.Module):
@@ -83,28 +85,28 @@ class Conv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
         self.scale, self.up, self.down = he if equalized else 1.0, up, down
 
-    def convolve(self, x: Maps) -> Maps:
-        """The convolution without the bias."""
-        weight, padding = (self.weight * self.scale).to(x.dtype), self.weight.shape[-1] // 2
+    def convolve(self, x: Maps, bias: Tensor | None = None, gain: float = 1.0) -> Maps:
+        """gain * (x convolved + bias)."""
+        weight, padding = (self.weight * (self.scale * gain)).to(x.dtype), self.weight.shape[-1] // 2
+        if bias is not None:
+            bias = (bias if gain == 1 else bias * gain).to(x.dtype)
         if self.up:
-            return conv2d_resample(x, weight, fir(self.up, x), up=2, padding=padding, flip_weight=False)
+            return conv2d_resample(x, weight, self.up, bias=bias, up=2, padding=padding, flip_weight=False)
         if self.down:
-            return conv2d_resample(x, weight, fir(self.down, x), down=2, padding=padding)
-        return F.conv2d(x, weight, padding=padding)
+            return conv2d_resample(x, weight, self.down, bias=bias, down=2, padding=padding)
+        return F.conv2d(x, weight, bias, padding=padding)
 
-    def after_nearest(self, x: Maps, fused: bool) -> Maps:
+    def after_nearest(self, x: Maps) -> Maps:
         """The convolution of x doubled by nearest neighbours, without the bias.
 
-        Fused, a strided transposed convolution and a 2x2 box: the same function in a quarter of the multiplications.
+        A strided transposed convolution and a 2x2 box are the same function in a quarter of the multiplications.
         """
-        weight, padding = (self.weight * self.scale).to(x.dtype), self.weight.shape[-1] // 2
-        if fused:
-            return conv2d_resample(x, weight, fir((1, 1), x), up=2, padding=padding)
-        return F.conv2d(upsample(x, (1, 1)), weight, padding=padding)
+        weight = (self.weight * self.scale).to(x.dtype)
+        return conv2d_resample(x, weight, (1, 1), up=2, padding=weight.shape[-1] // 2)
 
     def forward(self, x: Maps) -> Maps:
         """Convolution and bias."""
-        return bias_act(self.convolve(x), self.bias)
+        return bias_act(self.convolve(x, self.bias), overwrite=True)
 
 
 class ActConv2d(Conv2d):
@@ -131,8 +133,10 @@ class ActConv2d(Conv2d):
 
     def forward(self, x: Maps, norm: nn.Module | None = None) -> Maps:
         """Convolve, normalise where there is a norm, add the bias, activate."""
-        x = self.convolve(x)
-        return bias_act(norm(x) if norm else x, self.bias, "lrelu", gain=self.act_gain, clamp=self.clamp)
+        if norm:
+            return bias_act(norm(self.convolve(x)), self.bias, "lrelu", gain=self.act_gain, clamp=self.clamp)
+        x = self.convolve(x, self.bias, self.act_gain)  # leaky ReLU lets a factor through
+        return bias_act(x, None, "lrelu", gain=1, clamp=self.clamp, overwrite=True)
 
 
 class ActLinear(Linear):
@@ -147,4 +151,4 @@ class ActLinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply, add the bias, activate."""
-        return bias_act(super().forward(x), None, "lrelu", gain=self.act_gain)
+        return bias_act(super().forward(x), None, "lrelu", gain=self.act_gain, overwrite=True)
