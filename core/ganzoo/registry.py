@@ -190,16 +190,18 @@ def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
 @cache
 def index() -> dict[str, list[dict[str, Any]]]:
     """The table of contents {components, recipes}: registry.yaml, and what the plugins answer that it lacks."""
-    from ganzoo.source import load_yaml
 
     def about(path: Path) -> dict[str, Any]:
+        from ganzoo.source import load_yaml  # the parser of YAML takes a while, and is seldom needed here
+
         try:
             tree = load_yaml(path).tree
         except RecipeError:  # it says so when it is used
             tree = {}
         return {key: str(tree[key]) for key in ("title", "paper") if key in tree}
 
-    table: dict[str, list[dict[str, Any]]] = load_yaml(index_path()).tree
+    _, _, text = index_path().read_text(encoding="utf-8").partition("\n")  # its first line is a comment
+    table: dict[str, list[dict[str, Any]]] = json.loads(text)
     listed = {row["plugin"] for row in table["components"]} | {CORE}
     for p in plugins.installed():
         if p.name in listed:  # also a second plugin of a name, which is left out
