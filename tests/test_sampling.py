@@ -112,6 +112,30 @@ def test_a_seed_gives_its_image_in_whatever_company(snapshots, name, noise):
     assert not torch.equal(together[0], together[1])
 
 
+@pytest.mark.parametrize("batch", ["3", "auto"])
+@pytest.mark.parametrize("name", ["conditional", "growing"])
+def test_images_computed_at_once_are_those_computed_alone(snapshots, good, tmp_path, name, batch):
+    """But for rounding: sums of a batch are taken in another order. Classes never share one."""
+    flags = ["--seeds", "0-4", "--noise-mode", "random", *(["--class", "0-1"] if name == "conditional" else [])]
+    for folder, own in (("alone", []), ("at once", ["--batch", batch])):
+        good("generate", snapshots(name), *flags, *own, "--outdir", tmp_path / folder)
+    files = sorted(file.name for file in (tmp_path / "alone").iterdir())
+    assert files == sorted(file.name for file in (tmp_path / "at once").iterdir())
+    assert len(files) == (10 if name == "conditional" else 5)
+    for file in files:
+        alone, together = (read(tmp_path / folder / file).astype(int) for folder in ("alone", "at once"))
+        assert abs(alone - together).max() <= 1
+
+
+@pytest.mark.parametrize("free, expected", [(1000.0, 32), (9.0, 3), (0.5, 1), (0.0, 1)])
+def test_as_many_at_once_as_half_the_free_memory_holds(snapshots, monkeypatch, free, expected):
+    """The first image takes 2 GiB, each further one 1."""
+    peaks = iter([1.0, 3.0, 4.0])
+    monkeypatch.setattr("ganzoo.model.free_memory", lambda device: free)
+    monkeypatch.setattr("ganzoo.model.peak_memory", lambda device: next(peaks))
+    assert ganzoo.load(snapshots("stylegan2")).fitting() == expected
+
+
 def test_grid_and_files_hold_the_same_images(snapshots, good, tmp_path):
     good("generate", snapshots("stylegan2"), "--seeds", "5-8", "--outdir", tmp_path)
     good("generate", snapshots("stylegan2"), "--seeds", "7,5,8", "--grid", "2x2", "--outdir", tmp_path)
@@ -456,6 +480,8 @@ GENERATE = {
     "class word": (["--class", "cat"], ["--class cat"]),
     "class": (["--class", "0-1"], ["without classes"]),
     "grid of classes": (["--class", "0-9", "--grid", "3x3"], ["3x3", "9", "10"]),
+    "batch": (["--batch", "0"], ["--batch 0", "auto"]),
+    "batch word": (["--batch", "all"], ["--batch all", "1 to 9999"]),
     "classes and seeds": (["--class", "0-1", "--seeds", "0-4", "--grid", "3x3"], ["3x3", "5 for each of 2"]),
 }
 MIX = {

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -16,6 +17,7 @@ from ganzoo_cli.console import Device, known, note, say
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from ganzoo.images import Pixels
     from ganzoo.model import Model
 
 MOST = 1_000_000
@@ -38,6 +40,14 @@ Classes = Annotated[
 Noise = Annotated[Literal["const", "random", "none"], Option(help="const: stored noise; random: noise of the seed.")]
 Grid = Annotated[str | None, Option(metavar="COLUMNSxROWS", help="One picture, grid.png, instead of one a seed.")]
 Outdir = Annotated[Path, Option(help="Folder for the pictures.")]
+Batch = Annotated[
+    str,
+    Option(
+        metavar="N|auto",
+        help="Images computed at once, auto for what memory holds: faster for small ones and on a GPU. With 1, a seed "
+        "gives the same image to the last bit in whatever company.",
+    ),
+]
 
 
 def generate(
@@ -48,10 +58,13 @@ def generate(
     class_: Classes = None,
     noise_mode: Noise = "const",
     grid: Grid = None,
+    batch: Batch = "1",
     outdir: Outdir = Path("out"),
     device: Device = "auto",
 ) -> None:
     """Draw images from a checkpoint: seed0042.png for each seed, or grid.png. Prints the files."""
+    if batch != "auto" and not re.fullmatch(r"[1-9]\d{0,3}", batch):
+        refuse(f"--batch {batch}: choose a number from 1 to 9999, or auto.")
     columns, rows = places(grid)
     classes: list[int | None] = [*numbers("--class", class_)] if class_ is not None else [None]
     count = columns * rows // len(classes) if grid else 8
@@ -70,11 +83,16 @@ def generate(
     cautions(model, trunc)
     new_outdir(outdir)
     how = {"psi": trunc, "cutoff": trunc_cutoff, "noise": noise_mode}
-    draw(model, wanted, how, outdir, columns)
+    draw(model, wanted, how, outdir, columns, model.fitting() if batch == "auto" else int(batch))
 
 
 def draw(
-    model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], outdir: Path, columns: int
+    model: "Model",
+    wanted: Sequence[tuple[int | None, int]],
+    how: dict[str, Any],
+    outdir: Path,
+    columns: int,
+    at_once: int = 1,
 ) -> None:
     """Write a picture for each class and seed, or with `columns` one of all."""
     import numpy as np
@@ -90,8 +108,7 @@ def draw(
         counted("images", len(wanted), outdir) as written,
         beside(written.append) as write,
     ):
-        for done, (label, seed) in enumerate(wanted, 1):
-            image = model.pixels(model.images([seed], label=label, **how))[0]
+        for done, (label, seed, image) in enumerate(drawn(model, wanted, how, at_once), 1):
             log.progress(done, f"seed {seed}")
             if columns:
                 tiles.append(image)
@@ -104,6 +121,18 @@ def draw(
         shown = {} if classes == [None] else {"label": classes[0] if len(classes) == 1 else classes}
         images.save(images.grid(np.stack(tiles), columns), outdir / "grid.png", about | seeds | shown)
         say(str(outdir / "grid.png"))
+
+
+def drawn(
+    model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], at_once: int
+) -> "Iterator[tuple[int | None, int, Pixels]]":
+    """Class, seed and pixels of each image, so many computed at once."""
+    for label, group in groupby(wanted, key=lambda pair: pair[0]):
+        seeds = [seed for _, seed in group]
+        for i in range(0, len(seeds), at_once):
+            some = seeds[i : i + at_once]
+            pixels = model.pixels(model.images(some, label=label, at_once=at_once, **how))
+            yield from ((label, seed, image) for seed, image in zip(some, pixels))
 
 
 @contextmanager

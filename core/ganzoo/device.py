@@ -12,6 +12,7 @@ import platform
 import re
 import resource
 import sys
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -110,6 +111,24 @@ def peak_memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**30
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
+
+
+def free_memory(device: torch.device) -> float:
+    """GiB that this process may still take, as far as the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**30
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+    except (OSError, StopIteration):
+        free = 4.0
+    try:  # a container's limit
+        group = Path("/sys/fs/cgroup")
+        limit, used, kinds = ((group / f"memory.{it}").read_text("ascii") for it in ("max", "current", "stat"))
+        files = next(int(line.split()[1]) for line in kinds.splitlines() if line.startswith("inactive_file"))
+        return min(free, (int(limit) - int(used) + files) / 2**30)
+    except (OSError, ValueError, StopIteration):  # none: no such file, or 'max' in it
+        return free
 
 
 def is_memory(err: BaseException) -> bool:

@@ -7,7 +7,6 @@ measured and scaled up.
 import time
 from bisect import bisect_left
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,7 +14,7 @@ import torch
 from ganzoo import ranks
 from ganzoo.build import Gan
 from ganzoo.data import Loader
-from ganzoo.device import choose, described, keep_memory, peak_memory
+from ganzoo.device import choose, described, free_memory, keep_memory, peak_memory
 from ganzoo.interfaces import Experiment, Regularizer, Stage
 from ganzoo.trainer import Trainer, Who
 from ganzoo.types import Size
@@ -235,21 +234,3 @@ def fitting(experiment: Gan, where: torch.device) -> tuple[int | None, str]:
 def _affordable(seconds: float, gib: float, device: torch.device) -> bool:
     """Whether twice the batch can be measured; `gib` is what it would take more."""
     return 2 * seconds < PATIENCE and gib < SHARE * free_memory(device)
-
-
-def free_memory(device: torch.device) -> float:
-    """GiB that this process may still take, as far as the system tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 2**30
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
-    except (OSError, StopIteration):
-        free = 4.0
-    try:  # a container's limit
-        group = Path("/sys/fs/cgroup")
-        limit, used, kinds = ((group / f"memory.{it}").read_text("ascii") for it in ("max", "current", "stat"))
-        files = next(int(line.split()[1]) for line in kinds.splitlines() if line.startswith("inactive_file"))
-        return min(free, (int(limit) - int(used) + files) / 2**30)
-    except (OSError, ValueError, StopIteration):  # none: no such file, or 'max' in it
-        return free

@@ -14,6 +14,7 @@ Style codes lie between a seed and its picture, and can be changed there:
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ganzoo import __version__, checkpoint
 from ganzoo.build import Gan
 from ganzoo.checkpoint import Header
 from ganzoo.data import to_uint8
-from ganzoo.device import choose
+from ganzoo.device import choose, free_memory, peak_memory
 from ganzoo.errors import CheckpointError, RecipeError, UsageError
 from ganzoo.images import Pixels, picture
 from ganzoo.interfaces import Experiment, Generator, Mapping, NoiseMode, Shape, Stage
@@ -53,13 +54,14 @@ def latents(seeds: Sequence[int], z_dim: int) -> Latent:
     return torch.from_numpy(drawn).float()
 
 
-def alone(make: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+def alone(make: Callable[[Tensor], Tensor], batch: Tensor, at_once: int = 1) -> Tensor:
     """Make each sample of a batch by itself, from memory of its own.
 
     What a sample becomes then depends neither on its company nor on how the batch lies in memory: sums of another
-    batch size, or of data at another alignment, are sums in another order.
+    batch size, or of data at another alignment, are sums in another order. `at_once` more give that up for speed.
     """
-    return torch.cat([make(batch[i : i + 1].clone(memory_format=torch.contiguous_format)) for i in range(len(batch))])
+    starts = range(0, len(batch), at_once)
+    return torch.cat([make(batch[i : i + at_once].clone(memory_format=torch.contiguous_format)) for i in starts])
 
 
 def image_seeds(seed: int, numbers: Iterable[int]) -> list[int]:
@@ -81,10 +83,11 @@ class Model:
         cutoff: int | None = None,
         label: Given = None,
         noise: NoiseMode = "const",
+        at_once: int = 1,
     ) -> Image:
         """Images in about [-1, 1], [N, C, H, W].
 
-        A seed gives the same image in whatever company: each is computed alone.
+        A seed gives the same image in whatever company: each is computed alone, unless more are wanted `at_once`.
 
         A generator that was still growing gives images of the size it had reached.
 
@@ -94,8 +97,10 @@ class Model:
             cutoff: number of layers that are truncated; None for all
             label: class number or label vector, for a conditional model
             noise: "const" uses the stored noise, "random" noise of the image's seed, "none" none
+            at_once: images computed together; with more than 1, an image's last bits depend on its company
         """
-        return self.render(self.styles(seeds, psi=psi, cutoff=cutoff, label=label), noise=noise, seeds=seeds)
+        ws = self.styles(seeds, psi=psi, cutoff=cutoff, label=label)
+        return self.render(ws, noise=noise, seeds=seeds, at_once=at_once)
 
     def sample(
         self,
@@ -137,19 +142,33 @@ class Model:
         return alone(lambda one: self.G.truncate(one, psi, cutoff), ws.to(self.device))
 
     @torch.no_grad()
-    def render(self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None) -> Image:
+    def render(
+        self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None, at_once: int = 1
+    ) -> Image:
         """Style codes [N, L, W] to images in about [-1, 1], [N, C, H, W], on the CPU; each is computed alone.
 
-        With noise "random", an image's noise is that of its seed, or new where there are no seeds.
+        With noise "random", an image's noise is that of its seed, or new where there are no seeds. `at_once` as for
+        `images`.
         """
         own = iter(seeds if seeds is not None else [])
 
-        def one(w: Styles) -> Image:
-            seed = next(own, None)
-            with self.G.noise(noise, seeds=None if seed is None else [seed]):
+        def some(w: Styles) -> Image:
+            with self.G.noise(noise, seeds=list(islice(own, len(w))) or None):
                 return self.G.synthesize(w, self.stage)[-1].cpu()
 
-        return alone(one, ws.to(self.device))
+        return alone(some, ws.to(self.device), at_once)
+
+    def fitting(self, most: int = 32) -> int:
+        """How many images may be computed at once so that half of the free memory holds them, at most so many.
+
+        Measured by computing one image, and two.
+        """
+        peaks = [peak_memory(self.device)]
+        for count in (1, 2):
+            self.render(torch.zeros(count, self.G.num_ws, self.G.w_mean.numel()), noise="none", at_once=count)
+            peaks.append(peak_memory(self.device))
+        free, each = max(0, free_memory(self.device) / 2 - (peaks[1] - peaks[0])), peaks[2] - peaks[1]
+        return most if each * most <= free else 1 + int(free / each)
 
     def mix(
         self,
