@@ -1,7 +1,7 @@
 """Seconds per kimg of a training step, phase by phase, beside the convolution peak of the same run.
 
-    python benchmarks/step.py --preset tiny|32|64|progan|stylegan [--precision fp32|bf16] [--batch 8] [--threads 2]
-                              [--repeats 5] [--against FILE] [--save]
+    python benchmarks/step.py --preset tiny|32|64|progan|stylegan [--precision fp32|bf16] [--batch 8] [--batch-gpu N]
+                              [--threads 2] [--repeats 5] [--against FILE] [--save]
 
 Each phase is timed alone and weighted by how often it runs. Phases take turns, so that whatever else the machine does
 slows all; medians are printed, and least and most. GF are counted by torch's formulas on the same phase: what is
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch-gpu", type=int, help="images computed at once: less memory, more time")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
@@ -184,8 +185,14 @@ def main() -> None:
         keep_memory()
     name, *overrides = PRESETS[args.preset]
     given = [f"training.batch={args.batch}", f"training.precision={args.precision}"]
+    given += [f"training.batch_gpu={args.batch_gpu}"] if args.batch_gpu else []
     trainer = Trainer(experiment(recipe.load(name, ["dataset=shapes", *given, *overrides])), device)
-    found = {"preset": args.preset, "batch": args.batch, **measure(trainer, args.batch, args.repeats)}
+    found = {
+        "preset": args.preset,
+        "batch": args.batch,
+        "batch_gpu": args.batch_gpu,
+        **measure(trainer, args.batch, args.repeats),
+    }
     print(f"{args.preset}, batch {args.batch}, {found['dtype']}, {device}, {torch.get_num_threads()} threads")
     show(found)
     if args.against:
