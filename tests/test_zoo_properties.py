@@ -20,6 +20,7 @@ from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Generator, Shape, Stage
 from ganzoo.model import experiment
 from ganzoo.nn.equal import ActConv2d, ActLinear, Conv2d, Linear
+from ganzoo.trials import check_module
 from ganzoo_msggan.pyramids import LinearRGB, PyramidTrunk
 from ganzoo_progan.discriminator import PlainDown
 from ganzoo_progan.generator import BatchNorm, Identity, LayerNorm
@@ -48,6 +49,45 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+# --- reals and fakes in one batch --------------------------------------------------------------------------------
+
+
+def two_batches(made: Gan, n: int = 4) -> list[tuple[tuple[Tensor, ...], None]]:
+    """Images and labels, of different sizes of batch."""
+    sizes = made.shape.sizes
+    return [(tuple(torch.randn(k, 3, *size) for size in sizes), None) for k in (n, 2 * n)]
+
+
+@pytest.mark.parametrize("name", ["progan-tiny", "stylegan-tiny", "stylegan2-tiny", "msggan-tiny"])
+def test_batches_judged_together_are_judged_apart(name, double):
+    """The minibatch statistic too: reals do not enter that of the fakes."""
+    made = experiment(small(name))
+    D, last = stirred(made.D), len(made.shape.sizes) - 1
+    assert D.samplewise
+    batches, stage = two_batches(made), Stage(last, 0.5 if made.growth else 1.0)
+    for found, (images, label) in zip(D.judge_each(batches, stage), batches, strict=True):
+        assert_close(found, D(images, label, stage))
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
+def test_a_trunk_that_looks_at_its_batch_judges_one_after_the_other(norm, double):
+    made = experiment(small("progan-tiny", f"discriminator.trunk.down.norm={norm}"))
+    D, batches = made.D.train(), two_batches(made)
+    assert D.samplewise == (norm == "layer_norm")
+    found = D.judge_each(batches)
+    for logits, (images, label) in zip(found, batches, strict=True):
+        assert_close(logits, D(images, label))
+
+
+def test_a_false_claim_is_found():
+    class Claims(BatchNorm):
+        samplewise = True
+
+    found = list(check_module(partial(Claims), Claims, SIZE))
+    assert found == ["is said to be samplewise, but a sample's result depends on the others in its batch"]
+    assert list(check_module(partial(BatchNorm), BatchNorm, SIZE)) == []
 
 
 # --- norms and statistics --------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Generator = mapping + synthesis. Discriminator = trunk + head. Nothing else."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -7,7 +8,7 @@ from annotated_types import Gt, Interval
 from torch import Tensor
 
 from ganzoo.component import Make
-from ganzoo.interfaces import Discriminator, Generator, Head, Mapping, Shape, Stage, Synthesis, Trunk
+from ganzoo.interfaces import Discriminator, Generator, Head, Mapping, Shape, Stage, Synthesis, Trunk, TrunkPart
 from ganzoo.nn.norm import wide
 from ganzoo.types import Label, Latent, Logits, Maps, Pyramid, Style, Styles
 
@@ -117,10 +118,19 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         self.trunk = trunk(plan, shape.channels)
         self.head = head(self.trunk.out_channels, shape.sizes[0], labels)
         self.accepts = self.trunk.accepts
+        self.samplewise = all(part.samplewise for part in self.trunk.modules() if isinstance(part, TrunkPart))
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
         """Judge images."""
         return self.head(self.features(images, stage), label)
+
+    def judge_each(self, batches: Sequence[tuple[Pyramid, Label]], stage: Stage | None = None) -> list[Logits]:
+        """One batch for a trunk that treats each sample by itself; the head, and its statistic, see them apart."""
+        if not self.samplewise:
+            return super().judge_each(batches, stage)
+        together = tuple(torch.cat(level) for level in zip(*(images for images, _ in batches)))
+        features = self.features(together, stage).split([len(images[-1]) for images, _ in batches])
+        return [self.head(part, label) for part, (_, label) in zip(features, batches)]
 
     def classify(self, images: Pyramid, stage: Stage | None = None) -> Tensor:
         """Scores of the classes, of a head that classifies."""

@@ -91,7 +91,8 @@ class Trainer(Learner):
                     real = turn.D(turn.real, turn.real_label, turn.stage)
             loss = self.loss.g(fake, real)
         else:
-            fake, real = turn.D(turn.fake, turn.label, turn.stage), turn.D(turn.real, turn.real_label, turn.stage)
+            pair = [(self.augmented(turn.fake), turn.label), (self.augmented(turn.real), turn.real_label)]
+            fake, real = self.D.judge_each(pair, turn.stage)
             loss = self.loss.d(real, fake)
             turn.observe(real)
             self.note("scores/fake", fake)

@@ -103,6 +103,8 @@ def check_module(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Itera
         yield f"gives {tuple(y.shape)}, not the {module.out_channels} channels it promises"
     if not torch.isfinite(y).all():
         yield "gives values that are not finite"
+    if getattr(cls, "samplewise", False):
+        yield from _company(module, inputs)
     if cls.kind != "features":
         yield from _gradients(module, inputs, y, cls)
     yield from _round_trip(make, module, sizes, inputs, y)
@@ -130,6 +132,19 @@ def _gradients(module: nn.Module, inputs: tuple[Any, ...], y: Tensor, cls: Any) 
         seconds = torch.autograd.grad(total, [*leaves, *parameters.values()], allow_unused=True)
         if any(g is not None and not torch.isfinite(g).all() for g in seconds):
             yield "its second derivative is not finite: gradient penalties would break"
+
+
+def _company(module: nn.Module, inputs: tuple[Any, ...]) -> Iterator[str]:
+    """What the first sample becomes alone, and among others."""
+
+    def first(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(first, value))
+        return value[:1] if isinstance(value, Tensor) else value
+
+    alone, among = _last(module(*map(first, inputs))), _last(module(*inputs))[:1]
+    if not torch.allclose(alone, among, rtol=1e-4, atol=1e-5):
+        yield "is said to be samplewise, but a sample's result depends on the others in its batch"
 
 
 def _round_trip(

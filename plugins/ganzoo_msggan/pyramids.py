@@ -28,6 +28,8 @@ class PyramidSynthesis(zoo.Synthesis, name="pyramid", paper=PAPER):
 class LinearRGB(zoo.FromRGB, name="linear", paper=PAPER):
     """1x1 convolution without activation, with the gain √2 of the released code."""
 
+    samplewise = True
+
     def __init__(self, image_channels: int, channels: int, /) -> None:
         super().__init__()
         self.conv = Conv2d(image_channels, channels, 1, gain=math.sqrt(2))
@@ -47,6 +49,7 @@ class PyramidTrunk(zoo.Trunk, name="pyramid", paper=PAPER):
     """
 
     accepts = "pyramid"
+    samplewise = True
 
     def __init__(
         self,

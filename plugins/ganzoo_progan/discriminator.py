@@ -24,6 +24,8 @@ class FromRGB(zoo.FromRGB, name="plain", paper=PAPER):
         equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
 
+    samplewise = True
+
     def __init__(
         self,
         image_channels: int,
@@ -53,6 +55,8 @@ class PlainDown(zoo.Down, name="plain", paper=PAPER):
         norm: of each convolution, before its bias; null for none
         equalized: scale the weights at run time (equalized learning rate, 4.1)
     """
+
+    samplewise = True
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
     """
 
     rgb_at_every_level = False
+    samplewise = True
 
     def __init__(
         self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down], from_rgb: Make[zoo.FromRGB] = FromRGB
@@ -112,6 +117,7 @@ class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
     """
 
     grows = True
+    samplewise = True
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ Slope = Annotated[float, Interval(ge=0, lt=1)]
 class PixelNorm(zoo.Norm, name="pixel_norm", paper=PAPER):
     """Feature vectors to unit RMS, pixel by pixel (4.2)."""
 
+    samplewise = True
+
     def __init__(self, channels: int, /) -> None:
         super().__init__()
 
@@ -48,6 +50,8 @@ class BatchNorm(zoo.Norm, name="batch_norm", paper="arXiv:1502.03167"):
 
 class LayerNorm(zoo.Norm, name="layer_norm", paper="arXiv:1607.06450"):
     """Each sample to zero mean and unit variance over all its features, then a learned scale and shift a channel."""
+
+    samplewise = True
 
     def __init__(self, channels: int, /) -> None:
         super().__init__()

@@ -25,6 +25,8 @@ class FilteredDown(zoo.Down, name="filtered", paper=PAPER):
         clamp: limit of the absolute outputs; null for none
     """
 
+    samplewise = True
+
     def __init__(
         self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None
     ) -> None:
@@ -63,6 +65,8 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
         from_rgb_coarsest: image to features at the coarsest size, where it differs (arXiv:2006.06676's released
             networks never clamp that one); null for one like the others
     """
+
+    samplewise = True
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from ganzoo.interfaces.layers import (
     Synthesis,
     ToRGB,
     Trunk,
+    TrunkPart,
     block_layers,
 )
 from ganzoo.interfaces.logging import Logger, Loggers
@@ -77,6 +78,7 @@ __all__ = [
     "ToRGB",
     "Transfer",
     "Trunk",
+    "TrunkPart",
     "Turn",
     "View",
     "Which",

@@ -1,5 +1,7 @@
 """A discriminator: images to logits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,10 @@ class Discriminator(nn.Module, Component, kind="discriminator"):
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
         """Judge images; at the finest stage where none is given."""
         raise NotImplementedError
+
+    def judge_each(self, batches: Sequence[tuple[Pyramid, Label]], stage: Stage | None = None) -> list[Logits]:
+        """The logits of batches that do not see each other, such as reals and fakes."""
+        return [self(images, label, stage) for images, label in batches]
 
     def classify(self, images: Pyramid, stage: Stage | None = None) -> Tensor:
         """Unnormalised scores of the classes, [N, K], where the discriminator is also a classifier (AC-GAN)."""

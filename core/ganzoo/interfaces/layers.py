@@ -77,7 +77,13 @@ def recast(x: Maps, dtype: torch.dtype | None) -> Maps:
     return x if dtype in (None, x.dtype) else working(x, dtype)
 
 
-class Norm(nn.Module, Component, kind="norm"):
+class TrunkPart(nn.Module):
+    """What a discriminator's trunk may consist of. Where all parts are samplewise, reals and fakes share a batch."""
+
+    samplewise: ClassVar[bool] = False  # whether a sample's result depends on that sample alone
+
+
+class Norm(TrunkPart, Component, kind="norm"):
     """(channels, /)  Maps -> Maps."""
 
     def forward(self, x: Maps) -> Maps:
@@ -204,8 +210,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     emits: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    # of the feature maps (see `at_level`), None for that of the parameters; images and styles stay float32
-    dtype: torch.dtype | None = None
+    dtype: torch.dtype | None = None  # of the feature maps (see `at_level`); images and styles stay float32
 
     def __init__(
         self,
@@ -256,7 +261,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
         raise NotImplementedError
 
 
-class Down(nn.Module, Component, kind="down"):
+class Down(TrunkPart, Component, kind="down"):
     """(in_channels, out_channels, size, /)  Maps at `size` -> Maps at half of it. One discriminator block."""
 
     def forward(self, x: Maps) -> Maps:
@@ -264,7 +269,7 @@ class Down(nn.Module, Component, kind="down"):
         raise NotImplementedError
 
 
-class FromRGB(nn.Module, Component, kind="from_rgb"):
+class FromRGB(TrunkPart, Component, kind="from_rgb"):
     """(image_channels, channels, /)  Image -> Maps."""
 
     def forward(self, x: Image) -> Maps:
@@ -281,7 +286,7 @@ class Meeting:
     together: int  # what goes on
 
 
-class Trunk(nn.Module, Component, kind="trunk"):
+class Trunk(TrunkPart, Component, kind="trunk"):
     """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
 
     Builds the blocks and the image inputs; a topology says in `forward` where images come in, with `features` and
