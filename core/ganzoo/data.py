@@ -162,6 +162,9 @@ def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> di
     return {name: value for name, value in given.items() if name in known and name != "path"}
 
 
+CACHE_BYTES = 2 << 30  # a dataset whose decoded images fit is decoded once
+
+
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
@@ -186,15 +189,16 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: Dataset, *, seed: int, mirror: bool = False, workers: int = 2, cache_bytes: int = 2 << 30
+        self, dataset: Dataset, *, seed: int, mirror: bool = False, workers: int = 2, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self.dataset, self.seed, self.mirror, self.workers = dataset, seed, mirror, workers
         self.waited = 0.0  # seconds that callers have waited for images
         self._shape = (dataset.channels, *dataset.size)
-        fits = len(dataset) * int(np.prod(self._shape)) <= cache_bytes
+        self.decoded_bytes = len(dataset) * int(np.prod(self._shape))
+        fits = self.decoded_bytes <= cache_bytes
         self._cache = np.empty((len(dataset), *self._shape), np.uint8) if fits else None
         self._cached = np.zeros(len(dataset), bool)
-        self.cache_bytes = self._cache.nbytes if self._cache is not None else 0  # once all images have been read
+        self.cache_bytes = self.decoded_bytes if fits else 0  # once all images have been read
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ganzoo-data") if workers else None
         self._ahead: _Batch | None = None
 

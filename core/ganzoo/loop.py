@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ganzoo import ranks, state
 from ganzoo.checkpoint import Header
-from ganzoo.data import Loader
+from ganzoo.data import CACHE_BYTES, Loader
 from ganzoo.device import described, peak_memory
 from ganzoo.errors import DataError, Diverged, Interrupted
 from ganzoo.evaluate import drawn_labels
@@ -56,6 +56,7 @@ class Run:
             self.log.say(f"{self.folder} already has {learner.images / 1000:.1f} kimg: raise --kimg to go on.")
             return
         loader = Loader(self.dataset, seed=schedule.seed, mirror=schedule.mirror, workers=workers)
+        self.log.say(_kept(loader))
         try:
             while True:
                 try:
@@ -254,6 +255,14 @@ class Run:
             return ""
         height, width = self.learner.experiment.shape.sizes[self.learner.stage.level]
         return f"size {height}x{width} alpha {self.learner.stage.alpha:.2f} "
+
+
+def _kept(loader: Loader) -> str:
+    """Whether decoded images stay in memory."""
+    needed, most = f"{loader.decoded_bytes / 2**30:.2f} GiB", f"{CACHE_BYTES / 2**30:.0f} GiB"
+    if loader.cache_bytes:
+        return f"Images stay in memory once they are decoded: {needed}, up to {most} may."
+    return f"Images are decoded each time: {needed} are more than the {most} that may stay in memory."
 
 
 def _losses(means: dict[str, float]) -> str:

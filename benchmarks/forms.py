@@ -1,0 +1,229 @@
+"""The same function in several forms: milliseconds forward and backward, and the error against float64.
+
+    python benchmarks/forms.py [--only WORD] [--precision bf16|fp32] [--repeats 9] [--threads 2] [--save]
+
+The first form of each operation is the one that is used, `plain` the one that its definition reads like. Forms take
+turns, so that whatever else the machine does slows all; times are medians, `over` is the time over that of the first.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from machine import save
+from torch import Tensor
+
+from ganzoo.device import DTYPES, keep_memory
+from ganzoo.nn.act import bias_act
+from ganzoo.nn.norm import instance_norm, normalized, pixel_norm
+from ganzoo.nn.resample import conv2d_resample, fir, upfirdn2d
+from ganzoo_stylegan2.modulation import modulated_conv2d
+
+TAPS = (1.0, 3.0, 3.0, 1.0)
+SIZES = ((8, 512, 4), (8, 512, 16), (8, 256, 32), (16, 64, 16))  # batch, channels, side
+Form = Callable[..., Tensor]
+
+
+# --- upsampling and convolving ---------------------------------------------------------------------------------------
+
+
+def nearest_then_convolve(x: Tensor, w: Tensor) -> Tensor:
+    return F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1)
+
+
+def nearest_in_one_kernel(x: Tensor, w: Tensor) -> Tensor:
+    k = F.pad(w, (1, 1, 1, 1)).flip([2, 3])
+    k = k[:, :, 1:, 1:] + k[:, :, :-1, 1:] + k[:, :, 1:, :-1] + k[:, :, :-1, :-1]
+    return F.conv_transpose2d(x, k.transpose(0, 1), stride=2, padding=1)
+
+
+def zeros_filter_convolve(x: Tensor, w: Tensor) -> Tensor:
+    return F.conv2d(upfirdn2d(x, TAPS, up=2, padding=(3, 2, 3, 2), gain=4), w.flip([2, 3]))
+
+
+def filtered_kernel(w: Tensor) -> Tensor:
+    f = fir(TAPS, w)[None, None]
+    return F.conv2d(w.flatten(0, 1)[:, None], f, padding=3)[:, 0].unflatten(0, w.shape[:2])
+
+
+def up_in_one_kernel(x: Tensor, w: Tensor) -> Tensor:
+    return F.conv_transpose2d(x, 4 * filtered_kernel(w).transpose(0, 1), stride=2, padding=2)
+
+
+def down_in_one_kernel(x: Tensor, w: Tensor) -> Tensor:
+    return F.conv2d(x, filtered_kernel(w), stride=2, padding=2)
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
+
+
+def separable(x: Tensor) -> Tensor:
+    c, f = x.shape[1], torch.tensor(TAPS, dtype=x.dtype) / 8
+    x = F.conv2d(x, f[None, :].expand(c, 1, 1, 4), padding=(0, 2), groups=c)
+    return F.conv2d(x, f[:, None].expand(c, 1, 4, 1), padding=(2, 0), groups=c)
+
+
+def shifted(x: Tensor) -> Tensor:
+    f, (h, w) = torch.tensor(TAPS) / 8, x.shape[2:]
+    x = F.pad(x, (2, 2, 2, 2))
+    x = sum(float(f[i]) * x[:, :, :, i : i + w + 1] for i in range(4))  # type: ignore[assignment]
+    return sum(float(f[i]) * x[:, :, i : i + h + 1] for i in range(4))  # type: ignore[return-value]
+
+
+def depthwise(x: Tensor) -> Tensor:
+    c = x.shape[1]
+    return F.conv2d(x, fir(TAPS, x)[None, None].expand(c, 1, 4, 4), padding=2, groups=c)
+
+
+# --- modulation, layers ----------------------------------------------------------------------------------------------
+
+
+def grouped(x: Tensor, w: Tensor, s: Tensor) -> Tensor:
+    """Each sample's own weights, all samples as groups of one convolution."""
+    n, c = x.shape[:2]
+    own = w * s[:, None, :, None, None]
+    own = own * (own.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()
+    y = F.conv2d(x.reshape(1, n * c, *x.shape[2:]), own.flatten(0, 1).to(x.dtype), padding=1, groups=n)
+    return y.unflatten(1, (n, c))[0]
+
+
+def scaled(x: Tensor, w: Tensor, s: Tensor) -> Tensor:
+    """Scaled before and after, and the demodulation from each sample's own weights."""
+    d = ((w[None] * s[:, None, :, None, None]).square().sum(dim=[2, 3, 4]) + 1e-8).rsqrt()
+    y = F.conv2d(x * s[:, :, None, None].to(x.dtype), w.to(x.dtype), padding=1)
+    return y * d[:, :, None, None].to(x.dtype)
+
+
+def layer(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    y = F.conv2d(x, w * 2**0.5, b * 2**0.5, padding=1)
+    return bias_act(y, None, "lrelu", gain=1, overwrite=True)
+
+
+def layer_in_steps(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    return F.leaky_relu(F.conv2d(x, w, padding=1) + b[:, None, None], 0.2) * 2**0.5
+
+
+def forms() -> dict[str, tuple[str, dict[str, Form]]]:
+    """{operation: (what it takes: x; w, a 3x3 kernel; s, a style; b, a bias; {form: function})}"""
+    return {
+        "convolution of a map doubled by nearest neighbours": (
+            "xw",
+            {
+                "transposed convolution, 2x2 box": lambda x, w: conv2d_resample(x, w, (1, 1), up=2, padding=1),
+                "plain": nearest_then_convolve,
+                "one 4x4 transposed convolution": nearest_in_one_kernel,
+            },
+        ),
+        "up-convolution with 1 3 3 1": (
+            "xw",
+            {
+                "transposed convolution, filter": lambda x, w: conv2d_resample(
+                    x, w, TAPS, up=2, padding=1, flip_weight=False
+                ),
+                "plain": zeros_filter_convolve,
+                "one 6x6 transposed convolution": up_in_one_kernel,
+            },
+        ),
+        "down-convolution with 1 3 3 1": (
+            "xw",
+            {
+                "filter, strided convolution": lambda x, w: conv2d_resample(x, w, TAPS, down=2, padding=1),
+                "one 6x6 convolution": down_in_one_kernel,
+            },
+        ),
+        "4x4 filter": (
+            "x",
+            {
+                "depthwise, own gradient": lambda x: upfirdn2d(x, TAPS, padding=(2, 2, 2, 2)),
+                "depthwise, torch's gradient": depthwise,
+                "separable": separable,
+                "shifted slices": shifted,
+            },
+        ),
+        "modulated convolution": (
+            "xws",
+            {
+                "scaled, table of squares": lambda x, w, s: modulated_conv2d(x, w, s),
+                "scaled, own weights' norms": scaled,
+                "plain": grouped,
+            },
+        ),
+        "convolution, bias, leaky ReLU, gain": ("xwb", {"bias and gain within": layer, "plain": layer_in_steps}),
+        "pixel norm": (
+            "x",
+            {"own gradient": pixel_norm, "plain": lambda x: normalized(x, (1,), False, 1e-8)[0]},
+        ),
+        "instance norm": (
+            "x",
+            {"own gradient": instance_norm, "plain": lambda x: normalized(x, (2, 3), True, 1e-8)[0]},
+        ),
+    }
+
+
+def drawn(takes: str, n: int, c: int, side: int, dtype: torch.dtype) -> list[Tensor]:
+    torch.manual_seed(0)
+    all_of = {
+        "x": torch.randn(n, c, side, side).add(0.5).to(dtype),
+        "w": (torch.randn(c, c, 3, 3) / (9 * c) ** 0.5).to(torch.float32 if "s" in takes else dtype),
+        "s": torch.randn(n, c) + 1,
+        "b": torch.randn(c).to(dtype),
+    }
+    like = torch.channels_last
+    given = [all_of[name] for name in takes]
+    return [(t.to(memory_format=like) if t.ndim == 4 else t).requires_grad_() for t in given]
+
+
+def measure(takes: str, found: dict[str, Form], size: tuple[int, int, int], dtype: torch.dtype, repeats: int) -> Any:
+    given = drawn(takes, *size, dtype)
+    exact = next(iter(found.values()))(*(t.detach().double() for t in given))
+    probe = torch.randn_like(exact).to(dtype).contiguous(memory_format=torch.channels_last)
+    rows: dict[str, dict[str, float]] = {}
+    for name, form in found.items():
+        y = form(*given).detach().double()
+        rows[name] = {"error": float((y - exact).norm() / exact.norm())}
+    times: dict[str, list[float]] = {name: [] for name in found}
+    for turn in range(repeats + 2):
+        for name, form in found.items():
+            start = time.perf_counter()
+            torch.autograd.grad(form(*given), given, probe)
+            if turn >= 2:
+                times[name].append(time.perf_counter() - start)
+    for name, row in rows.items():
+        row["milliseconds"] = statistics.median(times[name]) * 1e3
+        row["over"] = row["milliseconds"] / next(iter(rows.values()))["milliseconds"]
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="WORD", help="operations whose name has it")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--save", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    keep_memory()
+    results: dict[str, Any] = {}
+    for operation, (takes, found) in forms().items():
+        if args.only not in operation:
+            continue
+        print(f"{operation}, {args.precision}")
+        print(f"  {'':<34}" + "".join(f"{f'[{n}, {c}, {s}, {s}]':>26}" for n, c, s in SIZES))
+        columns = [measure(takes, found, size, DTYPES[args.precision], args.repeats) for size in SIZES]
+        for name in found:
+            cells = [column[name] for column in columns]
+            text = [f"{cell['milliseconds']:.2f} ms {cell['over']:4.2f} ({cell['error']:.0e})" for cell in cells]
+            print(f"  {name:<34}" + "".join(f"{cell:>26}" for cell in text))
+        results[operation] = {str(list(size)): column for size, column in zip(SIZES, columns)}
+    if args.save:
+        print(save(f"forms-{args.precision}", {"operations": results}))
+
+
+if __name__ == "__main__":
+    main()
