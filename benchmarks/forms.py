@@ -1,9 +1,11 @@
-"""The same function in several forms: milliseconds forward and backward, and the error against float64.
+"""The same function in several forms: milliseconds, and errors against float64.
 
     python benchmarks/forms.py [--only WORD] [--precision bf16|fp32] [--repeats 9] [--threads 2] [--save]
 
-The first form of each operation is the one that is used, `plain` the one that its definition reads like. Forms take
-turns, so that whatever else the machine does slows all; times are medians, `over` is the time over that of the first.
+The first form of each operation is the one that is used; `plain`, where there is one, is what its definition reads
+like. Times are of forward and backward, and of a penalty on the gradient of x, as R1 is one; beside each stands the
+ratio to the first form's. Errors are those of the value and of the gradient of x. Forms take turns, so that whatever
+else the machine does slows all; times are medians.
 """
 
 import argparse
@@ -177,25 +179,50 @@ def drawn(takes: str, n: int, c: int, side: int, dtype: torch.dtype) -> list[Ten
     return [(t.to(memory_format=like) if t.ndim == 4 else t).requires_grad_() for t in given]
 
 
+def penalty(form: Form, given: list[Tensor], probe: Tensor) -> None:
+    """What R1 does: a gradient, its square, and the gradient of that."""
+    (gradient,) = torch.autograd.grad(form(*given), given[:1], probe, create_graph=True)
+    others = given[1:] or [probe]
+    torch.autograd.grad(gradient.square().sum(), others, allow_unused=True)
+
+
 def measure(takes: str, found: dict[str, Form], size: tuple[int, int, int], dtype: torch.dtype, repeats: int) -> Any:
     given = drawn(takes, *size, dtype)
-    exact = next(iter(found.values()))(*(t.detach().double() for t in given))
-    probe = torch.randn_like(exact).to(dtype).contiguous(memory_format=torch.channels_last)
+    exact = [t.detach().double().requires_grad_() for t in given]
+    y = next(iter(found.values()))(*exact)
+    probe = torch.randn_like(y).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    (dx,) = torch.autograd.grad(y, exact[:1], probe.double())
     rows: dict[str, dict[str, float]] = {}
     for name, form in found.items():
-        y = form(*given).detach().double()
-        rows[name] = {"error": float((y - exact).norm() / exact.norm())}
-    times: dict[str, list[float]] = {name: [] for name in found}
+        own = form(*given)
+        (own_dx,) = torch.autograd.grad(own, given[:1], probe)
+        rows[name] = {"error": float(((own - y).norm() / y.norm()).detach())}
+        rows[name]["gradient_error"] = float((own_dx - dx).norm() / dx.norm())
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
     for turn in range(repeats + 2):
         for name, form in found.items():
             start = time.perf_counter()
             torch.autograd.grad(form(*given), given, probe)
+            between = time.perf_counter()
+            penalty(form, given, probe)
             if turn >= 2:
-                times[name].append(time.perf_counter() - start)
+                times[name].append((between - start, time.perf_counter() - between))
     for name, row in rows.items():
-        row["milliseconds"] = statistics.median(times[name]) * 1e3
-        row["over"] = row["milliseconds"] / next(iter(rows.values()))["milliseconds"]
+        for key, column in zip(("milliseconds", "penalty_milliseconds"), zip(*times[name])):
+            row[key] = statistics.median(column) * 1e3
+            row[f"{key}_over"] = row[key] / next(iter(rows.values()))[key]
     return rows
+
+
+def show(found: dict[str, Form], columns: list[Any]) -> None:
+    for title, key in (("forward and backward", "milliseconds"), ("as a penalty", "penalty_milliseconds")):
+        print(f"  {title:<34}" + "".join(f"{f'[{n}, {c}, {s}, {s}]':>22}" for n, c, s in SIZES))
+        for name in found:
+            cells = [f"{column[name][key]:.2f} ms {column[name][f'{key}_over']:5.2f}" for column in columns]
+            print(f"    {name:<32}" + "".join(f"{cell:>22}" for cell in cells))
+    for name in found:
+        errors = [f"{column[name]['error']:.0e}, {column[name]['gradient_error']:.0e}" for column in columns]
+        print(f"    {'error: ' + name:<32}" + "".join(f"{cell:>22}" for cell in errors))
 
 
 def main() -> None:
@@ -214,12 +241,8 @@ def main() -> None:
         if args.only not in operation:
             continue
         print(f"{operation}, {args.precision}")
-        print(f"  {'':<34}" + "".join(f"{f'[{n}, {c}, {s}, {s}]':>26}" for n, c, s in SIZES))
         columns = [measure(takes, found, size, DTYPES[args.precision], args.repeats) for size in SIZES]
-        for name in found:
-            cells = [column[name] for column in columns]
-            text = [f"{cell['milliseconds']:.2f} ms {cell['over']:4.2f} ({cell['error']:.0e})" for cell in cells]
-            print(f"  {name:<34}" + "".join(f"{cell:>26}" for cell in text))
+        show(found, columns)
         results[operation] = {str(list(size)): column for size, column in zip(SIZES, columns)}
     if args.save:
         print(save(f"forms-{args.precision}", {"operations": results}))

@@ -47,13 +47,15 @@ def curve(folder: Path, **given: Any) -> Curve:
         command = [sys.executable, "-m", "ganzoo_cli", "train", str(path), "--outdir", str(folder), "--watchdog", "off"]
         subprocess.run(command, check=True)
     rows = read_json_lines(next(folder.glob("*/metric-swd.jsonl")))
+    if rows[-1]["kimg"] < given["kimg"]:
+        raise SystemExit(f"{folder}: its run ended at {rows[-1]['kimg']} kimg: remove it, or resume it.")
     return [(row["kimg"], row["results"]["swd"]) for row in rows]
 
 
 def compared(curves: dict[str, list[Curve]]) -> list[dict[str, float]]:
     """At each kimg the means, the spread of seeds, and their difference in standard errors."""
     rows = []
-    for points in zip(*(zip(*curves[kind]) for kind in KINDS)):
+    for points in zip(*(zip(*curves[kind], strict=True) for kind in KINDS), strict=True):
         (a, b), kimg = ([swd for _, swd in of] for of in points), points[0][0][0]
         spread = math.sqrt((statistics.variance(a) + statistics.variance(b)) / 2)
         difference = statistics.mean(b) - statistics.mean(a)

@@ -146,9 +146,9 @@ def show(found: dict[str, Any]) -> None:
 def compare(found: dict[str, Any], path: Path) -> None:
     """Now over then. Results of other presets, types or batches are not comparable, and say so."""
     then = json.loads(path.read_text())
-    for key in ("preset", "dtype", "batch"):
-        if then[key] != found[key]:
-            raise SystemExit(f"{path}: its {key} is {then[key]}, not {found[key]}.")
+    for key in ("preset", "dtype", "batch", "batch_gpu"):
+        if then.get(key) != found[key]:
+            raise SystemExit(f"{path}: its {key} is {then.get(key)}, not {found[key]}.")
     threads = then["machine"]["threads"]
     print(f"against {path.name} ({threads} threads, peak {then['peak_gf_per_s']:.0f} GF/s), now over then:")
     print(f"{'phase':<14}{'seconds':>10}{'cpu':>9}{'of peak':>9}{'GF':>9}")
@@ -198,7 +198,8 @@ def main() -> None:
     if args.against:
         compare(found, args.against)
     if args.save:
-        print(save(f"step-{args.preset}-{found['dtype'].removeprefix('torch.')}", found))
+        parts = f"-parts-of-{args.batch_gpu}" if args.batch_gpu else ""
+        print(save(f"step-{args.preset}-{found['dtype'].removeprefix('torch.')}{parts}", found))
 
 
 if __name__ == "__main__":

@@ -346,6 +346,21 @@ def test_minibatch_std_takes_any_batch() -> None:
         assert_close(y[:, 2, 1, 1], expected.detach(), 1e-13, f"batch {n}, group {group}")
 
 
+@pytest.mark.parametrize("mean", [0.0, 5.0])
+@pytest.mark.parametrize("function", [pixel_norm, instance_norm])
+def test_gradients_of_norms_in_bfloat16(function: Any, mean: float) -> None:
+    """Within some roundings of float64, for gradients that have a mean; of an instance norm they sum to nothing."""
+    x, g = (draw(4, 16, 8, 8, seed=s).detach().bfloat16() for s in (0, 1))
+    x.requires_grad_()
+    g = g + mean
+    exact = x.detach().double().requires_grad_()
+    (expected,), (found,) = (grad(function(t), t, g.to(t.dtype)) for t in (exact, x))
+    half_step = 2.0**-9
+    assert float((found - expected).norm() / expected.norm()) < 4 * half_step
+    if function is instance_norm:
+        assert float(found.double().sum(dim=[2, 3]).abs().max()) < 8 * half_step * float(expected.abs().max())
+
+
 def test_norms_against_their_definitions() -> None:
     """Over channels, over pixels; eps 1e-8 inside the root, biased variance. Small values make eps count."""
     x = draw(3, 5, 4, 6) * 1e-3

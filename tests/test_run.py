@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from conftest import small, trainer
-from ganzoo import checkpoint, evaluate, run
+from ganzoo import checkpoint, evaluate, loop, run
 from ganzoo.errors import Diverged, Interrupted, RecipeError
 from ganzoo.interfaces import Stage
 from ganzoo.log import read_json_lines
@@ -41,6 +42,15 @@ def test_a_signal_during_a_tick_still_writes_the_state(tmp_path, monkeypatch):
         train(tmp_path)
     (folder,) = tmp_path.iterdir()
     assert max(kimgs(folder, "state")) == 24 == max(kimgs(folder, "snapshot"))
+
+
+def test_a_run_says_whether_images_stay_in_memory(tmp_path):
+    said = (train(tmp_path, "training.kimg=0.016") / "log.txt").read_text(encoding="utf-8")
+    assert "Images stay in memory once they are decoded: 0.01 GiB, up to 2 GiB may." in " ".join(said.split())
+    large = SimpleNamespace(decoded_bytes=3 << 30, cache_bytes=0)
+    assert (
+        loop._kept(large) == "Images are decoded each time: 3.00 GiB are more than the 2 GiB that may stay in memory."
+    )
 
 
 def test_an_older_state_wins_over_newer_files(tmp_path):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from safetensors.numpy import save_file
 
 import ganzoo
 from ganzoo import checkpoint, film, images, walk
-from ganzoo.errors import UsageError
+from ganzoo.errors import RecipeError, UsageError
 from ganzoo.model import Model, latents
+from ganzoo.rundir import require_same_recipe
 from ganzoo.walk import Walk, slerp, spline
 from ganzoo_cli import main, sample
 from snapshots import family
@@ -127,13 +129,64 @@ def test_images_computed_at_once_are_those_computed_alone(snapshots, good, tmp_p
         assert abs(alone - together).max() <= 1
 
 
-@pytest.mark.parametrize("free, expected", [(1000.0, 32), (9.0, 3), (0.5, 1), (0.0, 1)])
-def test_as_many_at_once_as_half_the_free_memory_holds(snapshots, monkeypatch, free, expected):
-    """The first image takes 2 GiB, each further one 1."""
-    peaks = iter([1.0, 3.0, 4.0])
+def test_as_many_at_once_as_half_the_free_memory_holds(snapshots, monkeypatch):
+    """An image's maps are at least those of its finest layers; what was computed before changes nothing."""
+    model, free = ganzoo.load(snapshots("stylegan2")), 0.0
     monkeypatch.setattr("ganzoo.model.free_memory", lambda device: free)
-    monkeypatch.setattr("ganzoo.model.peak_memory", lambda device: next(peaks))
-    assert ganzoo.load(snapshots("stylegan2")).fitting() == expected
+    assert model.fitting() == 1
+    finest = sum(4 * 16 * 16 * layer.weight.shape[0] for layer in model.G.synthesis.blocks[-1].layers)
+    free = 2 * finest * 100 / 2**30
+    found = model.fitting(10_000)
+    assert 20 <= found <= 100
+    model.images(range(8), at_once=8)
+    assert model.fitting(10_000) == found
+    assert model.fitting(7) == 7
+    free *= 2
+    assert abs(model.fitting(10_000) - 2 * found) <= 1
+
+
+def test_fewer_at_once_where_memory_runs_out(snapshots, good, fails, tmp_path, monkeypatch, capsys):
+    """Halved until it fits, which is said; no image is lost. One that does not fit is an error."""
+    render, asked = Model.render, []
+
+    def short(self, ws, *, at_once=1, **how):
+        asked.append(at_once)
+        if at_once > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return render(self, ws, at_once=at_once, **how)
+
+    monkeypatch.setattr(Model, "render", short)
+    most = 2
+    good("generate", snapshots("stylegan2"), "--seeds", "0-6", "--batch", "5", "--outdir", tmp_path)
+    assert asked == [5, 3, 2, 2, 2, 2]
+    assert len(list(tmp_path.iterdir())) == 7
+    most = 0
+    fails(1, ["out of memory"], "generate", snapshots("stylegan2"), "--seeds", "0-1", "--outdir", tmp_path)
+
+
+def test_seeds_are_one_for_each_image(snapshots):
+    model = ganzoo.load(snapshots("stylegan2"))
+    ws = model.styles([1, 2, 3])
+    for given in ({"seeds": [7]}, {"at_once": 0}):
+        with pytest.raises(UsageError, match="3 images"):
+            model.render(ws, noise="random", **given)
+
+
+@pytest.mark.parametrize("name, layer", [("progan", "conv"), ("adain", "adain")])
+def test_a_checkpoint_that_names_a_retired_option_is_read(snapshots, good, tmp_path, name, layer):
+    """Of a version whose layers had the option 'fused', which changed no image; resuming is not another recipe."""
+    head, tensors = checkpoint.read(snapshots(name))
+    recipe = json.loads(json.dumps(head.recipe))
+    own = recipe["generator"]["synthesis"]["block"]["layer"]
+    assert own["use"] == layer and "fused" not in own
+    own["fused"] = False
+    old, new = tmp_path / "old.safetensors", ganzoo.load(snapshots(name))
+    checkpoint.write(old, tensors, replace(head, recipe=recipe))
+    assert torch.equal(ganzoo.load(old).images([3]), new.images([3]))
+    require_same_recipe(replace(head, recipe=recipe), head.recipe, old)
+    own["fuse"] = False
+    with pytest.raises(RecipeError, match="no option 'fuse'"):
+        require_same_recipe(replace(head, recipe=recipe), head.recipe, old)
 
 
 def test_grid_and_files_hold_the_same_images(snapshots, good, tmp_path):

@@ -66,8 +66,8 @@ def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
 
     if is_memory(err):
         return (
-            "out of memory: compute fewer images at once, with --batch-gpu (a divisor of the batch), or choose a "
-            "smaller image.size; 'gz train -n' estimates the need."
+            "out of memory: where there is --batch-gpu, compute fewer images at once with it (a divisor of the batch), "
+            "or choose a smaller image.size; 'gz train -n' estimates the need."
         ), 1
     if isinstance(err, OSError):
         what = f"{err.filename}: " if err.filename else ""

@@ -126,13 +126,23 @@ def draw(
 def drawn(
     model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], at_once: int
 ) -> "Iterator[tuple[int | None, int, Pixels]]":
-    """Class, seed and pixels of each image, so many computed at once."""
+    """Class, seed and pixels of each image, so many computed at once; fewer where memory runs out, which is said."""
+    from ganzoo.device import is_memory
+
     for label, group in groupby(wanted, key=lambda pair: pair[0]):
         seeds = [seed for _, seed in group]
-        for i in range(0, len(seeds), at_once):
-            some = seeds[i : i + at_once]
-            pixels = model.pixels(model.images(some, label=label, at_once=at_once, **how))
+        while seeds:
+            some = seeds[:at_once]
+            try:
+                pixels = model.pixels(model.images(some, label=label, at_once=at_once, **how))
+            except Exception as err:
+                if len(some) == 1 or not is_memory(err):
+                    raise
+                at_once = (len(some) + 1) // 2
+                note(f"out of memory: going on with {at_once} images at once (--batch {at_once}).")
+                continue
             yield from ((label, seed, image) for seed, image in zip(some, pixels))
+            seeds = seeds[len(some) :]
 
 
 @contextmanager

@@ -38,6 +38,7 @@ class Component:
     kind: ClassVar[str] = ""
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    retired: ClassVar[frozenset[str]] = frozenset()  # options it had and that changed no result: read, and ignored
 
     def __init_subclass__(cls, *, kind: str = "", name: str = "", paper: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

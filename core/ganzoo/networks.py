@@ -118,7 +118,10 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         self.trunk = trunk(plan, shape.channels)
         self.head = head(self.trunk.out_channels, shape.sizes[0], labels)
         self.accepts = self.trunk.accepts
-        self.samplewise = all(part.samplewise for part in self.trunk.modules() if isinstance(part, TrunkPart))
+        # each class says it for itself: what a subclass inherits was said of another computation
+        classes = [type(part) for part in self.trunk.modules() if isinstance(part, TrunkPart)]
+        alike = type(self).forward is ComposedDiscriminator.forward
+        self.samplewise = alike and all(vars(cls).get("samplewise", False) for cls in classes)
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
         """Judge images."""
@@ -128,7 +131,8 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         """One batch for a trunk that treats each sample by itself; the head, and its statistic, see them apart."""
         if not self.samplewise:
             return super().judge_each(batches, stage)
-        together = tuple(torch.cat(level) for level in zip(*(images for images, _ in batches)))
+        wanted = [images if self.accepts == "pyramid" else images[-1:] for images, _ in batches]
+        together = tuple(torch.cat(level) for level in zip(*wanted, strict=True))
         features = self.features(together, stage).split([len(images[-1]) for images, _ in batches])
         return [self.head(part, label) for part, (_, label) in zip(features, batches)]
 

@@ -251,6 +251,7 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
 
 
 def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Source, registry: Registry) -> Node:
+    raw = {name: value for name, value in raw.items() if name not in cls.retired}
     try:
         model = options(cls).model_validate_json(json.dumps(raw))
     except ValidationError as err:

@@ -17,6 +17,7 @@ from ganzoo.checkpoint import Header
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.log import read_json_lines
+from ganzoo.model import tree
 from ganzoo.registry import registry
 from ganzoo.watchdog import Policy
 
@@ -199,7 +200,7 @@ def _short(value: Any) -> str:
 
 def require_same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError where a state was trained with another recipe."""
-    if found := differences(head.recipe, recipe):
+    if found := differences(tree(path, head).dump(), recipe):
         raise CheckpointError(
             f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
             f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER)} may change."

@@ -103,7 +103,7 @@ def check_module(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Itera
         yield f"gives {tuple(y.shape)}, not the {module.out_channels} channels it promises"
     if not torch.isfinite(y).all():
         yield "gives values that are not finite"
-    if getattr(cls, "samplewise", False):
+    if vars(cls).get("samplewise"):
         yield from _company(module, inputs)
     if cls.kind != "features":
         yield from _gradients(module, inputs, y, cls)

@@ -150,6 +150,7 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
     """
 
     styled = False
+    retired = frozenset({"fused"})  # upsample within the convolution, which it always does now
 
     def __init__(
         self,

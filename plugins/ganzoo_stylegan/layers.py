@@ -138,6 +138,7 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
     """
 
     styled = True
+    retired = frozenset({"fused"})  # upsample within the convolution, which it always does now
 
     def __init__(
         self,

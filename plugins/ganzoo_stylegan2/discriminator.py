@@ -46,6 +46,8 @@ class ResidualDown(FilteredDown, name="residual", paper=PAPER):
         resample_filter: taps of the low-pass filters
     """
 
+    samplewise = True
+
     def __init__(
         self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None
     ) -> None:

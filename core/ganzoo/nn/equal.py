@@ -48,9 +48,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T scale + b lr_mul."""
-        if self.bias is None:
-            return F.linear(x * self.scale, self.weight)
-        return torch.addmm(self.bias, x, self.weight.t(), beta=self.lr_mul, alpha=self.scale)
+        bias = self.bias if self.bias is None or self.lr_mul == 1 else self.bias * self.lr_mul
+        return F.linear(x * self.scale, self.weight, bias)  # x is smaller than the weight
 
 
 class Conv2d(nn.Module):

@@ -54,10 +54,12 @@ class _Normalized(torch.autograd.Function):
             (dx,) = torch.autograd.grad(normalized(x, *ctx.options)[0], x, g, create_graph=True)
             return dx, None, None, None
         dims, centred, _ = ctx.options
+        if centred:  # in at least float32: a rounded mean would be off by as much in all of a map's pixels
+            g, y = wide(g), wide(y)
+            dx = g - g.mean(dims, keepdim=True)
+            return (dx.addcmul_(y, (g * y).mean(dims, keepdim=True), value=-1) * r).to(x.dtype), None, None, None
         dx = g * r.to(g.dtype)
         dx.addcmul_(y, (wide(g * y).mean(dims, keepdim=True) * r).to(g.dtype), value=-1)
-        if centred:
-            dx -= (wide(g).mean(dims, keepdim=True) * r).to(g.dtype)
         return dx, None, None, None
 
 
