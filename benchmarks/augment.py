@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 import torch
+from machine import ready
 from torch import Tensor
 
-from ganzoo.device import keep_memory
 from ganzoo.interfaces import Augment
 from ganzoo_augment.ada import ADA
 from ganzoo_augment.diffaugment import DiffAugment
@@ -43,8 +43,7 @@ def cost(function: Callable[[Augment, Tensor], None], augment: Augment, x: Tenso
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    keep_memory()
+    ready(1)
     pipes = {name: ADA(pipeline=name, p=0.5, target=None) for name in ("blit", "color", "bgc", "bgcfnc")}
     for name, augment in {**pipes, "diffaugment": DiffAugment()}.items():
         for side, batch in SIZES.items():

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from machine import save
+from machine import ready, save
 from torch import Tensor
 
-from ganzoo.device import DTYPES, keep_memory
+from ganzoo.device import DTYPES
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.norm import instance_norm, normalized, pixel_norm
 from ganzoo.nn.resample import conv2d_resample, fir, upfirdn2d
@@ -233,9 +233,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    keep_memory()
+    ready(args.threads)
     results: dict[str, Any] = {}
     for operation, (takes, found) in forms().items():
         if args.only not in operation:

@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import save
+from machine import ready, save
 
 from ganzoo import checkpoint, recipe
 from ganzoo.checkpoint import Header
-from ganzoo.device import choose, keep_memory, peak_memory
+from ganzoo.device import peak_memory
 from ganzoo.model import Model, experiment, latents, load
 from ganzoo_cli import sample
 
@@ -133,11 +133,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = choose(args.device)
-    if device.type == "cpu":
-        keep_memory()  # as the command does
+    device = ready(args.threads, args.device)
     print(f"{device}, {torch.get_num_threads()} threads compute, {sample.WRITERS} write; load {os.getloadavg()[0]:.1f}")
     print(
         f"{'side':>4} {'images/s':>9} {'ratio':>6} {'least..most':>12} {'cpu':>5} {'batched':>8} {'cpu':>5} {'PNG':>8}"

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ganzoo.device import choose, keep_memory
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -35,6 +37,16 @@ def _cpuinfo() -> list[str]:
         return Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return []
+
+
+def ready(threads: int | None, device: str = "cpu") -> torch.device:
+    """The device, with so many threads, and memory that is kept as training keeps it."""
+    if threads:
+        torch.set_num_threads(threads)
+    found = choose(device)
+    if found.type == "cpu":
+        keep_memory()
+    return found
 
 
 def seconds(work: Callable[[], object], repeats: int = 5, device: str = "cpu") -> float:

@@ -26,7 +26,6 @@ import machine
 
 from ganzoo import checkpoint, project, recipe
 from ganzoo.checkpoint import Header
-from ganzoo.device import choose, keep_memory
 from ganzoo.interfaces import View
 from ganzoo.model import Model, experiment, load
 from ganzoo.project import Projection
@@ -102,10 +101,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    device = choose(given.device).type
-    torch.set_num_threads(1)
-    if device == "cpu":
-        keep_memory()
+    device = machine.ready(1, given.device).type
     view = project.view(generator(given.recipe, device))
     rows = []
     print("method          batch  generator ms  step ms  overhead  steps/s  image steps/s  s/image, all steps")

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from machine import save
+from machine import ready, save
 
 # (GPUs, GPUs of a machine): bandwidth between GPUs of a machine and between machines, GB/s a GPU and direction, as
 # their makers state it: NVLink 4, 900 GB/s both ways; one 400 Gb/s link a GPU
@@ -32,12 +32,9 @@ def worker(args: argparse.Namespace) -> None:
     import torch.distributed as dist
 
     from ganzoo import ranks, recipe
-    from ganzoo.device import keep_memory
     from ganzoo.model import experiment
 
-    torch.set_num_threads(1)
-    keep_memory()
-    device = ranks.start(torch.device("cpu"))
+    device = ranks.start(ready(1))
     waited, reduce = [0.0, 0], dist.all_reduce
 
     def timed(tensor, *rest, **named):

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import convolution_peak, save
+from machine import convolution_peak, ready, save
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganzoo import recipe
-from ganzoo.device import choose, dtype, keep_memory, peak_memory
+from ganzoo.device import dtype, peak_memory
 from ganzoo.model import experiment
 from ganzoo.trainer import Trainer
 
@@ -178,11 +178,7 @@ def main() -> None:
     )
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = choose(args.device)
-    if device.type == "cpu":
-        keep_memory()
+    device = ready(args.threads, args.device)
     name, *overrides = PRESETS[args.preset]
     given = [f"training.batch={args.batch}", f"training.precision={args.precision}"]
     given += [f"training.batch_gpu={args.batch_gpu}"] if args.batch_gpu else []

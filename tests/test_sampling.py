@@ -699,6 +699,19 @@ def test_what_images_are_of(snapshots, tmp_path, capsys, monkeypatch, command):
         assert all(note in line for note, line in zip(notes, said))
 
 
+def interrupt_at(monkeypatch, number):
+    """Let rendering be interrupted when so many images are asked for."""
+    render, asked = Model.render, []
+
+    def interrupted(self, *args, **how):
+        asked.append(1)
+        if len(asked) == number:
+            raise KeyboardInterrupt
+        return render(self, *args, **how)
+
+    monkeypatch.setattr(Model, "render", interrupted)
+
+
 @pytest.mark.parametrize(
     "flags, said",
     [
@@ -711,15 +724,7 @@ def test_what_images_are_of(snapshots, tmp_path, capsys, monkeypatch, command):
 )
 def test_an_interrupt_says_what_was_written(snapshots, tmp_path, capsys, monkeypatch, flags, said):
     monkeypatch.chdir(tmp_path)
-    render, drawn = Model.render, []
-
-    def interrupted(self, *args, **how):
-        drawn.append(1)
-        if len(drawn) == 3:
-            raise KeyboardInterrupt
-        return render(self, *args, **how)
-
-    monkeypatch.setattr(Model, "render", interrupted)
+    interrupt_at(monkeypatch, 3)
     command, *rest = flags
     assert main([command, str(snapshots("stylegan2")), *rest]) == 130
     assert capsys.readouterr().err == f"error: interrupted: {said}\n"
@@ -727,20 +732,14 @@ def test_an_interrupt_says_what_was_written(snapshots, tmp_path, capsys, monkeyp
 
 
 def test_an_interrupt_waits_for_what_is_being_written(snapshots, tmp_path, capsys, monkeypatch):
-    save, render, drawn = images.save, Model.render, []
+    save = images.save
 
     def slow(image, path, metadata=None):
         time.sleep(0.2)
         save(image, path, metadata)
 
-    def interrupted(self, *args, **how):
-        drawn.append(1)
-        if len(drawn) == 4:
-            raise KeyboardInterrupt
-        return render(self, *args, **how)
-
     monkeypatch.setattr(images, "save", slow)
-    monkeypatch.setattr(Model, "render", interrupted)
+    interrupt_at(monkeypatch, 4)
     assert main(["generate", str(snapshots("stylegan2")), "--seeds", "5-13", "--outdir", str(tmp_path)]) == 130
     out, err = capsys.readouterr()
     assert err == f"error: interrupted: 3 of 9 images written to {tmp_path}/.\n"

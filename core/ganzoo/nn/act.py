@@ -26,7 +26,7 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], float]] = {
 }
 
 
-# of these, gain * act(x) = act(gain * x), so the gain comes before and the result takes the place of what it is of
+# those with gain * act(x) = act(gain * x), which can write their result over x
 _IN_PLACE: dict[str, Callable[[Tensor, float], Tensor]] = {
     "linear": lambda x, _: x,
     "relu": lambda x, _: F.relu_(x),
@@ -61,18 +61,13 @@ def bias_act(
     gain = own_gain if gain is None else gain
     if bias is not None:
         bias = bias.to(x.dtype).reshape([-1 if i == dim else 1 for i in range(x.ndim)])
-    if act in _IN_PLACE and gain > 0 and alpha >= 0:
-        x = _activated(x, bias, _IN_PLACE[act] if overwrite or bias is not None or gain != 1 else function, alpha, gain)
-    else:
-        x = function(x if bias is None else x + bias, alpha) * gain
+    first = act in _IN_PLACE and gain > 0 and alpha >= 0  # the gain: one pass over memory less
+    if first and gain != 1:
+        x, overwrite = x * gain if bias is None else torch.add(bias * gain, x, alpha=gain), True
+    elif bias is not None:
+        x, overwrite = x + bias, True
+    x = _IN_PLACE[act](x, alpha) if first and overwrite else function(x, alpha)
+    if gain != 1 and not first:
+        x = x * gain
     clamp = HALF_CLAMP if clamp is None and x.dtype == torch.float16 else clamp
     return x if clamp is None else x.clamp(-clamp, clamp)
-
-
-def _activated(
-    x: Tensor, bias: Tensor | None, function: Callable[[Tensor, float], Tensor], alpha: float, gain: float
-) -> Tensor:
-    """act(gain * x + gain * bias) in two passes over memory, where gain * act(x + bias) takes three."""
-    if gain == 1:
-        return function(x if bias is None else x + bias, alpha)
-    return function(x * gain if bias is None else torch.add(bias * gain, x, alpha=gain), alpha)
