@@ -52,15 +52,18 @@ def test_memory_that_runs_out_makes_the_parts_smaller_and_changes_no_step(monkey
     )
     said: list[str] = []
     poor.say = said.append
-    parts = Learner._parts
+    descend = Learner.descend
 
-    def scarce(self, who, size, part, loss):
-        if self is poor and part > 1 and self.iteration == 0:
-            parts(self, who, 1, 1, loss)  # something has been computed, and something kept
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        parts(self, who, size, part, loss)
+    def scarce(self, who, phase, size, loss):
+        def needy(rows, dice):
+            if self is poor and len(rows) > 1 and self.iteration == 0:
+                loss(range(1), self.dice(range(1), size)).backward()  # something has been computed, and something kept
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return loss(rows, dice)
 
-    monkeypatch.setattr(Learner, "_parts", scarce)
+        descend(self, who, phase, size, needy)
+
+    monkeypatch.setattr(Learner, "descend", scarce)
     for made in (plain, poor):
         step(made)
     assert poor.part == 1
@@ -73,10 +76,10 @@ def test_memory_that_runs_out_makes_the_parts_smaller_and_changes_no_step(monkey
 def test_memory_that_runs_out_with_one_image_is_an_error(monkeypatch):
     made = trainer("stylegan2-tiny", "training.batch_gpu=1")
 
-    def none(self, who, size, part, loss):
+    def none(self, who, turn):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Learner, "_parts", none)
+    monkeypatch.setattr(Trainer, "adversarial", none)
     with pytest.raises(torch.OutOfMemoryError):
         step(made)
 
@@ -100,16 +103,24 @@ def test_stop_names_the_parameter_and_takes_no_step(monkeypatch, value):
 
 def _spoil_first(monkeypatch, net, value, times=1):
     """Spoil one number of the gradient of a network's first parameter, when it learns next."""
-    parts, left = Learner._parts, [times]
+    descend, first, left = Learner.descend, next(net.parameters()), [times]
 
-    def spoiled(self, who, size, part, loss):
-        parts(self, who, size, part, loss)
-        first = next(net.parameters())
-        if first.grad is not None and first.requires_grad and left[0]:
-            left[0] -= 1
-            first.grad.view(-1)[0] = value
+    def spoil(grad):
+        if not left[0]:
+            return grad
+        left[0] -= 1
+        grad = grad.clone()
+        grad.view(-1)[0] = value
+        return grad
 
-    monkeypatch.setattr(Learner, "_parts", spoiled)
+    def spoiled(self, who, phase, size, loss):
+        learns, first.requires_grad = first.requires_grad, True  # hooks are only for what learns
+        hook = first.register_hook(spoil)
+        first.requires_grad = learns
+        descend(self, who, phase, size, loss)
+        hook.remove()
+
+    monkeypatch.setattr(Learner, "descend", spoiled)
 
 
 def test_skip_step_leaves_weights_and_moments_and_says_so(monkeypatch):

@@ -1,4 +1,4 @@
-"""Foreign files that mean harm, or are merely broken: one sentence each, and nothing they name ever runs.
+"""Foreign files that mean harm: one sentence each, and nothing they name ever runs.
 
 `golden/12_malicious` holds eight recorded attacks; each would leave a file `/tmp/gold_canary_AN` behind. The others are
 made here, opcode by opcode.
@@ -6,13 +6,10 @@ made here, opcode by opcode.
 
 import argparse
 import ast
-import io
-import pickle as writer  # to make genuine files with; nothing here reads by it
-import random
+import pickle as writer
 import struct
 import zipfile
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,94 +18,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo import foreign, importing
-from ganzoo.errors import CheckpointError, ZooError
+from ganzoo import foreign
 from ganzoo.foreign import Object
 from ganzoo_cli import main
+from pickles import (
+    BYTES,
+    FOUR,
+    KEYS,
+    LAUGHS,
+    NESTED,
+    PERSISTENT,
+    archive,
+    call,
+    group,
+    name,
+    number,
+    numpy_array,
+    pickle,
+    refused,
+    storage,
+    stream,
+    tensor,
+    text,
+)
+from pickles import _nothing_ran as _nothing_ran
 from reference import GOLDEN
 
-PERSISTENT = frozenset({"torch_utils.persistence _reconstruct_persistent_obj"})
 ATTACKS = sorted((GOLDEN / "12_malicious").glob("*.p*"))
-GENUINE = [*sorted(GOLDEN.glob("12_*.pkl")), *sorted(GOLDEN.glob("04_*.pt"))]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> Iterator[None]:
-    """No attack of this file leaves its mark."""
-    yield
-    left = [*Path("/tmp").glob("gold_canary_*"), *Path("/tmp").glob("gold_module_src_*")]
-    assert left == []
 
 
 # --- writing pickles by hand -----------------------------------------------------------------------------------------
-
-
-def text(word: str) -> bytes:
-    raw = word.encode()
-    return b"X" + struct.pack("<I", len(raw)) + raw
-
-
-def number(n: int) -> bytes:
-    return b"\x8a" + bytes([(n.bit_length() + 8) // 8]) + n.to_bytes((n.bit_length() + 8) // 8, "little", signed=True)
-
-
-def name(full: str) -> bytes:
-    module, _, qualname = full.partition(" ")
-    return b"c" + module.encode() + b"\n" + qualname.encode() + b"\n"
-
-
-def group(*parts: bytes) -> bytes:
-    return b"(" + b"".join(parts) + b"t"
-
-
-def call(full: str, *args: bytes) -> bytes:
-    return name(full) + group(*args) + b"R"
-
-
-def pickle(*parts: bytes) -> bytes:
-    return b"\x80\x04" + b"".join(parts) + b"."
-
-
-def storage(kind: str = "torch FloatStorage", key: bytes = text("0"), numel: bytes = number(4)) -> bytes:
-    return group(text("storage"), name(kind), key, text("cpu"), numel) + b"Q"
-
-
-def tensor(size: list[int], stride: list[int], offset: int = 0, data: bytes | None = None) -> bytes:
-    sizes, strides = group(*map(number, size)), group(*map(number, stride))
-    ordered = call("collections OrderedDict")
-    return call("torch._utils _rebuild_tensor_v2", data or storage(), number(offset), sizes, strides, b"\x89", ordered)
-
-
-def archive(data: bytes, entries: dict[str, bytes] | None = None, how: int = zipfile.ZIP_STORED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", how) as file:
-        file.writestr("a/data.pkl", data)
-        for key, value in ({"a/data/0": bytes(16)} if entries is None else entries).items():
-            file.writestr(key, value)
-    return out.getvalue()
-
-
-def stream(value: bytes, keys: bytes, tail: bytes, system: bytes | None = None) -> bytes:
-    about = pickle(b"}", text("little_endian"), b"\x88s") if system is None else system
-    magic, protocol = pickle(number(foreign.TORCH_MAGIC)), pickle(number(foreign.TORCH_PROTOCOL))
-    return magic + protocol + about + pickle(value) + pickle(keys) + tail
-
-
-FOUR = struct.pack("<q4f", 4, 1, 2, 3, 4)
-KEYS = b"]" + text("0") + b"a"
-FILE = stream(storage(), KEYS, FOUR)
-BYTES = b"B" + struct.pack("<I", len(FILE)) + FILE
-NESTED = call("torch.storage _load_from_bytes", BYTES)
-LAUGHS = (
-    b"]" + text("ha") + b"a" + b"".join(b"\x94(" + b"h" + bytes([i]) * 1 + b"h" + bytes([i]) + b"l" for i in range(60))
-)
-
-
-def numpy_array(dtype: str, shape: list[int], data: bytes) -> bytes:
-    kind = call("numpy dtype", text(dtype), b"\x89", b"\x88")
-    state = group(number(1), group(*map(number, shape)), kind, b"\x89", b"B" + struct.pack("<I", len(data)) + data)
-    made = call("numpy.core.multiarray _reconstruct", name("numpy ndarray"), group(number(0)), text("b"))
-    return made + state + b"b"
 
 
 def test_what_is_written_by_hand_is_read(tmp_path):
@@ -308,16 +247,6 @@ CORPUS: dict[str, bytes] = {
 }
 
 
-def refused(path: Path, allowed: frozenset[str] = frozenset()) -> str:
-    """The one sentence that a file is refused with."""
-    with pytest.raises(CheckpointError) as caught:
-        foreign.read(path, allowed)
-    sentence = str(caught.value)
-    assert sentence.startswith(str(path)) and len(sentence.splitlines()) == 1 and sentence.endswith("."), sentence
-    assert len(sentence) < len(str(path)) + 400
-    return sentence
-
-
 @pytest.mark.parametrize("name", CORPUS)
 def test_made_attacks_are_refused(name, tmp_path):
     path = tmp_path / "hostile.pt"
@@ -348,73 +277,6 @@ def test_a_word_of_the_file_cannot_steer_the_terminal(tmp_path, capsys):
     (tmp_path / "x.pkl").write_bytes(pickle(b"\x8c\x04os\x1b]", b"\x8c\x06\x07system"[:2] + b"\x07system", b"\x93"))
     assert main(["import", str(tmp_path / "x.pkl")]) == 1
     assert all(c.isprintable() or c == "\n" for c in capsys.readouterr().err)
-
-
-# --- damaged files ---------------------------------------------------------------------------------------------------
-
-
-def survives(path: Path) -> None:
-    """Either it is read, or refused in one sentence; in either case as plain data."""
-    try:
-        found = foreign.read(path, PERSISTENT)
-    except CheckpointError as err:
-        assert len(str(err).splitlines()) == 1
-    else:
-        assert plain(found)
-
-
-def plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(plain(k) and plain(v) for k, v in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(plain, value))
-    if isinstance(value, Object):
-        return value.name in PERSISTENT and plain(value.args) and plain(value.state)
-    return value is None or isinstance(value, bool | int | float | str | bytes | Tensor)
-
-
-@pytest.mark.parametrize("path", GENUINE, ids=lambda p: p.stem)
-def test_genuine_files_are_plain_data(path):
-    found = foreign.read(path, PERSISTENT)
-    assert plain(found)
-    assert all(np.isfinite(t.numpy()).all() for _, t in foreign.tensors(found))
-
-
-@pytest.mark.parametrize("path", GENUINE, ids=lambda p: p.stem)
-@pytest.mark.parametrize("step", [9973, pytest.param(97, marks=pytest.mark.slow)])
-def test_truncated(path, step, tmp_path):
-    data = path.read_bytes()
-    for end in range(0, len(data), step if len(data) < 300_000 else 4 * step):
-        (tmp_path / "cut.pkl").write_bytes(data[:end])
-        refused(tmp_path / "cut.pkl", PERSISTENT)
-
-
-@pytest.mark.parametrize("path", GENUINE, ids=lambda p: p.stem)
-@pytest.mark.parametrize("count", [10, pytest.param(80, marks=pytest.mark.slow)])
-def test_flipped_bits(path, count, tmp_path):
-    data, rng = path.read_bytes(), random.Random(count)
-    for at in range(count):
-        damaged = bytearray(data)
-        for _ in range(1 + at % 3):
-            damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        (tmp_path / "flipped.pkl").write_bytes(damaged)
-        survives(tmp_path / "flipped.pkl")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", GENUINE, ids=lambda p: p.stem)
-def test_flipped_bits_of_what_is_no_tensor(path, tmp_path):
-    """The importers meet data of the wrong kind; they too say one thing, and never a traceback."""
-    data, rng = path.read_bytes(), random.Random(1)
-    words = [at for at in range(len(data)) if 32 < data[at] < 127]
-    for _ in range(80):
-        damaged = bytearray(data)
-        damaged[rng.choice(words)] ^= 1 << rng.randrange(7)
-        (tmp_path / "flipped.pkl").write_bytes(damaged)
-        try:
-            importing.convert(tmp_path / "flipped.pkl")
-        except ZooError as err:
-            assert len(str(err).splitlines()) == 1, str(err)
 
 
 # --- the reader itself -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -18,15 +18,15 @@ from torch import Tensor
 import ganzoo
 from ganzoo import checkpoint, foreign, importing, recipe
 from ganzoo.build import Gan
-from ganzoo.errors import CheckpointError, PluginError
-from ganzoo.interfaces import Converted, Importer
+from ganzoo.errors import CheckpointError
 from ganzoo.model import experiment
 from ganzoo.recipe import parse
 from ganzoo.registry import registry
 from ganzoo.source import Source
 from ganzoo_cli import main
 from ganzoo_import import ada, names, rosinality
-from reference import EXACT, FORWARD, GOLDEN, Recorded, assert_close, load
+from recorded_checkpoint import recorded_checkpoint
+from reference import EXACT, FORWARD, GOLDEN, assert_close, load
 
 PICKLES = {"12_network-snapshot-000200.pkl": "12_snapshot-000200_expect"}
 PICKLES |= {"12_network-snapshot-oldstyle.pkl": "12_snapshot-oldstyle_expect"}
@@ -204,13 +204,6 @@ def test_checkpoint_tensors_are_recovered_bit_by_bit(name, imported):
         assert given == sorted(v.numpy().tobytes() for k, v in tensors.items() if k.startswith(f"{ours}."))
 
 
-def recorded_checkpoint(dtype: torch.dtype) -> tuple[Recorded, dict[str, Any]]:
-    recorded = load("04_rosinality", dtype)
-    single = load("04_rosinality", torch.float32)
-    found = {net: single.state(f"{net}/") for net in ("g_ema", "d")}
-    return recorded, {**found, "latent_avg": single["latent_avg"]}
-
-
 @PRECISIONS
 def test_rosinality_in_full(dtype):
     """Style codes, truncation, mixing, W+, given noise, logits."""
@@ -340,75 +333,6 @@ def test_damaged_weights_are_not_kept(tmp_path, monkeypatch, capsys):
 
 
 # --- a stranger's format ---------------------------------------------------------------------------------------------
-
-
-class _Stranger(Importer):
-    """Weights of nobody.
-
-    Args:
-        careless: forget a tensor
-    """
-
-    globals: ClassVar[frozenset[str]] = frozenset()
-    fails = False
-
-    def __init__(self, *, careless: bool = False) -> None:
-        self.careless = careless
-
-    def recognises(self, found: Any) -> bool:
-        if self.fails:
-            raise KeyError("oops")
-        return isinstance(found, dict) and ("stranger" in found or "both" in found)
-
-    def convert(self, found: Any) -> Converted:
-        done = rosinality.Rosinality().convert({k: v for k, v in found.items() if k != "stranger"})
-        used = done.used if self.careless else (*done.used, "stranger")
-        return Converted(recipe=done.recipe, nets=done.nets, used=used, unused=done.unused, notes=done.notes)
-
-
-@pytest.fixture
-def stranger(monkeypatch):
-    """An importer of another plugin, which is registered for a while."""
-    cls: type[Importer] = type("Stranger", (_Stranger,), {"__doc__": _Stranger.__doc__}, name="stranger")
-    known = registry()
-    monkeypatch.setitem(known._classes, ("importer", "stranger"), cls)
-    monkeypatch.setitem(known._owners, cls, "strange")
-    monkeypatch.setitem(known.versions, "strange", ("strange", "1"))
-    _, found = recorded_checkpoint(torch.float32)
-    data = {**found, "stranger": torch.zeros(1)}
-    monkeypatch.setattr(foreign, "read", lambda path, allowed: data)
-    return cls, data
-
-
-def test_a_file_that_two_formats_claim(stranger):
-    with pytest.raises(CheckpointError, match=r"rosinality or stranger: say which with --from"):
-        importing.convert(Path("x"))
-    assert importing.convert(Path("x"), "stranger").importer == "stranger"
-
-
-def test_a_forgotten_tensor_is_noticed(stranger):
-    with pytest.raises(CheckpointError, match="some would be lost"):
-        importing.convert(Path("x"), "stranger", {"careless": True})
-
-
-def test_a_missing_weight_is_noticed(stranger):
-    _, data = stranger
-    data["g_ema"] = {k: v for k, v in data["g_ema"].items() if k != "to_rgbs.1.bias"}
-    with pytest.raises(CheckpointError, match=r"lacks G_ema\.synthesis\.to_rgb\.2\.bias"):
-        importing.convert(Path("x"), "stranger")
-
-
-def test_an_importer_that_fails_is_named(stranger):
-    stranger[0].fails = True
-    with pytest.raises(PluginError, match="importer 'stranger' fails"):
-        importing.convert(Path("x"))
-
-
-def test_a_double_is_not_rounded_silently(stranger):
-    _, data = stranger
-    data["g_ema"] = {k: v.double() for k, v in data["g_ema"].items()}
-    with pytest.raises(CheckpointError, match="float32 is needed"):
-        importing.convert(Path("x"), "stranger")
 
 
 def test_tolerances_are_those_of_the_golden_data():

@@ -20,7 +20,6 @@ from ganzoo_metrics.kid import KID, cubic_kernel, draw_subsets, unbiased_mmd
 from ganzoo_metrics.msssim import MSSSIM
 from ganzoo_metrics.precision_recall import PrecisionRecall, density_coverage, neighbour_radii, precision_recall
 from ganzoo_metrics.swd import SWD
-from ganzoo_metrics.wasserstein import _binning, _sorting
 
 SHAPE = Shape(((16, 16), (32, 32)), 3)
 OVER_FEATURES = [FID, KID, InceptionScore, PrecisionRecall]
@@ -255,35 +254,6 @@ class TestNeighbours:
         assert metric.compute() == pytest.approx(value(PrecisionRecall, real, fake), abs=0.04)
         with pytest.raises(DataError, match=r"exceed 65,504"):
             metric.update(real * 1e6, "real")
-
-
-class TestWasserstein:
-    @pytest.mark.parametrize(
-        "name", ["same", "shifted", "wider", "cauchy", "ties", "lumps", "constant", "equal", "far", "tiny"]
-    )
-    def test_binning_is_sorting(self, name):
-        draw = np.random.default_rng(0)
-        n = 30_001
-        a, b = draw.standard_normal((2, n), np.float32)
-        with np.errstate(over="ignore"):
-            pairs = {
-                "same": (a, b),
-                "shifted": (a, b + np.float32(0.3)),
-                "wider": (a, b * np.float32(1.5)),
-                "cauchy": draw.standard_cauchy((2, n)).astype(np.float32),
-                "ties": np.round(np.stack([a, b * np.float32(1.1)])),
-                "lumps": (np.where(a > 0, a, 7).astype(np.float32), np.where(b > 0.1, b, 7).astype(np.float32)),
-                "constant": (np.full(n, 2, np.float32), np.full(n, 5, np.float32)),
-                "equal": (a, a[::-1].copy()),
-                "far": (a + np.float32(1000), b + np.float32(1000)),
-                "tiny": (a * np.float32(1e-30), b * np.float32(1e-30)),
-            }
-        x, y = pairs[name]
-        exact = float(np.abs(np.sort(x.astype(np.float64)) - np.sort(y.astype(np.float64))).mean())
-        scale = float(np.abs(x).mean())
-        found = _binning(x.copy(), y.copy())
-        assert found == pytest.approx(exact, rel=1e-5, abs=1e-8 * scale)
-        assert _sorting(x.copy(), y.copy()) == pytest.approx(exact, rel=1e-6, abs=1e-8 * scale)
 
 
 class TestNames:

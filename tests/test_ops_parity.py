@@ -1,4 +1,4 @@
-"""Resampling, convolution, activation and normalisation against outputs recorded from NVlabs/stylegan2-ada-pytorch.
+"""Convolution, activation and normalisation against outputs recorded from NVlabs/stylegan2-ada-pytorch.
 
 Every case of golden/03_*.npz that our functions can express is compared in float64: values, first and second
 derivatives. Beside them: the same functions against their definitions, gradcheck and gradgradcheck, and small vectors
@@ -7,7 +7,6 @@ that were computed once with the reference.
 
 import itertools
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,148 +19,10 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import ActConv2d, Linear
 from ganzoo.nn.norm import instance_norm, minibatch_std, pixel_norm
-from ganzoo.nn.resample import conv2d_resample, downsample, fir, upfirdn2d, upsample
+from ganzoo.nn.resample import conv2d_resample, fir, upfirdn2d
 from ganzoo_stylegan2.modulation import modulated_conv2d
-from reference import EXACT, arrays, assert_close, cases, modulated_conv2d_reference
-
-OPS = 1e-5  # of a filter that we normalise in float64 and the reference in float32
-TAPS = [(1, 1), (1, 2, 1), (1, 3, 3, 1)]
-
-
-def by_key(name: str, wanted: Callable[[dict[str, Any]], Any] = bool) -> list[Any]:
-    return [pytest.param(case, id=case["key"]) for case in cases(name) if wanted(case)]
-
-
-def plain_resize(case: dict[str, Any]) -> bool:
-    return case["api"] in ("upsample2d", "downsample2d") and not case["kwargs"]
-
-
-def normalised_taps(case: dict[str, Any]) -> bool:
-    flat = isinstance(case["raw"], list) and not isinstance(case["raw"][0], list)
-    return flat and bool(case["kwargs"].get("normalize", True))
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed + sum(shape))
-    return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
-
-
-def check_derivatives(y: Tensor, inputs: dict[str, Tensor], case: dict[str, Tensor]) -> None:
-    """y and d<input> for the recorded upstream gradient; gg_* = gradients of Σ d<input> · v<input>, where recorded."""
-    assert_close(y, case["y"], EXACT, "y")
-    dy = case["dy"].requires_grad_()
-    first = grad(y, list(inputs.values()), dy, create_graph=True)
-    for name, g in zip(inputs, first):
-        assert_close(g, case[f"d{name}"], EXACT, f"d{name}")
-    if "gg_dy" not in case:
-        return
-    total = sum((g * case[f"v{name}"]).sum() for name, g in zip(inputs, first))
-    names = [*inputs, "dy"]
-    second = grad(total, [*inputs.values(), dy], allow_unused=True, materialize_grads=True)
-    for name, g in zip(names, second):
-        assert_close(g, case[f"gg_{name}"], EXACT, f"gg_{name}", floor=1e-6)  # some are 0
-
-
-# --- upfirdn2d -------------------------------------------------------------------------------------------------------
-
-
-def pads(padding: int | list[int]) -> list[int]:
-    """The reference's forms of a padding as (left, right, top, bottom)."""
-    p = [padding, padding] if isinstance(padding, int) else padding
-    return [p[0], p[0], p[1], p[1]] if len(p) == 2 else p
-
-
-def pair(v: int | list[int]) -> list[int]:
-    return [v, v] if isinstance(v, int) else v
-
-
-def as_upfirdn2d(case: dict[str, Any], f: Tensor | None) -> dict[str, Any]:
-    """The reference's wrappers filter2d, upsample2d and downsample2d as arguments of upfirdn2d."""
-    api, options = case["api"], dict(case["kwargs"])
-    flip, gain, padding = options.pop("flip_filter", False), options.pop("gain", 1.0), pads(options.pop("padding", 0))
-    if api == "upfirdn2d":
-        return {**options, "padding": tuple(padding), "gain": gain, "flip": flip}
-    assert f is not None
-    widths = (f.shape[-1], f.shape[0])
-    factors = pair(options.get("up" if api == "upsample2d" else "down", 1 if api == "filter2d" else 2))
-    extra = []
-    for n, k in zip(widths, factors):
-        extra += {
-            "filter2d": [n // 2, (n - 1) // 2],
-            "upsample2d": [(n + k - 1) // 2, (n - k) // 2],
-            "downsample2d": [(n - k + 1) // 2, (n - k) // 2],
-        }[api]
-    name = {"filter2d": {}, "upsample2d": {"up": factors}, "downsample2d": {"down": factors}}[api]
-    gain = gain * factors[0] * factors[1] if api == "upsample2d" else gain
-    return {**name, "padding": tuple(a + b for a, b in zip(padding, extra)), "gain": gain, "flip": flip}
-
-
-@pytest.mark.parametrize("case", by_key("03_upfirdn2d"))
-def test_upfirdn2d(case: dict[str, Any]) -> None:
-    a = arrays(case)
-    x = a["x"].requires_grad_()
-    check_derivatives(upfirdn2d(x, a.get("f"), **as_upfirdn2d(case, a.get("f"))), {"x": x}, a)
-
-
-@pytest.mark.parametrize("case", by_key("03_upfirdn2d", plain_resize))
-def test_upsample_and_downsample(case: dict[str, Any]) -> None:
-    """Our wrappers take the raw taps, symmetric or not, of even or odd number."""
-    a = arrays(case)
-    ours = {"upsample2d": upsample, "downsample2d": downsample}[case["api"]](a["x"], tuple(a["f_raw"].tolist()))
-    assert_close(ours, a["y"], EXACT if case["filter"] in ("b1331", "b121") else OPS, case["api"])
-
-
-@pytest.mark.parametrize("case", by_key("03_setup_filter", normalised_taps))
-def test_fir(case: dict[str, Any]) -> None:
-    """`fir` makes normalised 2-D filters of 1-D taps; 2-D, unnormalised and absent taps it deliberately does not take.
-
-    Gain and flip are arguments of upfirdn2d; that the reference keeps long filters one-dimensional changes no result.
-    """
-    reference, options = arrays(case)["f"], case["kwargs"]
-    f = fir(tuple(case["raw"]), torch.zeros((), dtype=torch.float64)) * options.get("gain", 1)
-    f = f.flip([0, 1]) if options.get("flip_filter") else f
-    assert_close(f, torch.outer(reference, reference) if reference.ndim == 1 else reference, 1e-6, "filter")
-
-
-@pytest.mark.parametrize("taps", TAPS)
-def test_upsample_and_downsample_are_upfirdn2d(taps: tuple[float, ...]) -> None:
-    x, n = draw(2, 3, 6, 8), len(taps)
-    f = fir(taps, x)
-    up, down = ((n + 1) // 2, (n - 2) // 2), ((n - 1) // 2, (n - 2) // 2)
-    assert_close(upsample(x, taps), upfirdn2d(x, f, up=2, padding=(*up, *up), gain=4).detach(), 1e-14, "upsample")
-    assert_close(downsample(x, taps), upfirdn2d(x, f, down=2, padding=(*down, *down)).detach(), 1e-14, "downsample")
-    assert upsample(x, taps).shape == (2, 3, 12, 16)
-    assert downsample(x, taps).shape == (2, 3, 3, 4)
-    for function in (upsample, downsample):
-        small = draw(1, 2, 4, 4)
-        assert gradcheck(partial(function, taps=taps), (small,))
-        assert gradgradcheck(partial(function, taps=taps), (small,))
-
-
-def test_fir_vectors() -> None:
-    """[1, 3, 3, 1] on a ramp and on ones."""
-    taps, ramp = (1, 3, 3, 1), torch.arange(16.0).reshape(1, 1, 4, 4)
-    f = fir(taps, ramp)
-    assert f[:2].tolist() == [[0.015625, 0.046875, 0.046875, 0.015625], [0.046875, 0.140625, 0.140625, 0.046875]]
-    up = upsample(ramp, taps)[0, 0]
-    assert up.sum() == 421.875
-    assert up[0].tolist() == [0, 0.1875, 0.5625, 0.9375, 1.3125, 1.6875, 2.0625, 1.6875]
-    assert up[1].tolist() == [0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 3.0]
-    ones = upsample(torch.ones(1, 1, 4, 4), taps)[0, 0]
-    assert [float(ones[4, 4]), float(ones[0, 4]), float(ones[0, 0])] == [1, 0.75, 0.5625]
-    assert downsample(ramp, taps)[0, 0].tolist() == [[2.734375, 3.9375], [7.546875, 8.75]]
-    ones = downsample(torch.ones(1, 1, 8, 8), taps)[0, 0]
-    assert [float(ones[0, 0]), float(ones[0, 1]), float(ones[1, 1])] == [0.765625, 0.875, 1]
-    same = upfirdn2d(torch.ones(1, 1, 4, 4), f, padding=(2, 1, 2, 1))[0, 0]
-    assert same[:2].tolist() == [[0.25, 0.4375, 0.5, 0.4375], [0.4375, 0.765625, 0.875, 0.765625]]
-    w = (torch.arange(9.0) / 10).reshape(1, 1, 3, 3)
-    y = conv2d_resample(ramp, w, f, up=2, padding=1, flip_weight=False)[0, 0]
-    assert float(y.sum()) == pytest.approx(1302.9, abs=1e-3)
-    row = [0.21875, 0.675, 1.39375, 2.25625, 3.11875, 3.98125, 4.46875, 3.98125]
-    assert y[0].tolist() == pytest.approx(row, abs=1e-6)
-    y = conv2d_resample(ramp, w, f, down=2, padding=1)[0, 0]
-    assert y.flatten().tolist() == pytest.approx([15.720312, 17.351562, 21.270313, 21.064062], abs=2e-6)
-
+from operations import TAPS, by_key, check_derivatives, draw
+from reference import EXACT, arrays, assert_close, modulated_conv2d_reference
 
 # --- convolutions ----------------------------------------------------------------------------------------------------
 

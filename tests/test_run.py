@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from conftest import small, trainer
-from ganzoo import checkpoint, evaluate, loop, run
+from ganzoo import checkpoint, evaluate, run
 from ganzoo.errors import Diverged, Interrupted, RecipeError
 from ganzoo.interfaces import Stage
 from ganzoo.log import read_json_lines
@@ -47,10 +46,10 @@ def test_a_signal_during_a_tick_still_writes_the_state(tmp_path, monkeypatch):
 def test_a_run_says_whether_images_stay_in_memory(tmp_path):
     said = (train(tmp_path, "training.kimg=0.016") / "log.txt").read_text(encoding="utf-8")
     assert "Images stay in memory once they are decoded: 0.01 GiB, up to 2 GiB may." in " ".join(said.split())
-    large = SimpleNamespace(decoded_bytes=3 << 30, cache_bytes=0)
-    assert (
-        loop._kept(large) == "Images are decoded each time: 3.00 GiB are more than the 2 GiB that may stay in memory."
-    )
+    large = f"dataset.count={(3 << 30) // (3 * 16 * 16)}"
+    said = (train(tmp_path, "training.kimg=0.016", large) / "log.txt").read_text(encoding="utf-8")
+    sentence = "Images are decoded each time: 3.00 GiB are more than the 2 GiB that may stay in memory."
+    assert sentence in " ".join(said.split())
 
 
 def test_an_older_state_wins_over_newer_files(tmp_path):

@@ -27,6 +27,10 @@ RECIPES = [path for p in SHIPPED for path in p.recipes()]
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
+TESTS = sorted((ROOT / "tests").glob("*.py"))
+OURS = {"ganzoo", "ganzoo_cli", *(p.module for p in SHIPPED)}
+
+
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -55,6 +59,53 @@ def test_there_is_something_to_look_at():
 def test_no_file_is_long():
     lengths = {relative(f): len(f.read_text(encoding="utf-8").splitlines()) for f in SOURCES}
     assert {f: n for f, n in lengths.items() if n > FILE} == {}
+
+
+def test_no_test_file_is_long():
+    lengths = {relative(f): len(f.read_text(encoding="utf-8").splitlines()) for f in TESTS}
+    assert {f: n for f, n in lengths.items() if n > FILE} == {}
+
+
+def private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def private_names(item: ast.AST) -> Iterator[str]:
+    """Private names that a statement or an expression of a test imports, looks up, or replaces by name."""
+    if isinstance(item, ast.ImportFrom) and (item.module or "").partition(".")[0] in OURS:
+        yield from (f"{item.module}.{alias.name}" for alias in item.names if private(f"{item.module}.{alias.name}"))
+    if isinstance(item, ast.Import):
+        yield from (a.name for a in item.names if a.name.partition(".")[0] in OURS and private(a.name))
+    if isinstance(item, ast.Attribute) and private(item.attr) and ast.unparse(item.value) not in ("self", "cls"):
+        yield ast.unparse(item)
+    called = item.func if isinstance(item, ast.Call) else None
+    if (getattr(called, "attr", None) or getattr(called, "id", "")) in ("setattr", "getattr", "delattr", "hasattr"):
+        names = [a.value for a in item.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        yield from (name for name in names if private(name))
+
+
+def test_no_test_names_what_is_private():
+    """What a test holds is what the product promises; what is private may change without one."""
+    found = [
+        f"{relative(f)}:{item.lineno}: {n}" for f in TESTS for item in ast.walk(tree(f)) for n in private_names(item)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from ganzoo.run import _x",
+        "from ganzoo._run import x",
+        "import ganzoo._run",
+        "made._x = 1",
+        "monkeypatch.setattr(made, '_x', 1)",
+        "monkeypatch.setattr('ganzoo.run._x', 1)",
+        "getattr(made, '_x')",
+    ],
+)
+def test_what_is_private_is_seen(text):
+    assert [name for item in ast.walk(ast.parse(text)) for name in private_names(item)]
 
 
 def test_no_function_is_long():

@@ -19,11 +19,9 @@ from ganzoo.build import Gan
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Generator, Shape, Stage
 from ganzoo.model import experiment
-from ganzoo.networks import ComposedDiscriminator
 from ganzoo.nn.equal import ActConv2d, ActLinear, Conv2d, Linear
-from ganzoo.trials import check_module
 from ganzoo_msggan.pyramids import LinearRGB, PyramidTrunk
-from ganzoo_progan.discriminator import PlainDown, PlainTrunk
+from ganzoo_progan.discriminator import PlainDown
 from ganzoo_progan.generator import BatchNorm, Identity, LayerNorm
 from ganzoo_progan.heads import (
     ACGANHead,
@@ -35,108 +33,9 @@ from ganzoo_progan.heads import (
 )
 from ganzoo_stylegan.layers import MLP, AdaIN, AdaINStem
 from plain import halved, nearest, stirred
-
-assert_close = torch.testing.assert_close
-SIZE = (6, 8)
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-# --- reals and fakes in one batch --------------------------------------------------------------------------------
-
-
-def two_batches(made: Gan, n: int = 4) -> list[tuple[tuple[Tensor, ...], None]]:
-    """Images and labels, of different sizes of batch."""
-    sizes = made.shape.sizes
-    return [(tuple(torch.randn(k, 3, *size) for size in sizes), None) for k in (n, 2 * n)]
-
-
-@pytest.mark.parametrize("name", ["progan-tiny", "stylegan-tiny", "stylegan2-tiny", "msggan-tiny"])
-def test_batches_judged_together_are_judged_apart(name, double):
-    """The minibatch statistic too: reals do not enter that of the fakes."""
-    made = experiment(small(name))
-    D, last = stirred(made.D), len(made.shape.sizes) - 1
-    assert D.samplewise
-    batches, stage = two_batches(made), Stage(last, 0.5 if made.growth else 1.0)
-    for found, (images, label) in zip(D.judge_each(batches, stage), batches, strict=True):
-        assert_close(found, D(images, label, stage))
-
-
-@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
-def test_a_trunk_that_looks_at_its_batch_judges_one_after_the_other(norm, double):
-    made = experiment(small("progan-tiny", f"discriminator.trunk.down.norm={norm}"))
-    D, batches = made.D.train(), two_batches(made)
-    assert D.samplewise == (norm == "layer_norm")
-    found = D.judge_each(batches)
-    for logits, (images, label) in zip(found, batches, strict=True):
-        assert_close(logits, D(images, label))
-
-
-def test_who_changes_a_samplewise_part_says_it_anew(double):
-    """What a subclass computes, nobody has said to be samplewise; nor what a discriminator's own `forward` does."""
-    made = experiment(small("progan-tiny"))
-
-    class Changed(PlainDown):
-        def forward(self, x):
-            return super().forward(x) * x.mean()
-
-    def build(cls, down):
-        trunk = partial(PlainTrunk, down=down)
-        return cls(made.shape, 0, trunk=trunk, head=DenseHead, channel_base=256, channel_max=16)
-
-    assert build(ComposedDiscriminator, PlainDown).samplewise
-    assert not build(ComposedDiscriminator, Changed).samplewise
-
-    class Doubled(ComposedDiscriminator):
-        def forward(self, images, label=None, stage=None):
-            return 2 * super().forward(images, label, stage)
-
-    D, batches = build(Doubled, PlainDown), two_batches(made)
-    for found, (images, label) in zip(D.judge_each(batches), batches, strict=True):
-        assert_close(found, D(images, label))
-
-
-def test_an_image_trunk_takes_pyramids_of_any_height(double):
-    """Of a generator that gives all sizes, and of reals, of which there is one."""
-    made = experiment(small("stylegan2-tiny"))
-    (images, _), (others, _) = two_batches(made)
-    pair = [(images, None), (others[-1:], None)]
-    assert made.D.samplewise
-    for found, (images, label) in zip(made.D.judge_each(pair), pair, strict=True):
-        assert_close(found, made.D(images, label))
-
-
-@pytest.mark.parametrize("head", ["{use: projection, mapping: mlp}", "selection"])
-def test_labels_stay_with_their_images(head, double):
-    made = experiment(small("stylegan2-tiny", "labels=3", "dataset=null", f"discriminator.head={head}"))
-    pairs = [(images, torch.eye(3)[torch.arange(len(images[0])) % 3]) for images, _ in two_batches(made)]
-    D = stirred(made.D)
-    logits = D.judge_each(pairs)
-    apart = [D(images, label) for images, label in pairs]
-    assert_close(logits, apart)
-    weights = list(D.parameters())
-    ours, theirs = (torch.autograd.grad(a.sum() - b.square().sum(), weights) for a, b in (logits, apart))
-    assert_close(ours, theirs)
-
-
-def test_a_false_claim_is_found():
-    class Claims(BatchNorm):
-        samplewise = True
-
-    found = list(check_module(partial(Claims), Claims, SIZE))
-    assert found == ["is said to be samplewise, but a sample's result depends on the others in its batch"]
-    assert list(check_module(partial(BatchNorm), BatchNorm, SIZE)) == []
-
+from precise import SIZE, assert_close
+from precise import _seeded as _seeded
+from precise import double as double
 
 # --- norms and statistics --------------------------------------------------------------------------------------------
 
@@ -249,6 +148,7 @@ def test_stylegan_fades_between_two_sizes(level):
 
 
 # --- pyramids --------------------------------------------------------------------------------------------------------
+
 
 LAST = """generator.synthesis.use=last generator.synthesis.stem.use=dense generator.synthesis.stem.norm=null
     generator.synthesis.stem.gain=4 generator.synthesis.block.use=plain generator.synthesis.block.layer.use=conv

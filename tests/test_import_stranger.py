@@ -1,0 +1,85 @@
+"""`gz import`: an importer of another plugin, and what it may not do."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from ganzoo import foreign, importing
+from ganzoo.errors import CheckpointError, PluginError
+from ganzoo.interfaces import Converted, Importer
+from ganzoo.registry import Registry, registry
+from ganzoo_import import rosinality
+from recorded_checkpoint import recorded_checkpoint
+
+
+class _Stranger(Importer):
+    """Weights of nobody.
+
+    Args:
+        careless: forget a tensor
+    """
+
+    globals: ClassVar[frozenset[str]] = frozenset()
+    fails = False
+
+    def __init__(self, *, careless: bool = False) -> None:
+        self.careless = careless
+
+    def recognises(self, found: Any) -> bool:
+        if self.fails:
+            raise KeyError("oops")
+        return isinstance(found, dict) and ("stranger" in found or "both" in found)
+
+    def convert(self, found: Any) -> Converted:
+        done = rosinality.Rosinality().convert({k: v for k, v in found.items() if k != "stranger"})
+        used = done.used if self.careless else (*done.used, "stranger")
+        return Converted(recipe=done.recipe, nets=done.nets, used=used, unused=done.unused, notes=done.notes)
+
+
+@pytest.fixture
+def stranger(monkeypatch):
+    """An importer of another plugin, which is registered for a while."""
+    cls: type[Importer] = type("Stranger", (_Stranger,), {"__doc__": _Stranger.__doc__}, name="stranger")
+    known = Registry()
+    for shipped in registry():
+        known.add(shipped, registry().owner(shipped))
+    known.add(cls, "strange")
+    known.versions |= {**registry().versions, "strange": ("strange", "1")}
+    monkeypatch.setattr(importing, "registry", lambda: known)
+    _, found = recorded_checkpoint(torch.float32)
+    data = {**found, "stranger": torch.zeros(1)}
+    monkeypatch.setattr(foreign, "read", lambda path, allowed: data)
+    return cls, data
+
+
+def test_a_file_that_two_formats_claim(stranger):
+    with pytest.raises(CheckpointError, match=r"rosinality or stranger: say which with --from"):
+        importing.convert(Path("x"))
+    assert importing.convert(Path("x"), "stranger").importer == "stranger"
+
+
+def test_a_forgotten_tensor_is_noticed(stranger):
+    with pytest.raises(CheckpointError, match="some would be lost"):
+        importing.convert(Path("x"), "stranger", {"careless": True})
+
+
+def test_a_missing_weight_is_noticed(stranger):
+    _, data = stranger
+    data["g_ema"] = {k: v for k, v in data["g_ema"].items() if k != "to_rgbs.1.bias"}
+    with pytest.raises(CheckpointError, match=r"lacks G_ema\.synthesis\.to_rgb\.2\.bias"):
+        importing.convert(Path("x"), "stranger")
+
+
+def test_an_importer_that_fails_is_named(stranger):
+    stranger[0].fails = True
+    with pytest.raises(PluginError, match="importer 'stranger' fails"):
+        importing.convert(Path("x"))
+
+
+def test_a_double_is_not_rounded_silently(stranger):
+    _, data = stranger
+    data["g_ema"] = {k: v.double() for k, v in data["g_ema"].items()}
+    with pytest.raises(CheckpointError, match="float32 is needed"):
+        importing.convert(Path("x"), "stranger")
