@@ -38,7 +38,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 registry: $(READY)
-	$(BIN)/python -m ganzoo.contents
+	$(BIN)/python -m ganzoo.recipe.contents
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py

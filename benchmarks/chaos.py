@@ -37,19 +37,21 @@ def life(outdir: str, images: int, tick: int) -> None:
     """Train until the end, or until someone kills this process."""
     import torch
 
-    from ganzoo import recipe, run, rundir
+    from ganzoo.recipe import load
+    from ganzoo.runs import folder as rundir
+    from ganzoo.runs import run
 
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (until the process ends)
     torch.set_num_threads(1)
     times = [f"training.kimg={images / 1000}", f"training.tick_kimg={tick / 1000}"]
-    node = recipe.load("stylegan2-tiny", [*OVERRIDES, *times])
+    node = load.load("stylegan2-tiny", [*OVERRIDES, *times])
     run.train(node, rundir.Options(outdir=Path(outdir), resume="auto", workers=1, device="cpu"))
 
 
 def final(outdir: Path, images: int):
     """The tensors of the newest state, which must be that of the end."""
-    from ganzoo import checkpoint
-    from ganzoo.rundir import newest
+    from ganzoo.model import checkpoint
+    from ganzoo.runs.folder import newest
 
     (folder,) = outdir.iterdir()
     head, tensors = checkpoint.verify(newest(folder, "state")[0])
@@ -59,7 +61,7 @@ def final(outdir: Path, images: int):
 
 def whole(outdir: Path) -> int:
     """Check every file of a run; returns how many there are."""
-    from ganzoo import checkpoint
+    from ganzoo.model import checkpoint
 
     files = list(outdir.glob("*/*.safetensors"))
     for file in files:
@@ -75,14 +77,14 @@ def main() -> int:
     parser.add_argument("--tick", type=int, default=8, help="images between states")
     args = parser.parse_args()
 
+    import ganzoo.run  # noqa: F401
     import matplotlib.pyplot  # noqa: F401 (before forking: a life should train, not import)
     import torch
 
-    import ganzoo.run  # noqa: F401
-    from ganzoo import registry
+    from ganzoo.registry import lookup
 
     torch.set_num_threads(1)
-    registry.registry()
+    lookup.registry()
     fork, dice = multiprocessing.get_context("fork"), random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         calm, wild = Path(folder) / "calm", Path(folder) / "wild"

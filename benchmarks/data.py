@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganzoo import pack
 from ganzoo.interfaces import Dataset
+from ganzoo_data import pack
 from ganzoo_data.archive import Zip
 from ganzoo_data.folder import Folder
 from ganzoo_data.tar import Tar

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from machine import ready, save
 from torch import Tensor
 
-from ganzoo.device import DTYPES
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.norm import instance_norm, normalized, pixel_norm
 from ganzoo.nn.resample import conv2d_resample, fir, upfirdn2d
+from ganzoo.training.device import DTYPES
 from ganzoo_stylegan2.modulation import modulated_conv2d
 
 TAPS = (1.0, 3.0, 3.0, 1.0)

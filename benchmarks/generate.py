@@ -31,11 +31,14 @@ from typing import Any
 import torch
 from machine import ready, save
 
-from ganzoo import checkpoint, recipe
-from ganzoo.checkpoint import Header
-from ganzoo.device import peak_memory
-from ganzoo.model import Model, experiment, latents, load
-from ganzoo_cli import sample
+from ganzoo.model import checkpoint
+from ganzoo.model.checkpoint import Header
+from ganzoo.model.model import Model, load
+from ganzoo.model.restore import experiment
+from ganzoo.recipe import load as recipe
+from ganzoo.training.device import peak_memory
+from ganzoo.training.seeds import latents
+from ganzoo_cli.commands import generate
 
 GOAL = 1.4
 RECIPES = {32: "stylegan2-tiny", 256: "stylegan2-f-256", 1024: "stylegan2-f-1024"}
@@ -81,7 +84,7 @@ def works(made: Model, count: int, folder: Path) -> dict[str, Callable[[], objec
     def command() -> None:
         outdir = Path(tempfile.mkdtemp(dir=folder))
         with contextlib.redirect_stdout(io.StringIO()):
-            sample.draw(made, [(None, seed) for seed in range(count)], HOW, outdir, 0)
+            generate.draw(made, [(None, seed) for seed in range(count)], HOW, outdir, 0)
 
     @torch.no_grad()
     def forward(size: int) -> None:
@@ -134,7 +137,9 @@ def main() -> None:
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
     device = ready(args.threads, args.device)
-    print(f"{device}, {torch.get_num_threads()} threads compute, {sample.WRITERS} write; load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{device}, {torch.get_num_threads()} threads compute, {generate.WRITERS} write; load {os.getloadavg()[0]:.1f}"
+    )
     print(
         f"{'side':>4} {'images/s':>9} {'ratio':>6} {'least..most':>12} {'cpu':>5} {'batched':>8} {'cpu':>5} {'PNG':>8}"
     )
@@ -152,7 +157,7 @@ def main() -> None:
             flush=True,
         )
     if args.save:
-        about = {"device": device.type, "writers": sample.WRITERS, "goal": GOAL, "load": os.getloadavg()[0]}
+        about = {"device": device.type, "writers": generate.WRITERS, "goal": GOAL, "load": os.getloadavg()[0]}
         print(save(f"generate-{device.type}", {**about, "rows": rows}))
 
 

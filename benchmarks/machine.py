@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.device import choose, keep_memory
+from ganzoo.training.device import choose, keep_memory
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -26,7 +26,7 @@ from ganzoo.interfaces import Shape
 from ganzoo_metrics.frechet import trace_sqrt
 from ganzoo_metrics.kid import draw_subsets, kernel_distances
 from ganzoo_metrics.precision_recall import precision_recall
-from ganzoo_metrics.swd import SWD
+from ganzoo_metrics.swd.swd import SWD
 
 RESULTS = Path(__file__).parent / "results" / "metrics.json"
 

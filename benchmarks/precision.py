@@ -20,7 +20,7 @@ from typing import Any
 
 from machine import save
 
-from ganzoo.log import read_json_lines
+from ganzoo.io.log import read_json_lines
 
 KINDS = ("fp32", "bf16")
 COLOURS = {"fp32": "tab:blue", "bf16": "tab:orange"}

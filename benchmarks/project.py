@@ -24,11 +24,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import machine
 
-from ganzoo import checkpoint, project, recipe
-from ganzoo.checkpoint import Header
-from ganzoo.interfaces import View
-from ganzoo.model import Model, experiment, load
-from ganzoo.project import Projection
+from ganzoo.model import checkpoint
+from ganzoo.model.checkpoint import Header
+from ganzoo.model.model import Model, load
+from ganzoo.model.restore import experiment
+from ganzoo.recipe import load as recipe
+from ganzoo_projection import search as project
+from ganzoo_projection.interfaces import View
+from ganzoo_projection.search import Projection
 
 GOAL = 0.15  # overhead with pixel loss
 

@@ -27,10 +27,10 @@ from machine import convolution_peak, ready, save
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ganzoo import recipe
-from ganzoo.device import dtype, peak_memory
-from ganzoo.model import experiment
-from ganzoo.trainer import Trainer
+from ganzoo.gan.trainer import Trainer
+from ganzoo.model.restore import experiment
+from ganzoo.recipe import load
+from ganzoo.training.device import dtype, peak_memory
 
 # those that have 64x64 are whole networks of their papers at that size, without growth, as peers' were measured
 PRESETS = {
@@ -182,7 +182,7 @@ def main() -> None:
     name, *overrides = PRESETS[args.preset]
     given = [f"training.batch={args.batch}", f"training.precision={args.precision}"]
     given += [f"training.batch_gpu={args.batch_gpu}"] if args.batch_gpu else []
-    trainer = Trainer(experiment(recipe.load(name, ["dataset=shapes", *given, *overrides])), device)
+    trainer = Trainer(experiment(load.load(name, ["dataset=shapes", *given, *overrides])), device)
     found = {
         "preset": args.preset,
         "batch": args.batch,

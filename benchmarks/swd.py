@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganzoo.interfaces.layers import Shape
-from ganzoo.interfaces.tools import Which
-from ganzoo_metrics.swd import SWD
+from ganzoo.interfaces.growth import Shape
+from ganzoo.interfaces.metric import Which
+from ganzoo_metrics.swd.swd import SWD
 
 RESULTS = Path(__file__).parent / "results" / "swd.json"
 SETS: tuple[tuple[Which, int, float], ...] = (("real", 1, 0.0), ("fake", 2, 0.3))

@@ -16,14 +16,17 @@ from pathlib import Path
 
 from machine import save
 
-from ganzoo import recipe, run, rundir
-from ganzoo.data import section
 from ganzoo.errors import Diverged, Interrupted
-from ganzoo.log import read_json_lines
-from ganzoo.model import experiment
-from ganzoo.registry import registry
-from ganzoo.source import load_yaml
-from ganzoo.watchdog import Alarm, blind, history, judge
+from ganzoo.gan.watchdog import Alarm, blind, history, judge
+from ganzoo.io.log import read_json_lines
+from ganzoo.model.restore import experiment
+from ganzoo.recipe import load
+from ganzoo.recipe import node as node_
+from ganzoo.recipe.datasets import section
+from ganzoo.recipe.source import load_yaml
+from ganzoo.registry.lookup import registry
+from ganzoo.runs import folder as rundir
+from ganzoo.runs import run
 
 COMMON = [
     "image.size=16",
@@ -120,7 +123,7 @@ def train(case: Case, data: str, outdir: Path) -> str:
     """Run it, and say how it ended."""
     chosen = [f"dataset.{key}={value}" for key, value in section(data, registry()).items()]
     common = [*COMMON, *chosen, f"training.kimg={case.kimg}", f"training.seed={case.seed}"]
-    node = recipe.load(case.recipe, [*common, *case.sets])
+    node = load.load(case.recipe, [*common, *case.sets])
     try:
         run.train(node, rundir.Options(name=case.name, outdir=outdir / case.name, device="cpu", workers=1))
     except Diverged as err:
@@ -133,7 +136,7 @@ def train(case: Case, data: str, outdir: Path) -> str:
 
 def alarms(folder: Path) -> list[Alarm]:
     """All alarms of a run as they came, each at its tick."""
-    loaded = recipe.parse(load_yaml(folder / "recipe.resolved.yaml"), registry())
+    loaded = node_.parse(load_yaml(folder / "recipe.resolved.yaml"), registry())
     made = experiment(loaded)
     rows, known, found = history(folder, made.ranking), blind(made.loss), []
     before: list[Alarm] = []

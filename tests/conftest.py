@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ganzoo import recipe
-from ganzoo.model import experiment
-from ganzoo.recipe import Node
-from ganzoo.trainer import Trainer
+from ganzoo.gan.trainer import Trainer
+from ganzoo.model.restore import experiment
+from ganzoo.recipe.node import Node
 
 GOLDEN = Path(__file__).parent / "golden"
 

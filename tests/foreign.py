@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.build import Gan
+from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Discriminator, Generator, Stage
 from reference import GOLDEN, experiment
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo import foreign
 from ganzoo.errors import CheckpointError
+from ganzoo.foreign import torchfile
 from reference import GOLDEN
 
 PERSISTENT = frozenset({"torch_utils.persistence _reconstruct_persistent_obj"})
@@ -71,7 +71,7 @@ def archive(data: bytes, entries: dict[str, bytes] | None = None, how: int = zip
 
 def stream(value: bytes, keys: bytes, tail: bytes, system: bytes | None = None) -> bytes:
     about = pickle(b"}", text("little_endian"), b"\x88s") if system is None else system
-    magic, protocol = pickle(number(foreign.TORCH_MAGIC)), pickle(number(foreign.TORCH_PROTOCOL))
+    magic, protocol = pickle(number(torchfile.TORCH_MAGIC)), pickle(number(torchfile.TORCH_PROTOCOL))
     return magic + protocol + about + pickle(value) + pickle(keys) + tail
 
 
@@ -95,7 +95,7 @@ def numpy_array(dtype: str, shape: list[int], data: bytes) -> bytes:
 def refused(path: Path, allowed: frozenset[str] = frozenset()) -> str:
     """The one sentence that a file is refused with."""
     with pytest.raises(CheckpointError) as caught:
-        foreign.read(path, allowed)
+        torchfile.read(path, allowed)
     sentence = str(caught.value)
     assert sentence.startswith(str(path)) and len(sentence.splitlines()) == 1 and sentence.endswith("."), sentence
     assert len(sentence) < len(str(path)) + 400

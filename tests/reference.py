@@ -15,11 +15,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ganzoo.build import Gan
+from ganzoo.gan.gan import Gan
 from ganzoo.nn.resample import conv2d_resample, fir
-from ganzoo.recipe import parse
-from ganzoo.registry import registry
-from ganzoo.source import Source
+from ganzoo.recipe.node import parse
+from ganzoo.recipe.source import Source
+from ganzoo.registry.lookup import registry
 
 Tree = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"

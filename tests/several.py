@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import trainer
-from ganzoo import ranks
+from ganzoo.training import distributed
 
 BATCH = 8
 PLAIN = [
@@ -47,7 +47,7 @@ def steps(case: str, count: int = 3) -> dict[str, torch.Tensor]:
     for net in (made.G, made.D, made.G_ema):
         net.set_dtype(torch.float64)
     made.share_start()
-    rank, world = ranks.place()
+    rank, world = distributed.place()
     share = BATCH // world
     for i in range(count):
         stream = torch.Generator().manual_seed(i)
@@ -60,8 +60,8 @@ def steps(case: str, count: int = 3) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     *cases, out = sys.argv[1:]
-    ranks.start(torch.device("cpu"))
+    distributed.start(torch.device("cpu"))
     for case in cases:
         found = steps(case)
-        save_file(found, Path(out) / f"{case}-{ranks.place()[0]}.safetensors")
-    ranks.finish()
+        save_file(found, Path(out) / f"{case}-{distributed.place()[0]}.safetensors")
+    distributed.finish()

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from conftest import small
-from ganzoo import checkpoint
-from ganzoo.checkpoint import Header
 from ganzoo.errors import RecipeError
-from ganzoo.model import experiment
-from ganzoo.registry import registry
+from ganzoo.model import checkpoint
+from ganzoo.model.checkpoint import Header
+from ganzoo.model.restore import experiment
+from ganzoo.registry.lookup import registry
 
 
 def with_labels(count: int) -> list[str]:

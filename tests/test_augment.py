@@ -15,7 +15,7 @@ from torch import Tensor
 
 from augmenting import fits, images
 from ganzoo.interfaces import Dice
-from ganzoo.testing import conformance
+from ganzoo.testing.conformance import conformance
 from ganzoo_augment import transforms
 from ganzoo_augment.ada import ADA
 from ganzoo_augment.transforms import PIPELINES, Draw, applied, colour, draw, gains, geometry

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from ganzoo.recipe.load import load
 from torch import Tensor, nn
 
 from conftest import small, trainer
-from ganzoo import checkpoint, run
-from ganzoo import plugin as plugins
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Dice, Stage, Turn
-from ganzoo.recipe import load
+from ganzoo.model import checkpoint
+from ganzoo.registry import plugin as plugins
+from ganzoo.runs import folder as folder_
+from ganzoo.runs import run
 from ganzoo_augment.ada import ADA, moved
 from ganzoo_augment.diffaugment import DiffAugment, coloured
 from ganzoo_augment.transforms import PIPELINES
@@ -193,7 +195,7 @@ def test_half_and_half_equals_whole(tmp_path):
     def train(folder: Path, kimg: float, resume: str | None = None) -> dict[str, Tensor]:
         overrides = ["augment=ada", "augment.p=0.5", "augment.speed_kimg=0.2", f"training.kimg={kimg}"]
         node = small("stylegan2-tiny", *overrides)
-        out = run.train(node, run.Options(outdir=folder, resume=resume, workers=1, device="cpu"))
+        out = run.train(node, folder_.Options(outdir=folder, resume=resume, workers=1, device="cpu"))
         return checkpoint.read(sorted(out.glob("state-*"))[-1])[1]
 
     whole = train(tmp_path / "whole", 0.036)

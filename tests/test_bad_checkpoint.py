@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from commands import TINY
 from commands import fails as fails
 from commands import recipe as recipe
-from ganzoo import checkpoint, files
+from ganzoo.io import files
+from ganzoo.model import checkpoint
 from ganzoo_cli import main
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from commands import fails as fails
 from commands import recipe as recipe
 from ganzoo.errors import Diverged, PluginError
-from ganzoo.registry import registry
+from ganzoo.registry.lookup import registry
 from ganzoo_cli import main
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_what_goes_wrong_while_training(fails, recipe, monkeypatch, error, code,
     def train(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("ganzoo.run.train", train)
+    monkeypatch.setattr("ganzoo.runs.run.train", train)
     if isinstance(error, KeyboardInterrupt):
         assert main(["train", str(recipe())]) == 130
     else:
@@ -245,7 +245,7 @@ def test_what_goes_wrong_while_training(fails, recipe, monkeypatch, error, code,
 
 
 def test_a_bug_shows_where_only_when_asked(recipe, monkeypatch, capsys):
-    monkeypatch.setattr("ganzoo.run.train", lambda *_: 1 / 0)
+    monkeypatch.setattr("ganzoo.runs.run.train", lambda *_: 1 / 0)
     monkeypatch.setenv("GZ_TRACEBACK", "1")
     assert main(["train", str(recipe())]) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor
 
 from conftest import small
-from ganzoo.build import Gan
+from ganzoo.gan.discriminator import ComposedDiscriminator
+from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Stage
-from ganzoo.model import experiment
-from ganzoo.networks import ComposedDiscriminator
-from ganzoo.trials import check_module
+from ganzoo.model.restore import experiment
+from ganzoo.testing.modules import check_module
 from ganzoo_progan.discriminator import PlainDown, PlainTrunk
 from ganzoo_progan.generator import BatchNorm
-from ganzoo_progan.heads import (
-    DenseHead,
-)
+from ganzoo_progan.heads import DenseHead
 from plain import stirred
 from precise import SIZE, assert_close
 from precise import _seeded as _seeded

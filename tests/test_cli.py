@@ -119,19 +119,19 @@ sys.exit(main())
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("when", ["typer", "ganzoo.recipe", "torch", "numpy", "ganzoo.run"])
+@pytest.mark.parametrize("when", ["typer", "ganzoo.recipe", "torch", "numpy", "ganzoo.runs.run"])
 def test_an_interrupt_in_the_first_seconds(trained, tmp_path, when):
     found = interrupted("train", trained[0], "--outdir", tmp_path, when=when)
     assert found == (130, "error: interrupted: nothing was written.\n")
 
 
 def test_an_interrupt_while_measuring(snapshot):
-    found = interrupted("metrics", "swd", snapshot, when="ganzoo.score")
+    found = interrupted("metrics", "swd", snapshot, when="ganzoo.evaluation.score")
     assert found == (130, "error: interrupted: nothing was written.\n")
 
 
 def test_a_second_interrupt_of_a_training(gz, trained, monkeypatch, tmp_path):
-    from ganzoo.trainer import Trainer
+    from ganzoo.gan.trainer import Trainer
 
     def step(*_: object) -> None:
         raise KeyboardInterrupt
@@ -163,7 +163,7 @@ def test_train_resumes(gz, trained):
 def flagged(monkeypatch, *flags: str) -> tuple[recipe.Node, object]:
     """What run.train would be called with."""
     calls = []
-    monkeypatch.setattr("ganzoo.run.train", lambda node, options: calls.append((node, options)) or Path("nowhere"))
+    monkeypatch.setattr("ganzoo.runs.run.train", lambda node, options: calls.append((node, options)) or Path("nowhere"))
     assert main(["train", *flags]) == 0
     return calls[0]
 

@@ -14,11 +14,14 @@ from PIL import Image
 from commands import TINY
 from commands import good as good
 from commands import gz as gz
-from ganzoo import plugin, recipe
-from ganzoo import registry as registries
-from ganzoo.editor import draft, schema
+from ganzoo import recipe
 from ganzoo.interfaces import Loss
-from ganzoo.registry import index, index_path, registry
+from ganzoo.recipe import index as index_module
+from ganzoo.recipe.draft import draft
+from ganzoo.recipe.index import index, index_path
+from ganzoo.recipe.schema import schema
+from ganzoo.registry import lookup, plugin
+from ganzoo.registry.lookup import registry
 from snapshots import with_labels
 
 SHIPPED = [path for p in plugin.installed() for path in p.recipes()]
@@ -28,7 +31,7 @@ SHIPPED = [path for p in plugin.installed() for path in p.recipes()]
 
 
 def test_the_summary_names_an_architecture_for_own_images(tmp_path, capsys):
-    from ganzoo_cli.after import summary
+    from ganzoo_cli.commands.next_steps import summary
 
     (tmp_path / "snapshot-000000.safetensors").write_text("")
 
@@ -54,7 +57,7 @@ def test_the_summary_names_an_architecture_for_own_images(tmp_path, capsys):
     ],
 )
 def test_the_summary_names_classes_where_there_are_some(tmp_path, capsys, labels, flags):
-    from ganzoo_cli.after import summary
+    from ganzoo_cli.commands.next_steps import summary
 
     (tmp_path / "snapshot-000000.safetensors").write_text("")
     (tmp_path / "r.yaml").write_text(TINY)
@@ -241,13 +244,13 @@ def test_a_strangers_rows_are_kept(monkeypatch, tmp_path):
 
     imported = []
 
-    def full() -> registries.Registry:
+    def full() -> lookup.Registry:
         imported.append(1)
-        made = registries.Registry()
+        made = lookup.Registry()
         made.add(Mine, "mine")
         return made
 
-    monkeypatch.setattr(registries, "registry", full)
+    monkeypatch.setattr(index_module, "registry", full)
 
     def rows() -> list[dict[str, str]]:
         return [row for row in index.__wrapped__()["components"] if row["plugin"] == "mine"]

@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import ganzoo
-from ganzoo import codes
 from ganzoo.errors import DataError, UsageError
-from ganzoo.model import Model, latents
+from ganzoo.model import latent_files
+from ganzoo.model.model import Model
+from ganzoo.training.seeds import latents
 from snapshots import family
 
 MODELS = {
@@ -33,7 +34,7 @@ def models(tmp_path_factory):
 
 
 def written(model: Model, stem: Path, ws=None, **more: object) -> list[Path]:
-    return codes.save(stem, model.styles([1, 2]) if ws is None else ws, codes.about(model) | more)
+    return latent_files.save(stem, model.styles([1, 2]) if ws is None else ws, latent_files.about(model) | more)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -43,7 +44,7 @@ def test_a_round_trip_is_exact_in_both_files(models, tmp_path, name):
     plain, full = written(model, tmp_path / "new" / "projected_w", ws)
     assert (plain.name, full.name) == ("projected_w.npz", "projected_w.safetensors")
     for path in (plain, full):
-        assert torch.equal(codes.read(path, model), ws)
+        assert torch.equal(latent_files.read(path, model), ws)
     with np.load(plain, allow_pickle=False) as file:  # the StyleGAN tools' name, shape and type
         assert file.files == ["w"]
         assert file["w"].dtype == np.float32
@@ -58,7 +59,7 @@ def test_the_file_says_what_it_belongs_to(models, tmp_path):
     def says(**more: object) -> dict:
         _, full = written(model, tmp_path / "a", **more)
         with safe_open(full, framework="np") as file:
-            return json.loads(file.metadata()[codes.KEY])
+            return json.loads(file.metadata()[latent_files.KEY])
 
     found = says(psnr=30.5)
     assert found["digest"] == model.header.digest
@@ -84,47 +85,47 @@ def test_every_shape_that_others_write(models, tmp_path):
         np.savez_compressed(tmp_path / "c.npz", w=given.numpy().astype(np.float64), other=np.zeros(3))
         save_file({"w": given.numpy().copy()}, tmp_path / "w.safetensors")
         for name in ("w.npz", "c.npz", "w.safetensors"):
-            assert torch.equal(codes.read(tmp_path / name, model), wanted)
+            assert torch.equal(latent_files.read(tmp_path / name, model), wanted)
     np.save(tmp_path / "f.npy", np.asfortranarray(torch.stack([one, one * 2]).numpy()))
-    assert torch.equal(codes.read(tmp_path / "f.npy", model), torch.stack([one, one * 2]))
+    assert torch.equal(latent_files.read(tmp_path / "f.npy", model), torch.stack([one, one * 2]))
 
 
 def test_latents_go_through_the_mapping(models, tmp_path):
     np.savez(tmp_path / "z.npz", z=latents([4, 5], 8).numpy())
     for name in ("stylegan2", "progan"):
-        assert torch.equal(codes.read(tmp_path / "z.npz", models(name)), models(name).styles([4, 5]))
+        assert torch.equal(latent_files.read(tmp_path / "z.npz", models(name)), models(name).styles([4, 5]))
     conditional = models("conditional")
-    assert torch.equal(codes.read(tmp_path / "z.npz", conditional, label=2), conditional.styles([4, 5], label=2))
+    assert torch.equal(latent_files.read(tmp_path / "z.npz", conditional, label=2), conditional.styles([4, 5], label=2))
     with pytest.raises(UsageError, match="3 classes"):
-        codes.read(tmp_path / "z.npz", conditional)
+        latent_files.read(tmp_path / "z.npz", conditional)
 
 
 def test_codes_of_another_model_are_refused(models, tmp_path):
     ours, other = models("stylegan2"), models("adain")
     plain, full = written(other, tmp_path / "w")
     with pytest.raises(DataError) as caught:
-        codes.read(full, ours)
+        latent_files.read(full, ours)
     for model in (ours, other):
         assert model.path.name in str(caught.value)
         assert model.header.digest[:12] in str(caught.value)
         assert model.about()["recipe"] in str(caught.value)
-    assert codes.read(full, ours, foreign=True).shape == (2, 6, 8)
-    assert codes.read(plain, ours).shape == (2, 6, 8)  # an .npz does not say
+    assert latent_files.read(full, ours, foreign=True).shape == (2, 6, 8)
+    assert latent_files.read(plain, ours).shape == (2, 6, 8)  # an .npz does not say
 
 
 def test_directions_are_no_codes(models, tmp_path):
     model = models("stylegan2")
     given = torch.randn(2, 6, 8)
-    for path in codes.save(tmp_path / "d", given, codes.about(model), codes.DIRECTIONS):
-        assert torch.equal(codes.directions(path, model), given)
+    for path in latent_files.save(tmp_path / "d", given, latent_files.about(model), latent_files.DIRECTIONS):
+        assert torch.equal(latent_files.directions(path, model), given)
         with pytest.raises(DataError, match="'directions': name the array 'z'"):
-            codes.read(path, model)
+            latent_files.read(path, model)
     for path in written(model, tmp_path / "w"):
         with pytest.raises(DataError, match="'gz edit directions' wrote"):
-            codes.directions(path, model)
-    codes.save(tmp_path / "d", given[:, :3], codes.about(model), codes.DIRECTIONS)
+            latent_files.directions(path, model)
+    latent_files.save(tmp_path / "d", given[:, :3], latent_files.about(model), latent_files.DIRECTIONS)
     with pytest.raises(DataError, match=r"\[2, 3, 8\]"):
-        codes.directions(tmp_path / "d.npz", model)
+        latent_files.directions(tmp_path / "d.npz", model)
 
 
 def _bomb(path: Path) -> None:
@@ -143,7 +144,7 @@ def _cut_array(path: Path) -> None:
 
 
 def _says(text: str):
-    return lambda path: save_file({"w": np.zeros((1, 6, 8), np.float32)}, path, metadata={codes.KEY: text})
+    return lambda path: save_file({"w": np.zeros((1, 6, 8), np.float32)}, path, metadata={latent_files.KEY: text})
 
 
 BAD = {
@@ -179,7 +180,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(models, tmp_path, n
     make, words = BAD[name]
     make(tmp_path / name)
     with pytest.raises(DataError) as caught:
-        codes.read(tmp_path / name, models("stylegan2"))
+        latent_files.read(tmp_path / name, models("stylegan2"))
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
     for word in [name, *words]:
@@ -188,10 +189,10 @@ def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(models, tmp_path, n
 
 def test_the_picture_that_codes_were_drawn_as(models, tmp_path):
     plain, full = written(models("stylegan2"), tmp_path / "a", picture="a.png")
-    assert codes.drawn_as(full) == "a.png"
+    assert latent_files.drawn_as(full) == "a.png"
     _, unsaid = written(models("stylegan2"), tmp_path / "b")
     for path in (unsaid, plain, tmp_path / "gone"):
-        assert codes.drawn_as(path) == ""
+        assert latent_files.drawn_as(path) == ""
 
 
 def test_a_place_that_cannot_be_written(models, tmp_path):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ganzoo.errors import DataError
-from ganzoo.nn import fixed
-from ganzoo_metrics.conv_random import ConvRandom
+from ganzoo.nn import random_convs
+from ganzoo_metrics.extractors.conv_random import ConvRandom
 
 MASK = 2**64 - 1
 
@@ -76,7 +76,7 @@ def test_conv_randoms_lpips_is_bounded():
 def test_random_convolutions_are_conv_randoms():
     """Elsewhere the same weights, and no use of numbers that conv-random draws after them."""
     x = torch.rand(2, 4, 13, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    net, eye = fixed.RandomConvs(4), ConvRandom(4)
+    net, eye = random_convs.RandomConvs(4), ConvRandom(4)
     for name, weight in net.state_dict().items():
         assert torch.equal(weight, eye.state_dict()[name])
         assert not weight.requires_grad

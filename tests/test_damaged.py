@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from ganzoo import foreign, importing
 from ganzoo.errors import CheckpointError, ZooError
-from ganzoo.foreign import Object
+from ganzoo.foreign import torchfile
+from ganzoo.foreign.pickles import Object
+from ganzoo_import import convert
 from pickles import GENUINE, PERSISTENT, refused
 from pickles import _nothing_ran as _nothing_ran
 
@@ -18,7 +19,7 @@ from pickles import _nothing_ran as _nothing_ran
 def survives(path: Path) -> None:
     """Either it is read, or refused in one sentence; in either case as plain data."""
     try:
-        found = foreign.read(path, PERSISTENT)
+        found = torchfile.read(path, PERSISTENT)
     except CheckpointError as err:
         assert len(str(err).splitlines()) == 1
     else:
@@ -37,9 +38,9 @@ def plain(value: Any) -> bool:
 
 @pytest.mark.parametrize("path", GENUINE, ids=lambda p: p.stem)
 def test_genuine_files_are_plain_data(path):
-    found = foreign.read(path, PERSISTENT)
+    found = torchfile.read(path, PERSISTENT)
     assert plain(found)
-    assert all(np.isfinite(t.numpy()).all() for _, t in foreign.tensors(found))
+    assert all(np.isfinite(t.numpy()).all() for _, t in torchfile.tensors(found))
 
 
 @pytest.mark.parametrize("path", GENUINE, ids=lambda p: p.stem)
@@ -74,6 +75,6 @@ def test_flipped_bits_of_what_is_no_tensor(path, tmp_path):
         damaged[rng.choice(words)] ^= 1 << rng.randrange(7)
         (tmp_path / "flipped.pkl").write_bytes(damaged)
         try:
-            importing.convert(tmp_path / "flipped.pkl")
+            convert.convert(tmp_path / "flipped.pkl")
         except ZooError as err:
             assert len(str(err).splitlines()) == 1, str(err)

@@ -8,10 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganzoo.component import described, options
-from ganzoo.data import Loader, claim, class_labels, labels_at, mirrored, order, to_uint8, to_unit
 from ganzoo.errors import DataError, UsageError
-from ganzoo.registry import Registry
+from ganzoo.nn.pixels import to_uint8, to_unit
+from ganzoo.recipe.datasets import claim
+from ganzoo.registry.component import described, options
+from ganzoo.registry.lookup import Registry
+from ganzoo.training.labels import class_labels, labels_at
+from ganzoo.training.loader import Loader, mirrored, order
 from ganzoo_data.archive import Zip
 from ganzoo_data.folder import Folder
 from ganzoo_data.shapes import CLASSES, Shapes

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganzoo.data import labels_at
 from ganzoo.errors import DataError, UsageError, ZooError
+from ganzoo.training.labels import labels_at
 from ganzoo_data import archive
 from ganzoo_data.archive import Zip
 from ganzoo_data.folder import Folder

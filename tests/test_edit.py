@@ -10,8 +10,9 @@ from safetensors.numpy import load_file
 
 import ganzoo
 from editing import snapshots as snapshots
-from ganzoo import codes, edit
+from ganzoo.model import latent_files
 from ganzoo_cli import main
+from ganzoo_editing import style_codes
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_morph_frames_end_in_the_seeds_images(snapshots, run, name):
 def test_morph_of_files(snapshots, run, tmp_path, suffix):
     ckpt = snapshots("stylegan2")
     model = ganzoo.load(ckpt)
-    codes.save(tmp_path / "a", model.styles([1, 2, 3]), codes.about(model))
+    latent_files.save(tmp_path / "a", model.styles([1, 2, 3]), latent_files.about(model))
     done, out, err = run("morph", ckpt, "a.npz:1", "a.safetensors:2", "--frames", 3, "--out", f"m.{suffix}")
     assert done == 0, err
     assert out[0] == f"m.{suffix}"
@@ -78,7 +79,7 @@ def test_a_crossover_is_that_of_mix(snapshots, run):
     last = np.asarray(picture)[-64:, 256:, :]  # the style's image itself
     assert np.array_equal(last[::4, ::4], np.asarray(model.sample([5], psi=0.5)[0]))
     assert run("crossover", ckpt, 3, 5, "--out", "half.png")[0] == 0
-    assert torch.equal(saved("half")[0], edit.crossover(model.styles([3]), model.styles([5]), 3)[0])
+    assert torch.equal(saved("half")[0], style_codes.crossover(model.styles([3]), model.styles([5]), 3)[0])
 
 
 def test_a_transfer_from_the_command_line(snapshots, run):
@@ -98,7 +99,7 @@ def test_directions_are_written_and_applied(snapshots, run):
     found = run("directions", ckpt, "--layers", "1-3", "--count", 2, "--steps", 3, "--seeds", "0,4", "--strength", 1.5)
     assert found[0] == 0, found[2]
     directions = saved("directions")
-    assert torch.equal(directions, edit.directions(model, [1, 2, 3], 2).offsets)
+    assert torch.equal(directions, style_codes.directions(model, [1, 2, 3], 2).offsets)
     rows = np.asarray(Image.open("directions.png"))[-256:, -192:]  # 4 rows of 3 images, the middle one is the seed's
     for row, seed in enumerate([0, 4, 0, 4]):
         tile = rows[64 * row : 64 * row + 64 : 4, 64:128:4]
@@ -176,7 +177,7 @@ def test_what_cannot_be_is_said_in_a_sentence(snapshots, run, tmp_path, name):
     np.savez("wide.npz", w=np.zeros((1, 6, 9)))
     np.savez("d.npz", directions=np.zeros((2, 6, 8)))
     other = ganzoo.load(snapshots("adain"))
-    codes.save(tmp_path / "other", other.styles([1]), codes.about(other))
+    latent_files.save(tmp_path / "other", other.styles([1]), latent_files.about(other))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     done, out, err = run(command, snapshots("stylegan2"), *args)
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
@@ -212,7 +213,7 @@ def test_codes_are_replaced_only_with_their_picture(snapshots, run, tmp_path):
 
 def test_foreign_codes_on_a_users_word(snapshots, run, tmp_path):
     other = ganzoo.load(snapshots("adain"))
-    codes.save(tmp_path / "other", other.styles([1]), codes.about(other))
+    latent_files.save(tmp_path / "other", other.styles([1]), latent_files.about(other))
     ckpt = snapshots("stylegan2")
     assert run("morph", ckpt, "other.safetensors", 1, "--out", "m.png", "--foreign")[0] == 0
     assert torch.equal(saved("m")[:1], other.styles([1]))

@@ -7,9 +7,10 @@ import torch
 import ganzoo
 from editing import code
 from editing import snapshots as snapshots
-from ganzoo import edit, images
 from ganzoo.errors import UsageError
-from ganzoo.figure import figure
+from ganzoo.io import images
+from ganzoo.io.figure import figure
+from ganzoo_editing import style_codes
 
 STYLED = ["stylegan2", "adain", "stylegan"]
 
@@ -18,10 +19,10 @@ STYLED = ["stylegan2", "adain", "stylegan"]
 def test_a_morph_ends_in_its_inputs_and_goes_straight(arc):
     torch.manual_seed(0)
     a, b = code(), code()
-    ws = edit.morph(a, b, 5, arc=arc)
+    ws = style_codes.morph(a, b, 5, arc=arc)
     assert torch.equal(ws[:1], a)
     assert torch.equal(ws[-1:], b)
-    assert torch.equal(edit.morph(a, b, 2, arc=arc), torch.cat([a, b]))
+    assert torch.equal(style_codes.morph(a, b, 2, arc=arc), torch.cat([a, b]))
     if arc:  # equal angles between neighbours
         unit = ws[:, 0] / ws[:, 0].norm(dim=1, keepdim=True)
         angles = (unit[1:] * unit[:-1]).sum(dim=1).acos()
@@ -30,32 +31,32 @@ def test_a_morph_ends_in_its_inputs_and_goes_straight(arc):
         wanted = [(1 - t) * a.double() + t * b.double() for t in (0, 0.25, 0.5, 0.75, 1)]
         assert torch.allclose(ws.double(), torch.cat(wanted), atol=1e-6)
     with pytest.raises(UsageError, match="1 frames"):
-        edit.morph(a, b, 1)
+        style_codes.morph(a, b, 1)
 
 
 def test_a_crossover_takes_each_layer_from_one_of_the_two():
     a, b = code(18), code(18)
-    assert torch.equal(edit.crossover(a, b, 18), a)
-    assert torch.equal(edit.crossover(a, b, 0), b)
-    assert edit.split(18) == 9  # as published
-    made = edit.crossover(a, b, edit.split(18))
+    assert torch.equal(style_codes.crossover(a, b, 18), a)
+    assert torch.equal(style_codes.crossover(a, b, 0), b)
+    assert style_codes.split(18) == 9  # as published
+    made = style_codes.crossover(a, b, style_codes.split(18))
     assert torch.equal(made[:, :9], a[:, :9])
     assert torch.equal(made[:, 9:], b[:, 9:])
     for k in (-1, 19):
         with pytest.raises(UsageError, match=f"after {k} layers: choose from 0 to 18"):
-            edit.crossover(a, b, k)
+            style_codes.crossover(a, b, k)
 
 
 def test_a_transfer_moves_by_the_difference():
     w, neutral, expressive = code(), code(), code()
-    assert torch.equal(edit.transfer(w, neutral, expressive, 0), w)
-    assert torch.equal(edit.transfer(w, neutral, neutral, 2.0), w)
-    assert torch.allclose(edit.transfer(neutral, neutral, expressive, 1), expressive, atol=1e-6)
-    half, full = (edit.transfer(w, neutral, expressive, s) - w for s in (0.5, 1.0))
+    assert torch.equal(style_codes.transfer(w, neutral, expressive, 0), w)
+    assert torch.equal(style_codes.transfer(w, neutral, neutral, 2.0), w)
+    assert torch.allclose(style_codes.transfer(neutral, neutral, expressive, 1), expressive, atol=1e-6)
+    half, full = (style_codes.transfer(w, neutral, expressive, s) - w for s in (0.5, 1.0))
     assert torch.allclose(2 * half, full, atol=1e-6)
     norms = (expressive - neutral).double().square().sum(dim=1).sqrt()[0]
     limit = float(norms.median())
-    moved = (edit.transfer(w, neutral, expressive, 1, limit) != w).any(dim=1)[0]
+    moved = (style_codes.transfer(w, neutral, expressive, 1, limit) != w).any(dim=1)[0]
     assert torch.equal(moved, norms >= limit * (1 - 1e-6))
     assert 0 < int(moved.sum()) < len(moved)
 
@@ -63,7 +64,7 @@ def test_a_transfer_moves_by_the_difference():
 def test_factorization_is_numpys():
     torch.manual_seed(0)
     weights = [torch.randn(m, 8) for m in (5, 16, 3)]
-    vectors, changes = edit.factorized(weights)
+    vectors, changes = style_codes.factorized(weights)
     _, singular, right = np.linalg.svd(torch.cat(weights).double().numpy())
     assert np.allclose(changes.numpy(), singular, rtol=1e-9)
     assert np.allclose(np.abs((vectors.numpy() * right).sum(axis=1)), 1, atol=1e-9)  # the same up to sign
@@ -71,7 +72,7 @@ def test_factorization_is_numpys():
 
 
 def test_fewer_rows_than_columns():
-    _, changes = edit.factorized([torch.randn(3, 8)])
+    _, changes = style_codes.factorized([torch.randn(3, 8)])
     assert changes.shape == (8,)
     assert torch.allclose(changes[3:], torch.zeros(5, dtype=torch.float64), atol=1e-6)
 
@@ -79,7 +80,7 @@ def test_fewer_rows_than_columns():
 @pytest.mark.parametrize("name", [*STYLED, "growing"])
 def test_modulations_are_found_in_every_layer_in_use(snapshots, name):
     model = ganzoo.load(snapshots(name))
-    found = edit.modulations(model)
+    found = style_codes.modulations(model)
     assert tuple(found) == model.styled or name == "growing"  # a dense stem takes a code, but is modulated by none
     assert set(found) <= set(model.styled)
     assert all(weight.shape[1] == 8 for weights in found.values() for weight in weights)
@@ -90,7 +91,7 @@ def test_the_first_direction_changes_the_modulation_most(snapshots, name):
     """Measured on the network itself: by how much the outputs of its affines change when codes move."""
     model = ganzoo.load(snapshots(name))
     layers = list(model.styled[:4])
-    found = edit.directions(model, layers, 8)
+    found = style_codes.directions(model, layers, 8)
     affines = [m for n, m in model.G.synthesis.named_modules() if n.endswith((".affine", ".style"))]
     assert affines
 
@@ -119,15 +120,15 @@ def test_the_first_direction_changes_the_modulation_most(snapshots, name):
 
 def test_directions_are_unit_vectors_in_the_chosen_layers(snapshots):
     model = ganzoo.load(snapshots("stylegan2"))
-    found = edit.directions(model, [1, 2], 3)
+    found = style_codes.directions(model, [1, 2], 3)
     assert found.offsets.shape == (3, 6, 8)
     assert not found.offsets[:, [0, 3, 4, 5]].any()
     assert torch.equal(found.offsets[:, 1], found.offsets[:, 2])
     assert torch.allclose(found.offsets[:, 1] @ found.offsets[:, 1].T, torch.eye(3), atol=1e-6)
     with pytest.raises(UsageError, match="layer 6: no matrix"):
-        edit.directions(model, [6], 1)
+        style_codes.directions(model, [6], 1)
     with pytest.raises(UsageError, match="9 directions: choose from 1 to 8"):
-        edit.directions(model, [1], 9)
+        style_codes.directions(model, [1], 9)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import ganzoo
-from ganzoo import checkpoint, export
-from ganzoo.model import latents
+from ganzoo.model import checkpoint
+from ganzoo.training.seeds import latents
 from ganzoo_cli import main
+from ganzoo_export import export
 from sampling import fails as fails
 from sampling import good as good
 from snapshots import family, untrained

@@ -15,11 +15,13 @@ import torch
 from PIL import Image
 
 from conftest import small, trainer
-from ganzoo import checkpoint, run, state
 from ganzoo.errors import DataError, Diverged
-from ganzoo.learner import Learner
-from ganzoo.rundir import newest
-from ganzoo.trainer import Trainer
+from ganzoo.gan.trainer import Trainer
+from ganzoo.model import checkpoint
+from ganzoo.runs import folder as folder_
+from ganzoo.runs import run, state
+from ganzoo.runs.folder import newest
+from ganzoo.training.learner import Learner
 from test_ranks import HERE, launch
 
 CPU = torch.device("cpu")
@@ -34,7 +36,7 @@ EXACT = [
 
 def train(folder: Path, *overrides: str) -> Path:
     node = small("stylegan2-tiny", *TICKS, *overrides)
-    return run.train(node, run.Options(outdir=folder, workers=1, device="cpu"))
+    return run.train(node, folder_.Options(outdir=folder, workers=1, device="cpu"))
 
 
 def step(made: Trainer, seed: int = 0) -> None:
@@ -192,7 +194,7 @@ def test_an_image_that_vanishes_ends_the_training_with_its_state_written(tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", vanishing)
         with pytest.raises(DataError, match=r"\.png.*its state is written.*--resume") as err:
-            run.train(node, run.Options(outdir=tmp_path / "runs", workers=1, device="cpu"))
+            run.train(node, folder_.Options(outdir=tmp_path / "runs", workers=1, device="cpu"))
     assert "kimg" in str(err.value)
     (folder,) = (tmp_path / "runs").iterdir()
     assert checkpoint.verify(newest(folder, "state")[0])[0].images >= 24

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from ganzoo import checkpoint
 from ganzoo.errors import CheckpointError, UsageError
-from ganzoo.files import require_writable, whole
-from ganzoo.log import Log
+from ganzoo.io.files import require_writable, whole
+from ganzoo.io.log import Log
+from ganzoo.model import checkpoint
 
 
 def test_an_error_names_the_file_that_was_to_be(tmp_path):

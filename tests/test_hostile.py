@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo import foreign
-from ganzoo.foreign import Object
+from ganzoo.foreign import torchfile
+from ganzoo.foreign.pickles import Object
 from ganzoo_cli import main
 from pickles import (
     BYTES,
@@ -61,7 +61,7 @@ def test_what_is_written_by_hand_is_read(tmp_path):
     }
     for key, (data, expected) in good.items():
         (tmp_path / key).write_bytes(data)
-        found = foreign.read(tmp_path / key)
+        found = torchfile.read(tmp_path / key)
         assert torch.equal(found, expected) if isinstance(expected, Tensor) else found == expected, key
 
 
@@ -107,7 +107,7 @@ def test_what_others_write_is_read(form, tmp_path):
         path.write_bytes(writer.dumps(given, protocol=form))
     else:
         torch.save(given, path, _use_new_zipfile_serialization=form == "zip")
-    assert same(foreign.read(path), given)
+    assert same(torchfile.read(path), given)
 
 
 CORPUS: dict[str, bytes] = {
@@ -218,7 +218,7 @@ CORPUS: dict[str, bytes] = {
     "old file, big-endian": stream(storage(), KEYS, FOUR, pickle(b"}", text("little_endian"), b"\x89s")),
     "old file, attack in its facts": stream(storage(), KEYS, FOUR, pickle(call("os system", text("x")))),
     "old file, attack in its keys": stream(storage(), call("os system", text("x")), FOUR),
-    "old file, another version": pickle(number(foreign.TORCH_MAGIC)) + pickle(b"K\x01") + pickle(b"}") * 3,
+    "old file, another version": pickle(number(torchfile.TORCH_MAGIC)) + pickle(b"K\x01") + pickle(b"}") * 3,
     "old file inside an old file": pickle(call("torch.storage _load_from_bytes", b"C\x02\x80\x04")),
     "no file as a storage": pickle(call("torch.storage _load_from_bytes", b"C\x03\x80\x04.")),
     "a pickle as a storage": pickle(call("torch.storage _load_from_bytes", b"C\x04" + pickle(b"N"))),
@@ -259,7 +259,7 @@ def test_recorded_attacks_are_refused(path, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(ATTACKS) == 8
     if path.name.startswith("03"):  # only names the persistence class, and is inert here; no network is in it
-        assert isinstance(foreign.read(path, PERSISTENT)["G_ema"], Object)
+        assert isinstance(torchfile.read(path, PERSISTENT)["G_ema"], Object)
     else:
         assert any(word in refused(path, PERSISTENT) for word in ("names 'posix system'", "names '"))
     assert main(["import", str(path)]) == 1
@@ -283,7 +283,7 @@ def test_a_word_of_the_file_cannot_steer_the_terminal(tmp_path, capsys):
 
 
 def test_the_reader_imports_nothing_that_runs_pickles():
-    core = Path(foreign.__file__).parent
+    core = Path(torchfile.__file__).parent
     for file in ("unpickle.py", "rebuild.py", "foreign.py", "importing.py"):
         tree = ast.parse((core / file).read_text(encoding="utf-8"))
         names = {n for item in ast.walk(tree) if isinstance(item, ast.Import) for n in (a.name for a in item.names)}
@@ -305,10 +305,10 @@ def test_a_file_of_many_views_costs_no_more_than_itself(tmp_path):
     """A hundred thousand tensors on one storage, and ten thousand copies of one nested file."""
     views = b"(" + tensor([4], [1]) + b"".join(tensor([4], [1]) for _ in range(2000)) + b"l"
     (tmp_path / "views.pt").write_bytes(archive(pickle(views)))
-    found = foreign.read(tmp_path / "views.pt")
+    found = torchfile.read(tmp_path / "views.pt")
     assert len({t.untyped_storage().data_ptr() for t in found}) == 1
     again = (
         b"(" + BYTES + b"\x940" + b"".join(call("torch.storage _load_from_bytes", b"h\x00") for _ in range(1000)) + b"l"
     )
     (tmp_path / "again.pkl").write_bytes(pickle(again))
-    assert len({t.untyped_storage().data_ptr() for t in foreign.read(tmp_path / "again.pkl")}) == 1
+    assert len({t.untyped_storage().data_ptr() for t in torchfile.read(tmp_path / "again.pkl")}) == 1

@@ -16,15 +16,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import ganzoo
-from ganzoo import checkpoint, foreign, importing, recipe
-from ganzoo.build import Gan
+from ganzoo import recipe
 from ganzoo.errors import CheckpointError
-from ganzoo.model import experiment
-from ganzoo.recipe import parse
-from ganzoo.registry import registry
-from ganzoo.source import Source
+from ganzoo.foreign import pickles, torchfile
+from ganzoo.gan.gan import Gan
+from ganzoo.model import checkpoint
+from ganzoo.model.restore import experiment
+from ganzoo.recipe.node import parse
+from ganzoo.recipe.source import Source
+from ganzoo.registry.lookup import registry
 from ganzoo_cli import main
-from ganzoo_import import ada, names, rosinality
+from ganzoo_import import convert as importing
+from ganzoo_import.formats import ada, names, rosinality
 from recorded_checkpoint import recorded_checkpoint
 from reference import EXACT, FORWARD, GOLDEN, assert_close, load
 
@@ -100,7 +103,9 @@ def test_pickled_networks_compute_the_same(name, dtype, imported):
 def test_every_tensor_of_a_pickle_is_accounted_for(name):
     done = importing.convert(GOLDEN / name)
     told = [*done.converted.used, *done.converted.unused]
-    assert len(told) == len(set(told)) == sum(1 for _ in foreign.tensors(foreign.read(GOLDEN / name, ada.ADA.globals)))
+    assert (
+        len(told) == len(set(told)) == sum(1 for _ in torchfile.tensors(torchfile.read(GOLDEN / name, ada.ADA.globals)))
+    )
     assert all("resample_filter" in key or key.startswith("augment_pipe.") for key in done.converted.unused)
     theirs = load(PICKLES[name], torch.float32).tensors
     assert {f"state/{key.replace('.', '/', 1)}" for key in told} == {k for k in theirs if k.startswith("state/")}
@@ -121,7 +126,7 @@ def pickled(generator: dict[str, Any], kwargs: dict[str, Any], **fields: Any) ->
         }
         state |= {"_init_args": (), "_init_kwargs": kwargs if not path else {}} | (fields if not path else {})
         meta = {"type": "class", "version": 6, "module_src": "raise", "class_name": "x", "state": state}
-        return foreign.Object(ada.PERSISTENT, (meta,))
+        return pickles.Object(ada.PERSISTENT, (meta,))
 
     def below(path: str) -> list[str]:
         return [p for p in generator if p and (not path or p.startswith(f"{path}."))]
@@ -151,7 +156,7 @@ GENERATOR = {"z_dim": 4, "w_dim": 4, "c_dim": 0, "img_resolution": 8, "img_chann
 def test_pickles_that_cannot_be_expressed(kwargs, modules, words, tmp_path, monkeypatch):
     network = {"synthesis.b4": {"const": torch.zeros(8, 4, 4)}, **modules}
     found = pickled(network, {**GENERATOR, **kwargs})
-    monkeypatch.setattr(foreign, "read", lambda path, allowed: found)
+    monkeypatch.setattr(torchfile, "read", lambda path, allowed: found)
     with pytest.raises(CheckpointError, match=words) as caught:
         importing.convert(tmp_path / "x.pkl")
     assert str(caught.value).startswith(str(tmp_path)) and len(str(caught.value).splitlines()) == 1
@@ -195,7 +200,7 @@ def test_checkpoints_compute_the_same(name, imported):
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_checkpoint_tensors_are_recovered_bit_by_bit(name, imported):
     """All numbers of the file's networks, and nothing else, are in the snapshot."""
-    found, tensors = foreign.read(GOLDEN / name), load_file(imported[name])
+    found, tensors = torchfile.read(GOLDEN / name), load_file(imported[name])
     for ours, theirs in (("G_ema", "g_ema"), ("G", "g"), ("D", "d")):
         source = {k: v for k, v in found[theirs].items() if not k.endswith(".kernel")}
         if ours != "D":
@@ -252,7 +257,7 @@ def test_the_mean_style_is_estimated_where_the_file_has_none(imported):
 def test_only_one_generator(tmp_path, monkeypatch, capsys):
     """A converted file often holds g_ema alone: the snapshot holds G_ema alone, and is a whole one."""
     _, found = recorded_checkpoint(torch.float32)
-    monkeypatch.setattr(foreign, "read", lambda path, allowed: {"g_ema": found["g_ema"]})
+    monkeypatch.setattr(torchfile, "read", lambda path, allowed: {"g_ema": found["g_ema"]})
     monkeypatch.chdir(tmp_path)
     assert main(["import", "any.pt"]) == 0
     snapshot = tmp_path / "any.safetensors"
@@ -326,7 +331,7 @@ def test_a_snapshot_of_ours_and_unknown_weights(tmp_path, imported, capsys):
 def test_damaged_weights_are_not_kept(tmp_path, monkeypatch, capsys):
     _, found = recorded_checkpoint(torch.float32)
     found["g_ema"] = {**found["g_ema"], "input.input": torch.full((1, 16, 4, 4), float("nan"))}
-    monkeypatch.setattr(foreign, "read", lambda path, allowed: found)
+    monkeypatch.setattr(torchfile, "read", lambda path, allowed: found)
     assert main(["import", "any.pt", "--out", str(tmp_path / "x.safetensors")]) == 1
     assert "not finite" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -17,12 +17,13 @@ from torch import Tensor
 import foreign
 import ganzoo
 from foreign import at, full
-from ganzoo import checkpoint, importing
 from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import Stage
-from ganzoo.model import Model
+from ganzoo.model import checkpoint
+from ganzoo.model.model import Model
 from ganzoo_cli import main
-from ganzoo_import import genforce_pggan, huangzh13
+from ganzoo_import import convert
+from ganzoo_import.formats import genforce_pggan, huangzh13
 from reference import Recorded, load
 
 State = dict[str, Tensor]
@@ -63,10 +64,10 @@ def told(report: dict[str, Any], G: State, D: State | None, *also: State) -> Non
 
 def judge(path: Path, images: tuple[Tensor, ...], label: Tensor | None = None, stage: Stage | None = None) -> Tensor:
     """Scores of the discriminator in a snapshot."""
-    from ganzoo.model import experiment
-    from ganzoo.recipe import parse
-    from ganzoo.registry import registry
-    from ganzoo.source import Source
+    from ganzoo.model.restore import experiment
+    from ganzoo.recipe.node import parse
+    from ganzoo.recipe.source import Source
+    from ganzoo.registry.lookup import registry
 
     head, tensors = checkpoint.verify(path)
     D = experiment(parse(Source(head.recipe), registry())).D
@@ -218,7 +219,7 @@ def refused(tmp_path: Path, content: Any, name: str = "auto", **options: Any) ->
     """The sentence with which a file is refused."""
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(CheckpointError) as caught:
-        importing.save(importing.convert(tmp_path / "x.pth", name, options), tmp_path / "y.safetensors")
+        convert.save(convert.convert(tmp_path / "x.pth", name, options), tmp_path / "y.safetensors")
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from ganzoo import foreign, importing
 from ganzoo.errors import CheckpointError, PluginError
-from ganzoo.interfaces import Converted, Importer
-from ganzoo.registry import Registry, registry
-from ganzoo_import import rosinality
+from ganzoo.foreign import torchfile as foreign
+from ganzoo.registry.lookup import Registry, registry
+from ganzoo_import import convert as importing
+from ganzoo_import.formats import rosinality
+from ganzoo_import.interfaces import Converted, Importer
 from recorded_checkpoint import recorded_checkpoint
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError
-from ganzoo_metrics.inception import Inception, InceptionGraph, mean_pool, tf1_bilinear
+from ganzoo_metrics.extractors.inception import Inception, InceptionGraph, mean_pool, tf1_bilinear
 from inception_layers import BLOCKS, LAYERS, STEM
 from weight_files import empty as empty
 from weight_files import meta, torch_file

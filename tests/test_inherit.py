@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from conftest import small, trainer
-from ganzoo import checkpoint
-from ganzoo.checkpoint import Header
 from ganzoo.errors import CheckpointError, RecipeError
-from ganzoo.inherit import Report, frozen, inherit
+from ganzoo.gan.freeze import frozen
+from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import Stage
-from ganzoo.trainer import Trainer
+from ganzoo.model import checkpoint
+from ganzoo.model.checkpoint import Header
+from ganzoo.model.inherit import Report, inherit
 
 GROWN = ("growth.train_kimg=0.001", "growth.fade_kimg=0.001")  # 16x16 after 5 images
 

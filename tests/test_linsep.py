@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from conftest import small
-from ganzoo import checkpoint
-from ganzoo.checkpoint import Header
 from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.interfaces import Generator, Shape, Stage
-from ganzoo.model import experiment
+from ganzoo.model import checkpoint
+from ganzoo.model.checkpoint import Header
+from ganzoo.model.restore import experiment
 from ganzoo_metrics import linsep
 from ganzoo_metrics.linsep import (
     LinearSeparability,

@@ -10,10 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
 from ganzoo.errors import PluginError
-from ganzoo.images import save
-from ganzoo.interfaces import Logger, Loggers
-from ganzoo.interfaces.logging import numbers
-from ganzoo.registry import registry
+from ganzoo.interfaces import Logger
+from ganzoo.interfaces.logger import numbers
+from ganzoo.io.images import save
+from ganzoo.registry.lookup import registry
+from ganzoo.runs.loggers import Loggers
 
 RECIPE = {"title": "a title", "training": {"kimg": 10.0}}
 ROW = {"kimg": 1.5, "level": 2, "note": "text", "flag": True, "means": {"loss/g": 0.25}, "metric": {"swd": 7.0}}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import ganzoo_objectives
 from ganzoo.interfaces import Generator, Stage, Turn
-from ganzoo.registry import registry
+from ganzoo.registry.lookup import registry
 from ganzoo.types import Label, Latent, Logits, Pyramid, Styles
 from reference import EXACT, assert_close
 

@@ -11,15 +11,16 @@ import torch
 from PIL import Image as PIL
 
 from conftest import small
-from ganzoo import cache, evaluate, score
 from ganzoo.errors import DataError, UsageError
+from ganzoo.evaluation import cache, choose, evaluate
+from ganzoo.evaluation import compare as compare_
+from ganzoo.evaluation.shares import share
 from ganzoo.interfaces import Metric, Stage
-from ganzoo.model import experiment
-from ganzoo.ranks import share
-from ganzoo.recipe import Node
-from ganzoo.registry import registry
+from ganzoo.model.restore import experiment
+from ganzoo.recipe.node import Node
+from ganzoo.registry.lookup import registry
 from ganzoo_cli import main
-from ganzoo_metrics.conv_random import ConvRandom
+from ganzoo_metrics.extractors.conv_random import ConvRandom
 
 NAMES = ("swd", "msssim", "fid", "kid", "pr")
 METRICS = [
@@ -197,13 +198,13 @@ def test_published_names_mean_metric_and_numbers():
         ("is50k", "is", 50_000, 0),
         ("pr50k3_full", "pr", 50_000, 200_000),
     ):
-        cls, options = score.meaning(alias, known)
+        cls, options = choose.meaning(alias, known)
         assert cls.name == name
         assert options["num"] == num
         assert options.get("num_real", real) == real
-    assert score.meaning("ppl2_wend", known)[0].name == "ppl"
+    assert choose.meaning("ppl2_wend", known)[0].name == "ppl"
     with pytest.raises(UsageError, match=r"no metric 'fid50k_ful'\. Did you mean 'fid50k_full'\?"):
-        score.meaning("fid50k_ful", known)
+        choose.meaning("fid50k_ful", known)
 
 
 def folder_of(path: Path, seed: int, number: int = 12, side: int = 32) -> Path:
@@ -215,8 +216,8 @@ def folder_of(path: Path, seed: int, number: int = 12, side: int = 32) -> Path:
 
 
 def compare(*args: str) -> list[dict]:
-    a, b, shape = score.origins(args[0], args[1], registry_shape(), "cpu")
-    return score.compare(a, b, ["swd", "msssim"], shape)
+    a, b, shape = compare_.origins(args[0], args[1], registry_shape(), "cpu")
+    return compare_.compare(a, b, ["swd", "msssim"], shape)
 
 
 def registry_shape():

@@ -9,17 +9,17 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from ganzoo.component import described, options
 from ganzoo.errors import DataError, RecipeError
 from ganzoo.interfaces import Features, Metric, Shape
+from ganzoo.registry.component import described, options
 from ganzoo_metrics import precision_recall as pr_module
-from ganzoo_metrics.conv_random import ConvRandom
+from ganzoo_metrics.extractors.conv_random import ConvRandom
 from ganzoo_metrics.frechet import FID, Moments, frechet_distance, trace_sqrt
 from ganzoo_metrics.inception_score import InceptionScore, inception_score
 from ganzoo_metrics.kid import KID, cubic_kernel, draw_subsets, unbiased_mmd
 from ganzoo_metrics.msssim import MSSSIM
 from ganzoo_metrics.precision_recall import PrecisionRecall, density_coverage, neighbour_radii, precision_recall
-from ganzoo_metrics.swd import SWD
+from ganzoo_metrics.swd.swd import SWD
 
 SHAPE = Shape(((16, 16), (32, 32)), 3)
 OVER_FEATURES = [FID, KID, InceptionScore, PrecisionRecall]

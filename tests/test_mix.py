@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo.component import Component, options, slots
 from ganzoo.errors import RecipeError
+from ganzoo.gan.rules import RULES, check
+from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import Stage
-from ganzoo.model import experiment
-from ganzoo.recipe import Node, parse
-from ganzoo.registry import registry
-from ganzoo.rules import RULES, check
-from ganzoo.source import Source
-from ganzoo.trainer import Trainer
+from ganzoo.model.restore import experiment
+from ganzoo.recipe.node import Node, parse
+from ganzoo.recipe.source import Source
+from ganzoo.registry.component import Component, options, slots
+from ganzoo.registry.lookup import registry
 
 Mix = dict[str, str | None]  # kind -> name; None leaves an optional slot empty
 Pair = tuple[tuple[str, str | None], tuple[str, str | None]]

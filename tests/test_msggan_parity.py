@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import foreign
-from ganzoo.build import Gan
+from ganzoo.gan.gan import Gan
 from ganzoo.nn.norm import pixel_norm
-from ganzoo_import.bmsg import BMSG
+from ganzoo_import.formats.bmsg import BMSG
 from reference import GRADIENT, Recorded, load
 
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])

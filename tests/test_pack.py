@@ -14,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import pack
-from ganzoo.data import Loader, labels_at
 from ganzoo.errors import DataError, UsageError
+from ganzoo.training.labels import labels_at
+from ganzoo.training.loader import Loader
 from ganzoo_cli import main
+from ganzoo_data import pack
 from ganzoo_data.archive import Zip
 from ganzoo_data.folder import Folder
 from ganzoo_data.images import ImageSet

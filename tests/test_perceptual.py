@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from ganzoo import project_report as report
 from ganzoo.errors import CheckpointError, RecipeError
-from ganzoo.interfaces import Perceptual
-from ganzoo.registry import registry
+from ganzoo.registry.lookup import registry
+from ganzoo_projection.interfaces import Perceptual
+from ganzoo_projection.job import similarity
 from ganzoo_projection.perceptual import LPIPSDistance, Pixel, RandomFeatures, VGGFeatures
 from random_pixels import pixels
 
@@ -79,7 +79,7 @@ def test_pixel_is_the_mean_square(channels):
 
 
 def test_conv_random_is_the_sum_of_three_mean_squares():
-    from ganzoo.nn.fixed import RandomConvs
+    from ganzoo.nn.random_convs import RandomConvs
 
     a, b = pixels(2, 5, 12, 8), pixels(2, 5, 12, 8, seed=1)
     maps = [RandomConvs(5).maps(x) for x in (a, b)]
@@ -156,17 +156,17 @@ def test_ssim_is_torchmetrics(channels, size):
     theirs = [torch.from_numpy(x.astype(np.float64))[None] for x in (a, b)]
     _, whole = structural_similarity_index_measure(*theirs, data_range=255.0, return_full_image=True)
     inside = whole[..., 5:-5, 5:-5]  # there borders are reflected; the window of the paper stays inside
-    assert report.ssim(a, b) == pytest.approx(float(inside.mean()), rel=1e-6)
+    assert similarity.ssim(a, b) == pytest.approx(float(inside.mean()), rel=1e-6)
 
 
 def test_ssim_of_small_images():
     a = np.random.default_rng(0).integers(0, 256, (3, 4, 6), np.uint8)
-    assert report.ssim(a, a) == pytest.approx(1)
-    assert report.ssim(a, 255 - a) < 0.5
+    assert similarity.ssim(a, a) == pytest.approx(1)
+    assert similarity.ssim(a, 255 - a) < 0.5
 
 
 def test_psnr():
     a = np.zeros((3, 4, 4), np.uint8)
     b = a + np.uint8(5)
-    assert report.psnr(report.mean_squared(a, b)) == pytest.approx(20 * math.log10(255 / 5))
-    assert report.psnr(0) == 99
+    assert similarity.psnr(similarity.mean_squared(a, b)) == pytest.approx(20 * math.log10(255 / 5))
+    assert similarity.psnr(0) == 99

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.component import options
 from ganzoo.errors import DataError, RecipeError, UsageError
 from ganzoo.interfaces import Features, Generator, Shape, Stage
-from ganzoo_import import ada
+from ganzoo.registry.component import options
+from ganzoo_import.formats import ada
 from ganzoo_metrics import ppl
-from ganzoo_metrics.conv_random import ConvRandom
+from ganzoo_metrics.extractors.conv_random import ConvRandom
+from ganzoo_metrics.extractors.vgg import VGG16
 from ganzoo_metrics.ppl import PPL, looked_at, path_distances, path_ends, slerp, trimmed_mean
-from ganzoo_metrics.vgg import VGG16
 from reference import GOLDEN, Recorded, assert_close, experiment, load
 
 NAME = "08_ppl"

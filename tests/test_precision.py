@@ -13,15 +13,17 @@ import torch.nn.functional as F
 import foreign
 from conftest import small, trainer
 from foreign import outputs_of
-from ganzoo import device, dryrun, recipe
-from ganzoo.device import choose, described, dtype
+from ganzoo import recipe
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Stage
-from ganzoo.interfaces.layers import at_level
-from ganzoo.model import experiment
+from ganzoo.model.restore import experiment
 from ganzoo.nn.act import bias_act
+from ganzoo.nn.precision import at_level
 from ganzoo.nn.resample import conv2d_resample, fir
-from ganzoo_import import ada
+from ganzoo.runs import estimate as dryrun
+from ganzoo.training import device
+from ganzoo.training.device import choose, described, dtype
+from ganzoo_import.formats import ada
 from ganzoo_stylegan2.modulation import modulated_conv2d
 from reference import experiment as networks
 from reference import load

@@ -16,9 +16,9 @@ from foreign import at, full, seen
 from ganzoo.interfaces import Discriminator, Stage, Turn
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.norm import minibatch_std, pixel_norm
-from ganzoo_import import akanimax, genforce_pggan
-from ganzoo_import.akanimax import AkanimaxProGAN
-from ganzoo_import.genforce_pggan import GenforcePGGAN
+from ganzoo_import.formats import akanimax, genforce, genforce_pggan
+from ganzoo_import.formats.akanimax import AkanimaxProGAN
+from ganzoo_import.formats.genforce_pggan import GenforcePGGAN
 from reference import GRADIENT, Recorded, experiment, load
 
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -55,7 +55,7 @@ def test_shapes_show_what_is_fused(name: str) -> None:
     recorded = load(name)
     fused, size = (recorded.meta["constructor_kwargs"].get(key) for key in ("fused_scale", "resolution"))
     found = genforce_pggan.fused_of(recorded.state())
-    channels = genforce_pggan.generator_channels(recorded.state())
+    channels = genforce.generator_channels(recorded.state())
     if channels[0] != channels[-1] and size < 128:  # below, "auto" and False are the same
         assert found == (fused is True or "auto")
 

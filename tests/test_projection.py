@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import ganzoo
-from ganzoo import project
 from ganzoo.errors import UsageError
-from ganzoo.interfaces import Projector
-from ganzoo.interfaces.embedding import NOISE
-from ganzoo.project import Projection
-from ganzoo_projection import stylegan2
+from ganzoo_projection import search as project
+from ganzoo_projection.interfaces import NOISE, Projector
+from ganzoo_projection.projectors import stylegan2
+from ganzoo_projection.search import Projection
 from random_pixels import pixels
 from snapshots import family
 

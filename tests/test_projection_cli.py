@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo import codes
-from ganzoo.data import open_set
-from ganzoo.project import Projection
-from ganzoo.project_input import masked, moved
-from ganzoo.project_run import STATE
-from ganzoo.registry import registry
+from ganzoo.model import latent_files
+from ganzoo.recipe.datasets import open_set
+from ganzoo.registry.lookup import registry
 from ganzoo_cli import main
+from ganzoo_projection.job.job import STATE
+from ganzoo_projection.job.stress import masked, moved
+from ganzoo_projection.search import Projection
 from projecting import QUICK, loaded
 from projecting import fails as fails
 from projecting import good as good
@@ -49,7 +49,7 @@ def test_a_folder(snapshots, photos, good, tmp_path):
             f"projected_w.{s}" for s in ("npz", "safetensors")
         }
         assert (loaded(home / "target.png") == same.image(i)).all()  # fitted as training's are
-        ws = codes.read(home / "projected_w.safetensors", model)
+        ws = latent_files.read(home / "projected_w.safetensors", model)
         with np.load(home / "projected_w.npz", allow_pickle=False) as file:
             assert (file["w"] == ws.numpy()).all() and file["w"].shape == (1, model.G.num_ws, 8)
         assert (loaded(home / "proj.png") == model.pixels(model.render(ws))[0]).all()
@@ -113,7 +113,7 @@ def test_stylegan2_keeps_the_noise(snapshots, photos, good, tmp_path):
 
     good("project", snapshots("stylegan2"), photos / "a.png", *QUICK, "--method", "stylegan2", "--outdir", tmp_path)
     model = ganzoo.load(snapshots("stylegan2"), "cpu")
-    ws = codes.read(tmp_path / "a" / "projected_w.npz", model)
+    ws = latent_files.read(tmp_path / "a" / "projected_w.npz", model)
     noise = load_file(tmp_path / "a" / "projected_noise.safetensors")
     assert bool((ws == ws[:, :1]).all())
     modules = {m: n for n, m in model.G.named_modules()}
@@ -209,7 +209,7 @@ def test_the_state_of_another_projection(snapshots, photos, fails, monkeypatch, 
     command = ["project", snapshots("stylegan2"), photos / "a.png", "--perceptual", "pixel", "--outdir", tmp_path]
     monkeypatch.setattr(Projection, "advance", lambda self: signal.raise_signal(signal.SIGTERM))
     monkeypatch.setattr(Projection, "state", lambda self: {})
-    monkeypatch.setattr("ganzoo.project_run.GLANCE", 1e9)
+    monkeypatch.setattr("ganzoo_projection.job.job.GLANCE", 1e9)
     fails(130, ["SIGTERM"], *command, "--steps", 9)
     fails(2, ["other options", "--outdir", "--overwrite"], *command, "--steps", 8)
     fails(2, ["other seed"], *command, "--steps", 9, "--seed", 1)

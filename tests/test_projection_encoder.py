@@ -9,13 +9,15 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo import checkpoint, project, run
 from ganzoo.errors import CheckpointError
-from ganzoo.project import Projection
-from ganzoo.recipe import component_from
-from ganzoo.registry import registry
-from ganzoo.rundir import Options
+from ganzoo.model import checkpoint
+from ganzoo.recipe.node import component_from
+from ganzoo.registry.lookup import registry
+from ganzoo.runs import run
+from ganzoo.runs.folder import Options
 from ganzoo_cli import main
+from ganzoo_projection import search as project
+from ganzoo_projection.search import Projection
 from snapshots import family
 
 MODELS = {

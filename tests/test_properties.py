@@ -9,12 +9,14 @@ import torch.nn.functional as F
 
 import ganzoo
 from conftest import small, trainer
-from ganzoo import ema, recipe, run
-from ganzoo.build import Images
+from ganzoo import recipe
 from ganzoo.errors import RecipeError
-from ganzoo.interfaces import Generator, Shape, Stage
-from ganzoo.model import experiment
+from ganzoo.interfaces import Generator, Images, Shape, Stage
+from ganzoo.model.restore import experiment
 from ganzoo.nn.norm import minibatch_std
+from ganzoo.runs import folder as folder_
+from ganzoo.runs import run
+from ganzoo.training import ema
 from ganzoo_stylegan2.modulation import modulated_conv2d
 
 
@@ -331,7 +333,7 @@ def test_other_shapes_train(name, size):
 @pytest.mark.parametrize("channels", [1, 4, 5])
 def test_any_number_of_channels_trains_and_samples(channels, tmp_path):
     node = small("stylegan2-tiny", f"image.channels={channels}", "training.kimg=0.004")
-    folder = run.train(node, run.Options(outdir=tmp_path, workers=1, device="cpu"))
+    folder = run.train(node, folder_.Options(outdir=tmp_path, workers=1, device="cpu"))
     model = ganzoo.load(next(folder.glob("snapshot-*")), "cpu")
     images = model.images([0, 1])
     assert images.shape == (2, channels, 16, 16)

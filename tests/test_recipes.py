@@ -11,14 +11,15 @@ import torch
 from typer.testing import CliRunner
 
 from conftest import trainer
-from ganzoo import contents, recipe
-from ganzoo import plugin as plugins
+from ganzoo import recipe
 from ganzoo.errors import RecipeError
-from ganzoo.recipe import Node
-from ganzoo.registry import index
+from ganzoo.recipe import contents
+from ganzoo.recipe.index import index
+from ganzoo.recipe.node import Node
+from ganzoo.registry import plugin
 from ganzoo_cli.app import app
 
-SHIPPED = [p for p in plugins.installed() if p.distribution == "ganzoo"]
+SHIPPED = [p for p in plugin.installed() if p.distribution == "ganzoo"]
 PATHS = {path.stem: path for p in SHIPPED for path in p.recipes()}
 
 
@@ -257,14 +258,14 @@ def test_wrong_figures_are_refused(text, sentence, tmp_path, monkeypatch):
     (tmp_path / "recipes").mkdir()
     shutil.copy(PATHS["progan-1024"], tmp_path / "recipes")
     (tmp_path / "published.yaml").write_text(text)
-    monkeypatch.setattr(plugins.Plugin, "folder", property(lambda _: tmp_path))
+    monkeypatch.setattr(plugin.Plugin, "folder", property(lambda _: tmp_path))
     with pytest.raises(RecipeError, match=re.escape(sentence)):
-        contents.published(plugins.Plugin("mine", "mine", "mine", "1"))
+        contents.published(plugin.Plugin("mine", "mine", "mine", "1"))
 
 
 def test_no_figures_is_no_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins.Plugin, "folder", property(lambda _: tmp_path))
-    assert contents.published(plugins.Plugin("mine", "mine", "mine", "1")) == {}
+    monkeypatch.setattr(plugin.Plugin, "folder", property(lambda _: tmp_path))
+    assert contents.published(plugin.Plugin("mine", "mine", "mine", "1")) == {}
 
 
 # --- the commands ----------------------------------------------------------------------------------------------------

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from conftest import small
-from ganzoo import checkpoint, run
 from ganzoo.errors import CheckpointError
+from ganzoo.model import checkpoint
+from ganzoo.runs import folder as folder_
+from ganzoo.runs import run
 
 GROWING = ["growth.train_kimg=0.02", "growth.fade_kimg=0.02"]  # 4x4 -> 8x8 -> 16x16 within 0.08 kimg
 CASES = {
@@ -23,7 +25,7 @@ CASES = {
 
 
 def train(name: str, folder: Path, *overrides: str, resume: str | None = None) -> Path:
-    return run.train(small(name, *overrides), run.Options(outdir=folder, resume=resume, workers=1, device="cpu"))
+    return run.train(small(name, *overrides), folder_.Options(outdir=folder, resume=resume, workers=1, device="cpu"))
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:

@@ -8,19 +8,23 @@ import pytest
 import torch
 
 from conftest import small, trainer
-from ganzoo import checkpoint, evaluate, run
 from ganzoo.errors import Diverged, Interrupted, RecipeError
+from ganzoo.evaluation import evaluate
+from ganzoo.evaluation import images as images_
+from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import Stage
-from ganzoo.log import read_json_lines
-from ganzoo.rundir import set_back
-from ganzoo.trainer import Trainer
+from ganzoo.io.log import read_json_lines
+from ganzoo.model import checkpoint
+from ganzoo.runs import folder as folder_
+from ganzoo.runs import loop, run
+from ganzoo.runs.folder import set_back
 
 TICKS = ["training.tick_kimg=0.008", "training.kimg=0.08"]
 
 
 def train(folder, *overrides, resume=None, name="stylegan2-tiny"):
     node = small(name, *TICKS, *overrides)
-    return run.train(node, run.Options(outdir=folder, resume=resume and str(resume), workers=1, device="cpu"))
+    return run.train(node, folder_.Options(outdir=folder, resume=resume and str(resume), workers=1, device="cpu"))
 
 
 def kimgs(folder, kind):
@@ -28,7 +32,7 @@ def kimgs(folder, kind):
 
 
 def test_a_signal_during_a_tick_still_writes_the_state(tmp_path, monkeypatch):
-    tick, calls = run.Run.tick, []
+    tick, calls = loop.Run.tick, []
 
     def interrupted(self, waited):
         calls.append(waited)
@@ -36,7 +40,7 @@ def test_a_signal_during_a_tick_still_writes_the_state(tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         tick(self, waited)
 
-    monkeypatch.setattr(run.Run, "tick", interrupted)
+    monkeypatch.setattr(loop.Run, "tick", interrupted)
     with pytest.raises(Interrupted, match="--resume"):
         train(tmp_path)
     (folder,) = tmp_path.iterdir()
@@ -91,8 +95,8 @@ def test_a_generator_that_fades_in_is_measured_as_it_is(tmp_path):
     stage = Stage(2, 0.25)
     dataset = made.experiment.dataset()
     seeds, labels = [3, 4], torch.zeros(2, 0)
-    (faded,) = evaluate.fakes(made.G_ema, stage, seeds, made.device, labels)
-    (full,) = evaluate.fakes(made.G_ema, Stage(2), seeds, made.device, labels)
+    (faded,) = images_.fakes(made.G_ema, stage, seeds, made.device, labels)
+    (full,) = images_.fakes(made.G_ema, Stage(2), seeds, made.device, labels)
     assert faded.shape == (2, 3, *made.experiment.shape.size) and not torch.equal(faded, full)
     assert dataset is not None
 

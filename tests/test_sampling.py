@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo import checkpoint, images
 from ganzoo.errors import RecipeError, UsageError
-from ganzoo.model import Model, latents
-from ganzoo.rundir import require_same_recipe
-from ganzoo_cli import sample
+from ganzoo.io import images
+from ganzoo.model import checkpoint
+from ganzoo.model.model import Model
+from ganzoo.runs.folder import require_same_recipe
+from ganzoo.training.seeds import latents
+from ganzoo_cli.commands import generate
 from sampling import MODELS, read
 from sampling import fails as fails
 from sampling import good as good
@@ -204,7 +206,7 @@ def test_pictures_that_wait_to_be_written_do_not_fill_the_memory(snapshots, good
     monkeypatch.setattr(images, "save", slow)
     good("generate", snapshots("stylegan2"), "--seeds", "0-99", "--outdir", tmp_path)
     assert len(most) == 100
-    assert max(most) <= sample.WAITING + 3
+    assert max(most) <= generate.WAITING + 3
 
 
 @pytest.mark.parametrize("last", [3, 90])

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo import checkpoint, film, images
 from ganzoo.errors import UsageError
-from ganzoo.model import Model
+from ganzoo.io import film, images
+from ganzoo.model import checkpoint
+from ganzoo.model.model import Model
 from ganzoo_cli import main
 from sampling import fails as fails
 from sampling import snapshots as snapshots

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganzoo import contents, recipe
-from ganzoo import plugin as plugins
-from ganzoo.component import described, options, summary
+from ganzoo import recipe
 from ganzoo.interfaces import Layer, Norm
-from ganzoo.model import experiment
-from ganzoo.registry import index_path, registry
-from ganzoo.testing import conformance, faults_of
+from ganzoo.model.restore import experiment
+from ganzoo.recipe import contents
+from ganzoo.recipe.index import index_path
+from ganzoo.registry import plugin as plugins
+from ganzoo.registry.component import described, options, summary
+from ganzoo.registry.lookup import registry
+from ganzoo.testing.conformance import conformance, faults_of
 from ganzoo.types import Maps, Size, Style
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +102,7 @@ def test_no_test_names_what_is_private():
         "import ganzoo._run",
         "made._x = 1",
         "monkeypatch.setattr(made, '_x', 1)",
-        "monkeypatch.setattr('ganzoo.run._x', 1)",
+        "monkeypatch.setattr('ganzoo.runs.run._x', 1)",
         "getattr(made, '_x')",
     ],
 )

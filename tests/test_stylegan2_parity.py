@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import foreign
 from foreign import outputs_of
-from ganzoo.build import Gan
+from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Generator, Noise, Stage, Turn
-from ganzoo_import import ada
+from ganzoo_import.formats import ada
 from reference import FORWARD, GRADIENT, Recorded, experiment, load
 
 GENERATORS = pytest.mark.parametrize("name", foreign.files("01_ada_G"))

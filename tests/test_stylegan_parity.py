@@ -14,8 +14,8 @@ from torch import Tensor
 import foreign
 from foreign import at, full, outputs_of, seen
 from ganzoo.interfaces import Discriminator, Generator, Stage, Turn
-from ganzoo_import import genforce_stylegan, huangzh13
-from ganzoo_import.genforce_stylegan import GenforceStyleGAN
+from ganzoo_import.formats import genforce_stylegan, huangzh13
+from ganzoo_import.formats.genforce_stylegan import GenforceStyleGAN
 from ganzoo_objectives.penalties import R1
 from reference import GRADIENT, Recorded, load
 

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
-from ganzoo.component import described, options
 from ganzoo.errors import DataError
-from ganzoo.interfaces.layers import Shape
-from ganzoo_metrics import descriptors as descriptors_module
+from ganzoo.interfaces.growth import Shape
+from ganzoo.registry.component import described, options
 from ganzoo_metrics import ganzoo_components
-from ganzoo_metrics import swd as swd_module
-from ganzoo_metrics.descriptors import DescriptorStore, extract_descriptors, normalize_descriptors
-from ganzoo_metrics.pyramid import laplacian_pyramid, pyr_down, pyr_up, pyramid_sizes
-from ganzoo_metrics.swd import SWD, WHICH, draw_directions, draw_positions, sliced_wasserstein
+from ganzoo_metrics.swd import descriptors as descriptors_module
+from ganzoo_metrics.swd import swd as swd_module
+from ganzoo_metrics.swd.descriptors import DescriptorStore, extract_descriptors, normalize_descriptors
+from ganzoo_metrics.swd.pyramid import laplacian_pyramid, pyr_down, pyr_up, pyramid_sizes
+from ganzoo_metrics.swd.swd import SWD, WHICH, draw_directions, draw_positions, sliced_wasserstein
 
 
 def images(

@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ganzoo.interfaces.layers import Shape
-from ganzoo_metrics import swd as swd_module
-from ganzoo_metrics.descriptors import DescriptorStore, extract_descriptors, normalize_descriptors
-from ganzoo_metrics.pyramid import laplacian_pyramid, pyr_down, pyr_up
-from ganzoo_metrics.swd import SWD, sliced_wasserstein
+from ganzoo.interfaces.growth import Shape
+from ganzoo_metrics.swd import swd
+from ganzoo_metrics.swd.descriptors import DescriptorStore, extract_descriptors, normalize_descriptors
+from ganzoo_metrics.swd.pyramid import laplacian_pyramid, pyr_down, pyr_up
+from ganzoo_metrics.swd.swd import SWD, sliced_wasserstein
 
 GOLDEN = Path(__file__).parent / "golden" / "08_swd.npz"
 
@@ -66,7 +66,7 @@ class TestRecordedReference:
         for dirs, expected in zip(repeats, golden[f"per_repeat/level{level}_64"]):
             for store, out in zip(stores, projected):
                 store.project(dirs, out)
-            assert swd_module.row_distances(*projected).mean() == pytest.approx(expected, rel=1e-4)
+            assert swd.row_distances(*projected).mean() == pytest.approx(expected, rel=1e-4)
 
     def test_whole_metric_with_own_draws(self, golden):
         """Only the distribution can be the same: values spread over seeds as the reference's do, by 1 to 2 percent."""

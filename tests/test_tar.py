@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganzoo.data import Loader
 from ganzoo.errors import DataError
+from ganzoo.training.loader import Loader
 from ganzoo_data import tar as tar_module
 from ganzoo_data.decode import Target, decode
 from ganzoo_data.folder import Folder

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.registry import registry
-from ganzoo.trials_transfer import check_feature_maps, check_transfer
-from ganzoo_transfer.adain import Decoder
-from ganzoo_transfer.eyes import ConvRandom, NormalisedNet, NormalisedVGG19, caffe
+from ganzoo.registry.lookup import registry
+from ganzoo_style_transfer.adain import Decoder
+from ganzoo_style_transfer.feature_maps import ConvRandom, NormalisedNet, NormalisedVGG19, caffe
+from ganzoo_style_transfer.trials import check_feature_maps, check_transfer
 
 
 class TestNetworks:

@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, DataError, Diverged, RecipeError, UsageError
-from ganzoo.interfaces import Commission, Painting
-from ganzoo.nn import vgg
-from ganzoo_transfer.adain import AdaINTransfer, Decoder, OnePass, encode, padded
-from ganzoo_transfer.eyes import VGG19, ConvRandom, NormalisedNet, NormalisedVGG19
-from ganzoo_transfer.gatys import Gatys, Goal
-from ganzoo_transfer.statistics import gram, mean_std
-from ganzoo_transfer.styles import BatchNormStatistics, GaussianMMD, Gram, LinearMMD, PolynomialMMD
+from ganzoo.foreign import vgg
+from ganzoo_style_transfer.adain import AdaINTransfer, Decoder, OnePass, encode, padded
+from ganzoo_style_transfer.feature_maps import VGG19, ConvRandom, NormalisedNet, NormalisedVGG19
+from ganzoo_style_transfer.gatys import Gatys, Goal
+from ganzoo_style_transfer.interfaces import Commission, Painting
+from ganzoo_style_transfer.statistics import gram, mean_std
+from ganzoo_style_transfer.style_statistics import BatchNormStatistics, GaussianMMD, Gram, LinearMMD, PolynomialMMD
 
 CPU = torch.device("cpu")
 STATISTICS = [Gram, BatchNormStatistics, LinearMMD, PolynomialMMD, GaussianMMD]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import grad, gradcheck, gradgradcheck
 
 from ganzoo.errors import DataError
-from ganzoo_transfer.statistics import (
+from ganzoo_style_transfer.statistics import (
     adain,
     content_loss,
     coral,

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from ganzoo.interfaces import StyleStatistic
-from ganzoo.registry import registry
-from ganzoo.trials_transfer import check_style_statistic
-from ganzoo_transfer.statistics import gatys_style_loss
-from ganzoo_transfer.styles import BatchNormStatistics, GaussianMMD, Gram, LinearMMD, PolynomialMMD
+from ganzoo.registry.lookup import registry
+from ganzoo_style_transfer.interfaces import StyleStatistic
+from ganzoo_style_transfer.statistics import gatys_style_loss
+from ganzoo_style_transfer.style_statistics import BatchNormStatistics, GaussianMMD, Gram, LinearMMD, PolynomialMMD
+from ganzoo_style_transfer.trials import check_style_statistic
 
 ALL = {
     "gram": Gram,

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import stylize_input
-from ganzoo.checkpoint import Header, write
+from ganzoo.model.checkpoint import Header, write
 from ganzoo_data.decode import Target, decode
-from ganzoo_transfer.adain import Decoder
-from ganzoo_transfer.eyes import ConvRandom
-from ganzoo_transfer.gatys import Pixels
+from ganzoo_style_transfer import pictures as stylize_input
+from ganzoo_style_transfer.adain import Decoder
+from ganzoo_style_transfer.feature_maps import ConvRandom
+from ganzoo_style_transfer.gatys import Pixels
 from stylizing import QUICK, colours, opened
 from stylizing import gz as gz
 from stylizing import pictures as pictures

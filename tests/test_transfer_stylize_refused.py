@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganzoo import stylize as styling
-from ganzoo import stylize_input
-from ganzoo.checkpoint import Header, write
-from ganzoo_transfer.adain import Decoder
-from ganzoo_transfer.eyes import ConvRandom
+from ganzoo.model.checkpoint import Header, write
+from ganzoo_style_transfer import pictures as stylize_input
+from ganzoo_style_transfer import session as styling
+from ganzoo_style_transfer.adain import Decoder
+from ganzoo_style_transfer.feature_maps import ConvRandom
 from stylizing import QUICK, colours
 from stylizing import gz as gz
 from stylizing import pictures as pictures

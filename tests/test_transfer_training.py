@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ganzoo import recipe
 from ganzoo.errors import RecipeError, UsageError
-from ganzoo.learner import Learner
-from ganzoo.model import experiment
-from ganzoo.recipe import parse
-from ganzoo.registry import registry
-from ganzoo.source import Source
+from ganzoo.model.restore import experiment
+from ganzoo.recipe.node import parse
+from ganzoo.recipe.source import Source
+from ganzoo.registry.lookup import registry
+from ganzoo.training.learner import Learner
 from ganzoo_cli import main
-from ganzoo_transfer.training import AdaINTraining
+from ganzoo_style_transfer.adain_training import AdaINTraining
 
 RECIPES = Path(__file__).parents[1] / "docs" / "recipes"
 
@@ -151,7 +151,7 @@ class TestTrain:
 
     @pytest.fixture
     def written(self, folders, monkeypatch) -> Path:
-        from ganzoo.source import to_yaml
+        from ganzoo.recipe.source import to_yaml
 
         monkeypatch.chdir(folders)
         path = folders / "mine.yaml"

@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, DataError, RecipeError
-from ganzoo.nn import vgg
-from ganzoo.nn.vgg import VGG, lpips_vector
-from ganzoo_metrics import inception
-from ganzoo_metrics.inception import Inception
-from ganzoo_metrics.vgg import VGG16, DenseVGG
+from ganzoo.foreign import lpips, vgg
+from ganzoo.foreign.lpips import lpips_vector
+from ganzoo.foreign.vgg import VGG
+from ganzoo_metrics.extractors import inception
+from ganzoo_metrics.extractors.inception import Inception
+from ganzoo_metrics.extractors.vgg import VGG16, DenseVGG
 from weight_files import empty as empty
 from weight_files import meta, torch_file
 
@@ -60,7 +61,7 @@ def test_vggs_layers_and_its_number_of_parameters():
 def test_vggs_stages():
     net = meta(DenseVGG)
     x = torch.empty(2, 3, 224, 224, device="meta")
-    shapes = [tuple(m.shape[1:]) for m in net(x, vgg.LPIPS_TAPS).values()]
+    shapes = [tuple(m.shape[1:]) for m in net(x, lpips.LPIPS_TAPS).values()]
     assert shapes == [(64, 224, 224), (128, 112, 112), (256, 56, 56), (512, 28, 28), (512, 14, 14)]
     assert net.features(x).shape == (2, 512, 7, 7)
     assert net.dense(x).shape == (2, 4096)
@@ -296,7 +297,7 @@ def test_missing_weights(empty: Path, lpips_files: tuple[Path, Path]):
     cases: list[tuple[Any, dict[str, Any], str, str]] = [
         (Inception, {}, inception.WEIGHTS.file, inception.URL),
         (VGG16, {}, vgg.FILES[16].file, "torchvision.models.vgg16"),
-        (VGG16, {"output": "lpips", "weights": lpips_files[0]}, vgg.LINEAR.file, vgg.LINEAR_URL),
+        (VGG16, {"output": "lpips", "weights": lpips_files[0]}, lpips.LINEAR.file, lpips.LINEAR_URL),
     ]
     for make, given, file, how in cases:
         with pytest.raises(CheckpointError) as caught:

@@ -10,9 +10,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import ganzoo
-from ganzoo import film, walk
-from ganzoo.model import latents
-from ganzoo.walk import Walk, slerp, spline
+from ganzoo.io import film
+from ganzoo.training.seeds import latents
+from ganzoo_editing import latent_walk
+from ganzoo_editing.latent_walk import Walk, slerp, spline
 from sampling import good as good
 from sampling import read
 from sampling import snapshots as snapshots
@@ -57,7 +58,7 @@ def test_any_model_can_be_walked(snapshots, good, tmp_path, name):
 @pytest.mark.parametrize("space", ["z", "w"])
 def test_a_walk_is_smooth_and_closes(snapshots, space):
     model = ganzoo.load(snapshots("stylegan2"))
-    keys = walk.gathered(model, [latents(range(5), model.G.z_dim)], space)
+    keys = latent_walk.gathered(model, [latents(range(5), model.G.z_dim)], space)
     made = Walk(model, keys[None], frames=20)
     at = torch.stack([made.place(0, i).flatten() for i in range(len(made))])
     steps = (at - at.roll(1, dims=0)).norm(dim=1)  # the first is from the last frame to the first

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ganzoo_metrics import wasserstein as module
-from ganzoo_metrics.wasserstein import wasserstein
+from ganzoo_metrics.swd import wasserstein as module
+from ganzoo_metrics.swd.wasserstein import wasserstein
 
 
 class TestWasserstein:

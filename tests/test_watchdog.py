@@ -11,10 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from ganzoo.build import Training
-from ganzoo.interfaces import Metric
-from ganzoo.registry import registry
-from ganzoo.watchdog import (
+from ganzoo.gan.trainer import Training
+from ganzoo.gan.watchdog import (
     GAIN,
     WARMUP,
     Row,
@@ -29,6 +27,8 @@ from ganzoo.watchdog import (
     relative_diversity,
     sight,
 )
+from ganzoo.interfaces import Metric
+from ganzoo.registry.lookup import registry
 
 LOGISTIC = 2 * math.log(2)
 GOOD = {"loss/d": 1.1, "loss/g": 0.9, "scores/real": 0.4, "scores/fake": -0.4, "diversity": 0.8}

@@ -5,10 +5,12 @@ import csv
 import pytest
 
 from conftest import small
-from ganzoo import checkpoint, run, watchdog
 from ganzoo.errors import Diverged
-from ganzoo.log import read_json_lines
-from ganzoo.rundir import Options
+from ganzoo.gan import watchdog
+from ganzoo.io.log import read_json_lines
+from ganzoo.model import checkpoint
+from ganzoo.runs import run
+from ganzoo.runs.folder import Options
 
 FAILING = ["training.d_lr=1e-9", "training.kimg=0.2"]  # a discriminator that learns nothing
 

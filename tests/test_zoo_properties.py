@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from conftest import small, trainer
 from ganzoo import recipe
-from ganzoo.build import Gan
 from ganzoo.errors import RecipeError
+from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Generator, Shape, Stage
-from ganzoo.model import experiment
+from ganzoo.model.restore import experiment
 from ganzoo.nn.equal import ActConv2d, ActLinear, Conv2d, Linear
 from ganzoo_msggan.pyramids import LinearRGB, PyramidTrunk
 from ganzoo_progan.discriminator import PlainDown

@@ -5,6 +5,6 @@ from collections.abc import Sequence
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run `gz` with these arguments, or those of the process, and return the exit code; no exception gets out."""
-    from ganzoo_cli import failing
+    from ganzoo_cli import errors
 
-    return failing.run(args)
+    return errors.run(args)

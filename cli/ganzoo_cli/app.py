@@ -1,36 +1,72 @@
-"""All commands of `gz`, put together."""
+"""The commands of `gz`, from the entry points `ganzoo.commands`: a command's module is imported when it is called."""
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from ganzoo_cli import (
-    ckpt,
-    convert,
-    data,
-    edit,
-    export,
-    listing,
-    metrics,
-    mix,
-    project,
-    recipes,
-    sample,
-    stylize,
-    train,
-    walk,
-)
+from ganzoo.recipe.index import command_summaries
+from ganzoo.registry.plugin import Command, commands
+from ganzoo.version import __version__
 
 SETTINGS = {"token_normalize_func": lambda word: word.replace("_", "-"), "help_option_names": ["-h", "--help"]}
 
-app = typer.Typer(name="gz", context_settings=SETTINGS, no_args_is_help=True, add_completion=False)
+
+def built(target: Callable[..., Any] | typer.Typer) -> Any:
+    """Return the command that a function, or a typer app, describes."""
+    if isinstance(target, typer.Typer):
+        return get_command(target)
+    app = typer.Typer(add_completion=False)
+    app.command()(target)
+    return get_command(app)
+
+
+class LazyCommand(TyperCommand):
+    """A command that is known by its name and one line of help until it is called."""
+
+    def __init__(self, command: Command, summary: str) -> None:
+        super().__init__(command.name, help=summary)
+        self.command = command
+
+    @cached_property
+    def real(self) -> Any:
+        """The command itself. Raises PluginError where its plugin is broken."""
+        real = built(self.command.load())
+        real.name = self.command.name
+        return real
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the arguments with the command's own options."""
+        return self.real.make_context(info_name, args, parent=parent, **extra)
+
+
+class Commands(TyperGroup):
+    """All installed commands, in the order in which help lists them: ganzoo's own, then those of others by name."""
+
+    @cached_property
+    def installed(self) -> dict[str, Command]:
+        """Commands by name."""
+        return {command.name: command for command in commands()}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names for `gz --help`."""
+        return list(self.installed)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a name, not yet imported; None where there is none."""
+        command = self.installed.get(cmd_name)
+        return command and LazyCommand(command, command_summaries().get(cmd_name, ""))
+
+
+app = typer.Typer(name="gz", cls=Commands, context_settings=SETTINGS, no_args_is_help=True, add_completion=False)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        import ganzoo
-
-        typer.echo(f"ganzoo {ganzoo.__version__}")
+        typer.echo(f"ganzoo {__version__}")
         raise typer.Exit
 
 
@@ -41,21 +77,3 @@ def gz(
     ] = False,
 ) -> None:
     """Train GANs from recipes, sample from them, measure them."""
-
-
-app.command("train")(train.train)
-app.command("generate")(sample.generate)
-app.command("mix")(mix.mix)
-app.command("walk")(walk.walk)
-app.command("stylize")(stylize.stylize)
-app.command("project")(project.project)
-app.add_typer(edit.app, name="edit")
-app.command("export")(export.export)
-app.add_typer(metrics.app, name="metrics")
-app.command("import")(convert.convert)
-app.add_typer(data.app, name="data")
-app.add_typer(recipes.app, name="recipe")
-app.add_typer(listing.components_app, name="components")
-app.add_typer(listing.plugins_app, name="plugins")
-app.add_typer(ckpt.app, name="ckpt")
-app.command("env")(listing.env)

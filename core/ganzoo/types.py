@@ -1,5 +1,6 @@
 """Names for tensor shapes. N batch, C channels, H W pixels, Z latent, W style, L layers, K labels."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from torch import Tensor
@@ -15,3 +16,4 @@ Logits: TypeAlias = Tensor  # [N, 1]
 PerSample: TypeAlias = Tensor  # [N]
 Size: TypeAlias = tuple[int, int]  # (height, width)
 Plan: TypeAlias = list[tuple[Size, int]]  # [(size, channels), ...] coarse to fine
+Progress = Callable[[str, int, int], None]  # what is being worked on, done, total

@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from ganzoo.images import eight_bit_gray, to_eight_bits
+from ganzoo.io.images import eight_bit_gray, to_eight_bits
 from ganzoo.types import Size
 
 Fit: TypeAlias = Literal["crop", "fit", "error"]

@@ -6,7 +6,7 @@ from ganzoo import hookimpl
 @hookimpl
 def ganzoo_components() -> list[type]:
     """The importers."""
-    from ganzoo_import import ada, akanimax, bmsg, genforce_pggan, genforce_stylegan, huangzh13, rosinality
+    from ganzoo_import.formats import ada, akanimax, bmsg, genforce_pggan, genforce_stylegan, huangzh13, rosinality
 
     return [
         ada.ADA,

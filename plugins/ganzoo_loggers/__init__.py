@@ -2,7 +2,7 @@
 
 from ganzoo import hookimpl
 
-GANZOO_API = 1
+GANZOO_API = 2
 
 
 @hookimpl

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganzoo.files import whole
 from ganzoo.interfaces import Logger
-from ganzoo.interfaces.logging import numbers
+from ganzoo.interfaces.logger import numbers
+from ganzoo.io.files import whole
 
 
 class Table(Logger, name="csv"):

@@ -10,8 +10,8 @@ from PIL import Image as PIL
 
 from ganzoo.errors import PluginError
 from ganzoo.interfaces import Logger
-from ganzoo.interfaces.logging import numbers
-from ganzoo.source import to_yaml
+from ganzoo.interfaces.logger import numbers
+from ganzoo.recipe.source import to_yaml
 
 VERSION = "brain.Event:2"  # since which a session's start voids later steps of earlier files
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ganzoo.component import Make, default_of
 from ganzoo.errors import DataError, RecipeError
 from ganzoo.interfaces import Features, Metric, Shape, Which
+from ganzoo.registry.component import Make, default_of
 
 
 def extractor_name(make: Make[Features]) -> str:

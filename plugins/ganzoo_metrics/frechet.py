@@ -7,11 +7,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo.component import Make
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Features, Shape, Which
+from ganzoo.registry.component import Make
 from ganzoo_metrics.collect import FeatureMetric
-from ganzoo_metrics.inception import Inception
+from ganzoo_metrics.extractors.inception import Inception
 
 EPS = torch.finfo(torch.float64).eps
 COLUMNS = 256  # of a triangular matrix worked on at a time

@@ -8,10 +8,10 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo.component import Make
 from ganzoo.interfaces import Features, Shape
+from ganzoo.registry.component import Make
 from ganzoo_metrics.collect import RowMetric
-from ganzoo_metrics.inception import Inception
+from ganzoo_metrics.extractors.inception import Inception
 
 BLOCK = 2048  # rows of a kernel matrix computed at a time
 

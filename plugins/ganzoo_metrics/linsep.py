@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo import checkpoint
 from ganzoo.errors import CheckpointError, DataError, UsageError
-from ganzoo.interfaces import Discriminator, Generator, Probe, Progress, Shape, Stage, Statistic, Which
-from ganzoo.model import gan, image_seeds, latents
+from ganzoo.interfaces import Discriminator, Generator, Probe, Shape, Stage, Statistic, Which
+from ganzoo.model import checkpoint
+from ganzoo.model.restore import gan
 from ganzoo.nn.resample import downsample
-from ganzoo.types import Image, Latent, Pyramid
+from ganzoo.training.seeds import image_seeds, latents
+from ganzoo.types import Image, Latent, Progress, Pyramid
 
 BATCH = 32
 STEPS, ENOUGH = 100, 1e-9  # of Newton's method: most steps, and the relative gradient at which it ends

@@ -15,13 +15,13 @@ from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganzoo.component import Make
 from ganzoo.errors import DataError, RecipeError, UsageError
-from ganzoo.interfaces import Features, Generator, Probe, Progress, Shape, Stage, Which
-from ganzoo.model import image_seeds
-from ganzoo.types import Image, Label, Latent, PerSample, Styles
+from ganzoo.interfaces import Features, Generator, Probe, Shape, Stage, Which
+from ganzoo.registry.component import Make
+from ganzoo.training.seeds import image_seeds
+from ganzoo.types import Image, Label, Latent, PerSample, Progress, Styles
 from ganzoo_metrics.collect import extractor_name
-from ganzoo_metrics.vgg import VGG16
+from ganzoo_metrics.extractors.vgg import VGG16
 
 Space = Literal["z", "w"]
 Sampling = Literal["full", "end"]

@@ -7,11 +7,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo.component import Make
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Features, Shape
+from ganzoo.registry.component import Make
 from ganzoo_metrics.collect import RowMetric
-from ganzoo_metrics.vgg import VGG16
+from ganzoo_metrics.extractors.vgg import VGG16
 
 PAIRS = 2**22  # distances computed at a time
 VALUES = 2**22  # numbers of pairs of rows that are looked at closely at a time

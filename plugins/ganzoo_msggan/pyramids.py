@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.interfaces import Meeting, Stage
 from ganzoo.nn.equal import Conv2d
+from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
 
 PAPER = "arXiv:1903.06048"

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo import ranks
 from ganzoo.interfaces import Loss
+from ganzoo.training import distributed
 from ganzoo.types import Logits, PerSample
 
 
@@ -93,7 +93,7 @@ class LSGAN(Loss, name="lsgan", paper="arXiv:1611.04076"):
 
 def average(logits: Logits) -> Tensor:
     """Mean over the whole batch, of all processes."""
-    return ranks.mean(logits.mean())
+    return distributed.mean(logits.mean())
 
 
 class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.00734"):

@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.interfaces import Stage
 from ganzoo.nn.equal import ActConv2d, Gain
 from ganzoo.nn.resample import OddTaps, Taps, blurred, downsample
+from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps, Plan, Pyramid, Size
 
 PAPER = "arXiv:1710.10196"

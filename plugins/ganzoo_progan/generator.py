@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from annotated_types import Gt, Interval
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.interfaces import Stage
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import Conv2d, Linear
-from ganzoo.nn.norm import pixel_norm, wide
+from ganzoo.nn.norm import pixel_norm
+from ganzoo.nn.precision import wide
 from ganzoo.nn.resample import OddTaps, blurred, upsample
+from ganzoo.registry.component import Make
 from ganzoo.types import Image, Label, Latent, Maps, Pyramid, Size, Style, Styles
 
 PAPER = "arXiv:1710.10196"

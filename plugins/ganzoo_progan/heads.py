@@ -9,10 +9,10 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.errors import RecipeError
 from ganzoo.nn.equal import ActConv2d, ActLinear, Gain, Linear
 from ganzoo.nn.norm import minibatch_std
+from ganzoo.registry.component import Make
 from ganzoo.types import Label, Logits, Maps, Size
 
 PAPER = "arXiv:1710.10196"

@@ -10,11 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ganzoo.errors import RecipeError
-from ganzoo.interfaces import Perceptual
-from ganzoo.interfaces.embedding import Parts
-from ganzoo.nn import vgg
-from ganzoo.nn.fixed import RandomConvs
+from ganzoo.foreign import lpips as lpips_
+from ganzoo.foreign import vgg
+from ganzoo.nn.random_convs import RandomConvs
 from ganzoo.types import Image, Maps
+from ganzoo_projection.interfaces import Parts, Perceptual
 
 Side = Annotated[int, Gt(0)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{8,64})?$")]
@@ -170,10 +170,10 @@ class LPIPSDistance(Perceptual, name="lpips-vgg", paper="arXiv:1801.03924"):
         super().__init__()
         refuse_channels(self.name, channels)
         self.side = side
-        self.net = vgg.LPIPS(weights, lpips, sha256, noun="perceptual", name=self.name)
+        self.net = lpips_.LPIPS(weights, lpips, sha256, noun="perceptual", name=self.name)
 
     def forward(self, images: Image) -> Parts:
         """LPIPS's vectors."""
         seen, beside = colours(images)
-        least = self.net.net.least(vgg.LPIPS_TAPS)
+        least = self.net.net.least(lpips_.LPIPS_TAPS)
         return self.net(enlarged(shrunk(seen, self.side), least)), *beside

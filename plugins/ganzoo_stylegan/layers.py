@@ -8,12 +8,12 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import ActLinear, Conv2d, Gain, Linear
 from ganzoo.nn.norm import instance_norm, pixel_norm
 from ganzoo.nn.resample import OddTaps, blurred
 from ganzoo.nn.stack import Stack
+from ganzoo.registry.component import Make
 from ganzoo.types import Label, Latent, Maps, Size, Style
 
 PAPER = "arXiv:1812.04948"

@@ -6,10 +6,10 @@ from typing import Annotated
 from annotated_types import Gt
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.interfaces import Stage
 from ganzoo.nn.equal import ActConv2d, Conv2d
 from ganzoo.nn.resample import Taps, downsample
+from ganzoo.registry.component import Make
 from ganzoo.types import Maps, Plan, Pyramid, Size
 
 PAPER = "arXiv:1912.04958"

@@ -8,11 +8,11 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
 from ganzoo.interfaces import Stage
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.resample import Taps, upsample
+from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps, Plan, Pyramid, Size, Style, Styles
 from ganzoo_stylegan2.modulation import modulated_conv2d
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ganzoo.nn.norm import wide
+from ganzoo.nn.precision import wide
 from ganzoo.nn.resample import Taps, conv2d_resample
 from ganzoo.types import Maps
 

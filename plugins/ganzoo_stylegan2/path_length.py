@@ -7,8 +7,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from ganzoo import ranks
 from ganzoo.interfaces import Regularizer, Turn
+from ganzoo.training import distributed
 from ganzoo.types import PerSample
 
 
@@ -52,6 +52,6 @@ class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
     def _lengths(self, image: Tensor, ws: Tensor, y: Tensor) -> Tensor:
         (grad,) = torch.autograd.grad((image * y).sum(), ws, create_graph=True)
         lengths = grad.square().sum(dim=2).mean(dim=1).sqrt()  # [N]
-        mean = self.mean.lerp(ranks.mean(lengths.mean()), self.decay)
+        mean = self.mean.lerp(distributed.mean(lengths.mean()), self.decay)
         self.mean.copy_(mean.detach())
         return lengths - mean

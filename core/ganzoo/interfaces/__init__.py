@@ -1,9 +1,14 @@
-"""The slots: one abstract class each. A plugin subclasses one of these and names it."""
+"""The slots: one abstract class each, which a plugin subclasses and names.
 
-from ganzoo.interfaces.discriminator import Discriminator
-from ganzoo.interfaces.embedding import Perceptual, Projector, View
-from ganzoo.interfaces.experiment import Experiment, Images, Schedule
+Imports registry and nn, nothing above. Read `generator` and `discriminator` first, then `layers`.
+"""
+
+from ganzoo.interfaces.dataset import Dataset, Finding
+from ganzoo.interfaces.discriminator import Augment, Discriminator
+from ganzoo.interfaces.experiment import Experiment, Images, Learner, Schedule
+from ganzoo.interfaces.extractor import Features
 from ganzoo.interfaces.generator import Generator, NoiseMode
+from ganzoo.interfaces.growth import Growth, Shape, Stage
 from ganzoo.interfaces.layers import (
     Block,
     Down,
@@ -12,38 +17,30 @@ from ganzoo.interfaces.layers import (
     Head,
     Layer,
     Mapping,
-    Meeting,
     Noise,
     Norm,
-    Shape,
-    Stage,
     Statistic,
     Stem,
-    Synthesis,
     ToRGB,
-    Trunk,
     TrunkPart,
     block_layers,
 )
-from ganzoo.interfaces.logging import Logger, Loggers
-from ganzoo.interfaces.objective import Dice, Loss, Regularizer, Turn
-from ganzoo.interfaces.running import Augment, Dataset, Finding, Growth
-from ganzoo.interfaces.tools import Converted, Features, Importer, Metric, Probe, Progress, Which
-from ganzoo.interfaces.transfer import Commission, Described, FeatureMaps, Painting, StyleStatistic, Transfer
+from ganzoo.interfaces.logger import Logger
+from ganzoo.interfaces.loss import Loss
+from ganzoo.interfaces.metric import Metric, Probe, Which
+from ganzoo.interfaces.regularizer import Dice, Regularizer, Turn
+from ganzoo.interfaces.topology import Meeting, Synthesis, Trunk
+from ganzoo.types import Progress
 
 __all__ = [
     "Augment",
     "Block",
-    "Commission",
-    "Converted",
     "Dataset",
-    "Described",
     "Dice",
     "Discriminator",
     "Down",
     "Draw",
     "Experiment",
-    "FeatureMaps",
     "Features",
     "Finding",
     "FromRGB",
@@ -51,10 +48,9 @@ __all__ = [
     "Growth",
     "Head",
     "Images",
-    "Importer",
     "Layer",
+    "Learner",
     "Logger",
-    "Loggers",
     "Loss",
     "Mapping",
     "Meeting",
@@ -62,25 +58,19 @@ __all__ = [
     "Noise",
     "NoiseMode",
     "Norm",
-    "Painting",
-    "Perceptual",
     "Probe",
     "Progress",
-    "Projector",
     "Regularizer",
     "Schedule",
     "Shape",
     "Stage",
     "Statistic",
     "Stem",
-    "StyleStatistic",
     "Synthesis",
     "ToRGB",
-    "Transfer",
     "Trunk",
     "TrunkPart",
     "Turn",
-    "View",
     "Which",
     "block_layers",
 ]

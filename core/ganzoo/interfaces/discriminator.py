@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganzoo.component import Component
-from ganzoo.interfaces.layers import Shape, Stage
+from ganzoo.interfaces.growth import Shape, Stage
+from ganzoo.registry.component import Component
 from ganzoo.types import Label, Logits, Pyramid
 
 
@@ -32,3 +32,25 @@ class Discriminator(nn.Module, Component, kind="discriminator"):
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps: float32, bfloat16 or float16 (see `layers.at_level`)."""
         raise NotImplementedError
+
+
+class Augment(nn.Module, Component, kind="augment"):
+    """() Pyramid -> Pyramid, applied to whatever the discriminator sees. Differentiable, twice.
+
+    What it keeps between steps (its strength, sums of what it observed) are floating-point buffers, changed in place:
+    they are saved with a run's state, and averaged over processes before `adapt`.
+    """
+
+    def forward(self, images: Pyramid) -> Pyramid:
+        """Augment images in [-1, 1]."""
+        raise NotImplementedError
+
+    def observe(self, real: Logits) -> None:
+        """Take in D's logits [N, 1] on reals, of its loss and of its penalties."""
+
+    def adapt(self, batch: int) -> None:
+        """Called after every iteration, with the images of the whole batch: a controller moves its strength here."""
+
+    def values(self) -> dict[str, float]:
+        """What a status line says of it."""
+        return {}

@@ -1,23 +1,23 @@
 """The top level of a recipe: what `gz train` trains, on which images, and for how long."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
+import torch
 from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
 
-from ganzoo.component import Component, Options
 from ganzoo.errors import RecipeError
-from ganzoo.interfaces.layers import Shape
-from ganzoo.interfaces.logging import Logger
-from ganzoo.interfaces.running import Dataset
-from ganzoo.interfaces.tools import Metric
+from ganzoo.interfaces.dataset import Dataset
+from ganzoo.interfaces.generator import Generator
+from ganzoo.interfaces.growth import Shape, Stage
+from ganzoo.interfaces.logger import Logger
+from ganzoo.interfaces.metric import Metric
+from ganzoo.registry.component import Component, Options
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from ganzoo.learner import Learner
-
+Where = tuple[str | int, ...]
+Fault = tuple[Where, str]  # place in the recipe, sentence with a cure
 Count = Annotated[int, Gt(0)]
 Positive = Annotated[float, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
@@ -99,6 +99,85 @@ class Schedule(Options):
     keep_best: Annotated[int, Ge(0)] = 2
 
 
+class CheckedRecipe(Protocol):
+    """A recipe whose options are checked, as `ganzoo.recipe.node.Node` is: what a rule across slots looks at."""
+
+    cls: type[Any]
+    model: Any  # the checked options
+    children: Mapping[str, Any]  # the components in its slots
+
+    def value(self, name: str) -> Any:
+        """Return a plain option's checked value."""
+
+    def has(self, path: str) -> bool:
+        """Whether the slots named by a dotted path exist and are filled."""
+
+    def __getitem__(self, path: str) -> "CheckedRecipe": ...
+
+
+class Learner(ABC):
+    """A training in progress: networks by a short name each, their optimizers, and how far they are.
+
+    `ganzoo.training.learner.GradientLearner` implements all but what a kind of training decides.
+    """
+
+    experiment: "Experiment"
+    schedule: Schedule
+    device: torch.device
+    nets: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    stage: Stage  # where growth stands
+    grows: bool  # whether it starts with small images
+    images: int  # real images shown
+    iteration: int
+    part: int | None  # images computed at once; None for all
+    processes: int  # number of processes that wrote the state it continues from
+    reloads: int  # how often training went back to a state
+    say: Callable[[str], None]
+    stats: dict[str, list[Tensor]]
+
+    @abstractmethod
+    def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
+        """Run one iteration on this process's share of a batch: uint8 images [N, C, H, W] and labels [N, K]."""
+
+    @abstractmethod
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything whose parameters and buffers training continues from, by prefix."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, nn.Module]:
+        """The networks that a snapshot holds, by prefix."""
+
+    @abstractmethod
+    def samples(self, dataset: Dataset, count: int) -> Tensor:
+        """Return uint8 images [count, C, H, W] that show how far it is, of the same things at every call."""
+
+    @abstractmethod
+    def batch(self) -> int:
+        """Images of the next iteration, of all processes together."""
+
+    @abstractmethod
+    def batches(self) -> set[int]:
+        """All that `batch` gives in the course of the training."""
+
+    @abstractmethod
+    def report(self) -> dict[str, float]:
+        """Means of the statistics since the last report, over all processes. Raises Diverged for one not finite."""
+
+    @abstractmethod
+    def share_start(self) -> None:
+        """Give all processes the weights of the first one."""
+
+    @abstractmethod
+    def agreed(self) -> None:
+        """Say that all processes have the same buffers now."""
+
+    @property
+    def generator(self) -> Generator | None:
+        """The generator that metrics measure; None where none is trained."""
+        return None
+
+
 class Experiment(Component, ABC, kind="experiment"):
     """() What is trained: networks and their images. Its learner trains them.
 
@@ -112,11 +191,11 @@ class Experiment(Component, ABC, kind="experiment"):
     training: Schedule
 
     @abstractmethod
-    def networks(self) -> "dict[str, nn.Module]":
+    def networks(self) -> dict[str, nn.Module]:
         """What a snapshot holds, by the prefix of its tensors."""
 
     @abstractmethod
-    def learner(self, device: "torch.device") -> "Learner":
+    def learner(self, device: torch.device) -> Learner:
         """A training of it, from the beginning."""
 
     @abstractmethod
@@ -131,7 +210,49 @@ class Experiment(Component, ABC, kind="experiment"):
         """Where a run tells how it goes, beside its own files. Raises PluginError where a package is missing."""
         return []
 
+    def stage_at(self, images: int) -> Stage:
+        """Where growth stands after so many images; the last stage for what does not grow."""
+        return Stage(len(self.shape.sizes) - 1)
+
+    @classmethod
+    def faults(cls, node: CheckedRecipe) -> Iterator[Fault]:
+        """Mixes in a recipe of this class that each part would accept and the whole cannot: place and sentence."""
+        yield from image_sizes(node)
+        yield from metrics_differ(node)
+        yield from training_is_whole(node)
+
     @property
     def ranking(self) -> type[Metric] | None:
         """The metric that says which snapshot is best."""
         return None
+
+
+def image_sizes(node: CheckedRecipe) -> Iterator[Fault]:
+    """The size is a base times a power of two."""
+    if "image" not in type(node.model).model_fields:
+        return
+    try:
+        node.value("image").shape()
+    except RecipeError as err:
+        place, _, sentence = str(err).partition(": ")
+        yield tuple(place.split(".")), sentence
+
+
+def metrics_differ(node: CheckedRecipe) -> Iterator[Fault]:
+    """Each metric has a file of its own."""
+    names = [child.cls.name for child in node.children.get("metrics") or ()]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield ("metrics", i), (f"'{name}' is listed twice: its results would go to one file. Keep one.")
+
+
+def training_is_whole(node: CheckedRecipe) -> Iterator[Fault]:
+    """A training is at least one batch, and a batch a whole number of parts."""
+    training = node.value("training")
+    if training.kimg * 1000 < training.batch:
+        yield ("training", "kimg"), (f"{training.kimg} kimg are less than one batch of {training.batch} images.")
+    if training.batch_gpu not in (None, "auto") and training.batch % training.batch_gpu:
+        yield (
+            ("training", "batch_gpu"),
+            f"the batch of {training.batch} is no multiple of {training.batch_gpu}: choose a divisor.",
+        )

@@ -1,6 +1,6 @@
 """A generator: latents to images.
 
-`ganzoo.networks.ComposedGenerator` is made of slots; a GAN that is not, subclasses this one.
+`ganzoo.gan.generator.ComposedGenerator` is made of slots; a GAN that is not, subclasses this one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo.component import Component
 from ganzoo.errors import UsageError
-from ganzoo.interfaces.layers import Draw, Noise, Shape, Stage, fresh
+from ganzoo.interfaces.growth import Shape, Stage
+from ganzoo.interfaces.layers import Draw, Noise, fresh
+from ganzoo.registry.component import Component
 from ganzoo.types import Label, Latent, Maps, Pyramid, Style, Styles
 
 NoiseMode = Literal["random", "const", "none"]

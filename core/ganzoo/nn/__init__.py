@@ -1,1 +1,4 @@
-"""Arithmetic that several papers share. Nothing here is registered; plugins wrap it in components."""
+"""Arithmetic that several papers share; nothing here is registered. Imports `ganzoo.errors` and `ganzoo.types`.
+
+Read `act` first.
+"""

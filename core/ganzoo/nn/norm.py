@@ -5,12 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganzoo.nn.precision import wide
 from ganzoo.types import Maps
-
-
-def wide(x: Tensor) -> Tensor:
-    """At least float32: half precisions are widened, float64 stays."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:

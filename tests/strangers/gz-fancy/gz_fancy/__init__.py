@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ganzoo import hookimpl
 from ganzoo import interfaces as zoo
-from ganzoo.component import Make
+from ganzoo import Make
 
-GANZOO_API = 1
+GANZOO_API = 2
 
 
 class RMSGate(zoo.Norm, name="rms_gate"):

@@ -1,3 +1,3 @@
 """Written for the next plugin interface."""
 
-GANZOO_API = 2
+GANZOO_API = 3

@@ -1,0 +1,71 @@
+"""`gz ckpt`."""
+
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ganzoo_cli.host.console import known, say, say_json, table
+from ganzoo_cli.host.options import Json
+
+app = typer.Typer(no_args_is_help=True, help="Look into checkpoints.")
+
+File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safetensors or state-*.safetensors.")]
+
+
+@app.command()
+def info(path: File, as_json: Json = False) -> None:
+    """Say what a checkpoint is: recipe, images seen, data, versions. Needs no plugin."""
+    from ganzoo.io.hashes import recipe_hash
+    from ganzoo.model.checkpoint import shapes
+
+    head, found = shapes(path)
+    nets = ("G" if any(name.startswith("G.") for name in found) else "G_ema", "D")  # an imported one may lack some
+    counts = {net: sum(prod(shape) for name, shape in found.items() if name.startswith(f"{net}.")) for net in nets}
+    facts: dict[str, Any] = {
+        "kind": head.kind,
+        "title": head.recipe.get("title", ""),
+        "recipe": recipe_hash(head.recipe),
+        "kimg": head.kimg,
+        "iteration": head.iteration,
+        "image": head.recipe.get("image", {}),
+        "parameters+buffers": counts,
+        "tensors": len(found),
+        "bytes": path.stat().st_size,
+        "data": head.data,
+        "versions": head.versions,
+        "digest": head.digest,
+        "format": head.format,
+    }
+    if as_json:
+        return say_json({**facts, "filled_recipe": head.recipe})
+    return table(["", ""], [(key, _line(value)) for key, value in facts.items()])
+
+
+def _line(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items() if v is not None)
+
+
+@app.command()
+def verify(path: File) -> None:
+    """Check every tensor against the digest it was written with, and that the recipe can be built here."""
+    import torch
+
+    from ganzoo.model import checkpoint
+    from ganzoo.model.restore import experiment, tree
+
+    known()
+    head, tensors = checkpoint.verify(path)
+    node = tree(path, head)
+    if head.kind == "snapshot":
+        with torch.device("meta"):
+            made = experiment(node)
+        held = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
+        nets = made.networks()
+        for prefix, net in [*nets.items(), *([("G_ema", nets["G"])] if "G" in nets else [])]:
+            if prefix in held or prefix not in ("G", "D"):
+                checkpoint.fitting(net, tensors, prefix, path)
+    say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

@@ -1,0 +1,322 @@
+"""`gz metrics`."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ganzoo_cli.host.console import known, note, pairs, say, say_json, table, width_by_height, write_text
+from ganzoo_cli.host.options import Device, Json
+
+if TYPE_CHECKING:
+    from ganzoo.evaluation.score import Score
+    from ganzoo.interfaces import Dataset, Shape
+    from ganzoo.model.model import Model
+
+Records = list[dict[str, Any]]
+Option = typer.Option
+
+
+class Names(TyperGroup):
+    """`gz metrics swd CKPT` is `gz metrics one swd CKPT`: any word that is no command is a metric's name."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names, or the one that measures."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            return "one", self.commands["one"], args
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=Names, no_args_is_help=True, help="Measure: gz metrics swd CKPT, or one of the commands below.")
+
+Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")]
+Data = Annotated[str | None, Option(metavar="PATH|NAME", help="Real images; else those of the training.")]
+Num = Annotated[
+    int | None, Option(min=2, help="Images of each set; else the recipe's, or the metric's published number.")
+]
+Seed = Annotated[int | None, Option(min=0, help="Of latents, images and the metric; else the recipe's.")]
+Repeat = Annotated[int, Option(min=1, max=1000, help="Measure with so many seeds, and give mean and spread.")]
+Floor = Annotated[
+    bool, Option("--floor", help="Compare real images with other real ones: what a perfect model would get.")
+]
+Settings = Annotated[
+    list[str],
+    Option("--set", metavar="KEY=VALUE", help="An option of the metric, as extractor=conv-random; repeatable."),
+]
+Out = Annotated[Path | None, Option(metavar="FILE", help="Write the JSON to a file too.")]
+Which = Annotated[
+    str | None, Option("--metrics", metavar="NAME,NAME", help="Which; 'gz components list metric' shows all.")
+]
+
+
+@app.command("one", hidden=True)
+def one(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A metric, as swd; 'gz components list metric' shows all.")
+    ],
+    ckpt: Checkpoint,
+    data: Data = None,
+    num: Num = None,
+    set_: Settings = [],  # noqa: B006 (typer copies it)
+    seed: Seed = None,
+    repeat: Repeat = 1,
+    floor: Floor = False,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a checkpoint. Prints a table, or JSON that says what exactly was measured."""
+    _measured([name], ckpt, data, num, set_, seed, repeat, floor, device, out, as_json)
+
+
+@app.command("all")
+def all_(
+    ckpt: Checkpoint,
+    metrics: Which = None,
+    data: Data = None,
+    num: Num = None,
+    set_: Settings = [],  # noqa: B006 (typer copies it)
+    seed: Seed = None,
+    repeat: Repeat = 1,
+    floor: Floor = False,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure several metrics in one pass of generation and of each extractor; else those of the recipe."""
+    from ganzoo.errors import UsageError
+    from ganzoo.model.checkpoint import header
+
+    names = _listed(metrics) or [m["use"] for m in header(ckpt).recipe.get("metrics", [])]
+    if not names:
+        raise UsageError(f"the recipe of {ckpt} names no metrics: add --metrics swd,msssim.")
+    _measured(names, ckpt, data, num, set_, seed, repeat, floor, device, out, as_json)
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(metavar="A", help="A folder, a .zip, a dataset's name, or a checkpoint.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another, which stands for the real images.")],
+    metrics: Which = "swd",
+    size: Annotated[
+        str | None, Option(metavar="WIDTHxHEIGHT", help="Where neither is a checkpoint; else the smallest side.")
+    ] = None,
+    channels: Annotated[int, Option(min=1, max=4096, help="Where neither is a checkpoint.")] = 3,
+    num: Num = None,
+    set_: Settings = [],  # noqa: B006
+    seed: Annotated[int, Option(min=0, help="Of everything random.")] = 0,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Compare any two sets of images."""
+    known()
+    from ganzoo.errors import UsageError
+    from ganzoo.evaluation import choose as choose_
+    from ganzoo.evaluation import compare
+    from ganzoo.training.device import choose
+
+    names = _listed(metrics)
+    if not names:
+        raise UsageError("--metrics names none: write it as swd,msssim.")
+    for name in names:
+        choose_.meaning(name, known())
+    a, b, shape = compare.origins(one, other, _shape(one, other, size, channels), device)
+    with _Progress(", ".join(names)) as progress:
+        found = compare.compare(
+            a, b, names, shape, seed=seed, num=num, options=pairs(set_), device=choose(device), progress=progress.tell
+        )
+    _report([[record] for record in found], out, as_json)
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    as_json: Json = False,
+) -> None:
+    """Show how a run's metrics moved: a table, and metrics.png in its directory."""
+    from ganzoo.errors import UsageError
+    from ganzoo.io.log import read_json_lines
+    from ganzoo.runs import plot
+
+    files = sorted(run.glob("metric-*.jsonl")) if run.is_dir() else []
+    if not files and (run / "recipe.resolved.yaml").is_file():
+        raise UsageError(
+            f"{run} was trained without metrics: train with --metrics swd, or measure one of its snapshots."
+        )
+    if not files:
+        raise UsageError(f"{run} is no run directory: name one, as runs/00000-...")
+    rows = {path.stem.removeprefix("metric-"): read_json_lines(path) for path in files}
+    if as_json:
+        return say_json(rows)
+    names = [key for records in rows.values() for key in (records[-1]["results"] if records else ())]
+    kimgs = sorted({record["kimg"] for records in rows.values() for record in records})
+    values = {
+        (record["kimg"], key): value
+        for records in rows.values()
+        for record in records
+        for key, value in record["results"].items()
+    }
+    table(
+        ["kimg", *names],
+        [[f"{k:g}", *(f"{values[k, n]:.4g}" if (k, n) in values else "" for n in names)] for k in kimgs],
+        right=["kimg", *names],
+    )
+    plot.metrics(run, run / "metrics.png")
+    return note(str(run / "metrics.png"))
+
+
+@app.command()
+def fetch(
+    extractor: Annotated[str, typer.Argument(metavar="EXTRACTOR", help="inception or vgg16.")],
+    offline: Annotated[
+        bool, Option("--offline", envvar="GZ_OFFLINE", help="Fetch nothing: only say what belongs where.")
+    ] = False,
+) -> None:
+    """Download the weights of an extractor into the cache directory (GZ_CACHE). Nothing else ever fetches anything."""
+    from ganzoo.io.log import Log
+
+    cls: Any = known().get("features", extractor)
+    with Log(None, 100) as log:
+
+        def progress(what: str, done: int, total: int) -> None:
+            log.progress(100 * done // max(total, 1), f"{extractor}: {done:,} of {total:,} {what}")
+
+        paths = cls.fetch(offline, progress)
+    for path in paths:
+        say(str(path))
+
+
+# --- what they share -------------------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """A bar for the real and the generated images."""
+
+    def __init__(self, what: str) -> None:
+        from ganzoo.io.log import Log
+
+        self.what, self.log = what, Log(None, 200)
+
+    def __enter__(self) -> "_Progress":
+        self.log.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self.log.__exit__(*failure)
+
+    def tell(self, which: str, done: int, total: int) -> None:
+        """So many of so many images."""
+        self.log.progress(100 * done // max(total, 1) + 100 * (which != "real"), f"{self.what}: {which} {done}/{total}")
+
+
+def _measured(
+    names: Sequence[str],
+    ckpt: Path,
+    data: str | None,
+    num: int | None,
+    set_: Sequence[str],
+    seed: int | None,
+    repeat: int,
+    floor: bool,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a checkpoint, or the floor, with one or several seeds, and report."""
+    registry = known()
+    import ganzoo
+    from ganzoo.evaluation import choose as choose_
+    from ganzoo.evaluation import score
+
+    for name in names:
+        choose_.meaning(name, registry)
+    model = ganzoo.load(ckpt, device)
+    dataset = score.real_set(model, data)
+    _compared(model, dataset, ckpt, data)
+    scorer = score.Scorer(model, dataset, names, num, pairs(set_))
+    work: Callable[..., Records] = scorer.floor if floor else scorer.measure
+    first = scorer.recipe_seed if seed is None else seed
+    runs: list[Records] = []
+    for at in range(first, first + repeat):
+        with _Progress(f"{', '.join(names)} seed {at}") as progress:
+            runs.append(work(at, progress.tell))
+    if num is not None and runs and (fewest := min(record["num_fake"] for record in runs[0])) < num:
+        note(f"warning: --num {num:,}: there are only {len(dataset):,} real images, so {fewest:,} were compared.")
+    _report([list(records) for records in zip(*runs)], out, as_json)
+
+
+def _report(metrics: Sequence[Records], out: Path | None, as_json: bool) -> None:
+    """The records of each metric, one a seed: as a table, or as JSON."""
+    from ganzoo.evaluation import score
+
+    scores = [score.summarise(records) for records in metrics]
+    values = [s.record() for s in scores]
+    whole = values[0] if len(values) == 1 else values
+    if out:
+        write_text(out, json.dumps(whole, indent=1) + "\n")
+    if as_json:
+        return say_json(whole)
+    return _show(scores)
+
+
+def _show(scores: "Sequence[Score]") -> None:
+    rows, repeated = [], any(s.spread for s in scores)
+    for s in scores:
+        rows += [
+            [key, f"{value:.4f}", *([f"± {s.spread[key]:.4f}"] if repeated else [])] for key, value in s.mean.items()
+        ]
+    table(["metric", "value", *(["spread"] if repeated else [])], rows, right=["value"])
+    for s in scores:
+        note(_line(s))
+
+
+def _line(score: "Score") -> str:
+    """What was measured, in one line."""
+    record = score.records[0]
+    real, fake = record["num_real"], record["num_fake"]
+    number = f"{fake:,} images" if real == 0 else f"{fake:,} images, {real:,} real ones"
+    what = {"real halves": "real against real", "model": f"{record.get('kimg', 0):g} kimg"}.get(
+        record["compared"], record["compared"]
+    )
+    eye = record["extractor"]
+    through = f", {eye['name']} {eye['sha256'][:12]}" if eye else ""
+    data = f", {record['data']['title']}" if record["data"] else ""
+    to = f" to {score.records[-1]['seed']}" if len(score.records) > 1 else ""
+    return f"{record['metric']} of {number}, {what}{data}{through}, seed {record['seed']}{to}"
+
+
+def _listed(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _shape(one: str, other: str, size: str | None, channels: int) -> "Shape | None":
+    """The size at which two sets of images are compared; None where a checkpoint says it."""
+    from ganzoo.evaluation import compare
+    from ganzoo.interfaces import Shape
+    from ganzoo.recipe import datasets
+
+    if compare.is_checkpoint(one) or compare.is_checkpoint(other):
+        return None
+    if size is not None:
+        return Shape((width_by_height("--size", size),), channels)
+    sides = [side for s in (one, other) if (side := datasets.smallest_side(s, channels, known()))]
+    if not sides:
+        return None
+    note(f"Assuming {min(sides)}x{min(sides)}, the smallest side: name another with --size.")
+    return Shape(((min(sides), min(sides)),), channels)
+
+
+def _compared(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -> None:
+    trained: dict[str, Any] = model.header.data
+    if trained.get("fingerprint") not in (None, dataset.fingerprint()):
+        which = (
+            f"--data {data}" if data else f"the images at {model.header.recipe['dataset'].get('path', dataset.title)}"
+        )
+        note(
+            f"warning: {which} are not those that {ckpt} was trained on "
+            f"({trained.get('images')} of {trained.get('title')}): the value is not comparable with the training's own."
+        )

@@ -1,0 +1,101 @@
+"""After a training: how its metrics moved, what to look at, what to do next. And where an earlier one left off."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganzoo_cli.host.console import note
+
+if TYPE_CHECKING:
+    from ganzoo.recipe.node import Node
+
+
+def summary(folder: Path, node: "Node", reference: str) -> None:
+    """Say on stderr what a run has given: metrics before and after, the newest samples, the next commands."""
+    metrics = node.children.get("metrics")
+    chosen = metrics if isinstance(metrics, list) else []
+    for metric in chosen:
+        for line in _moved(folder / f"metric-{metric.cls.name}.jsonl"):
+            note(line)
+    if fakes := sorted(folder.glob("fakes[0-9]*.png")):
+        note(f"Look at {fakes[-1]}")
+    snapshots = sorted(folder.glob("snapshot-*.safetensors"))
+    if snapshots and (step := node.cls.next_step):  # type: ignore[attr-defined]
+        note("Next:")
+        note(f"  {step.format(folder=folder)}")
+    if not snapshots or not node.has("generator"):
+        return
+    note("Next:")
+    note(f"  gz generate {snapshots[-1]} {_which(node.value('labels'))}")
+    names = [metric.cls.name for metric in chosen] or _metrics()
+    if names and not _grows(folder, names[0], node):
+        note(f"  gz metrics {names[0]} {snapshots[-1]}")
+    if not (node.has("dataset") and node["dataset"].cls.needs_path):  # type: ignore[attr-defined]
+        note(f"  gz train {_for_own_images(reference)} --data PATH/TO/YOUR/IMAGES")
+
+
+def _which(labels: int) -> str:
+    """The flags of a picture of many images; a row for each class, up to eight, where there are classes."""
+    rows = min(labels, 8)
+    classes = f"0-{rows - 1}" if rows > 1 else "0"
+    return f"--class {classes} --seeds 0-7 --grid 8x{rows}" if rows else "--seeds 0-31 --grid 8x4"
+
+
+def _grows(folder: Path, metric: str, node: "Node") -> bool:
+    """Whether the generator is still growing, so that no metric could measure it yet."""
+    from ganzoo.io.log import read_json_lines
+
+    rows = read_json_lines(folder / f"metric-{metric}.jsonl")
+    return node.has("growth") and not any(row["snapshot"] for row in rows)
+
+
+def _moved(path: Path) -> Iterator[str]:
+    """'swd 171.98 -> 38.06 (1024 images; kimg 0 -> 40)'."""
+    from ganzoo.io.log import read_json_lines
+
+    rows = read_json_lines(path) if path.is_file() else []
+    if rows:
+        ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
+        name = rows[-1]["primary"]
+        values = " -> ".join(f"{row['results'][name]:.2f}" for row in ends)
+        kimg = " -> ".join(f"{row['kimg']:g}" for row in ends)
+        yield f"{name} {values} ({rows[-1]['num_fake']} images; kimg {kimg})"
+
+
+def _metrics() -> list[str]:
+    """Metrics that need neither weights nor a generator's inside; those that compare with real images first."""
+    from ganzoo.interfaces import Metric, Probe
+    from ganzoo.registry.component import slots
+    from ganzoo.registry.lookup import registry
+
+    found = [cls for cls in registry() if issubclass(cls, Metric) and not issubclass(cls, Probe) and not slots(cls)]
+    return [cls.name for cls in sorted(found, key=lambda cls: not cls.paired)]
+
+
+def _for_own_images(reference: str) -> str:
+    """The recipe; of a shipped one that brings its own images, the architecture it extends."""
+    from ganzoo import recipe as recipes
+    from ganzoo.recipe.source import load_yaml
+
+    path = recipes.find(reference)
+    own = load_yaml(path).tree
+    parent = own.get("extends")
+    return parent if isinstance(parent, str) and "dataset" in own and path != Path(reference) else reference
+
+
+def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
+    """(recipe, state) of the run that --resume means where no recipe is named. Raises UsageError, CheckpointError."""
+    from ganzoo.errors import CheckpointError, UsageError
+    from ganzoo.runs.folder import states
+
+    if resume is None or resume == "auto":
+        raise UsageError(
+            "name a RECIPE (see 'gz recipe list'), or continue a run with --resume latest or --resume PATH."
+        )
+    state = states(resume, outdir)[0]
+    if not state.is_file():
+        raise CheckpointError(f"--resume {resume}: there is no state-*.safetensors.")
+    recipe = state.parent / "recipe.resolved.yaml"
+    if not recipe.is_file():
+        raise UsageError(f"--resume {resume}: {recipe} is missing: name the RECIPE that {state.name} belongs to.")
+    return str(recipe), str(state)

@@ -1,0 +1,271 @@
+"""`gz train`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo.io.launch import first, launched
+from ganzoo_cli.commands.next_steps import left_off, summary
+from ganzoo_cli.host import torchrun
+from ganzoo_cli.host.console import known, note, say, table
+from ganzoo_cli.host.options import Device, Sets
+
+if TYPE_CHECKING:
+    from ganzoo.recipe.node import Node
+    from ganzoo.recipe.source import Source
+    from ganzoo.runs.estimate import Estimate
+
+Option = typer.Option
+RECIPE = "A recipe file, or a name that 'gz recipe list' shows; with --resume latest or PATH, else that run's own."
+Recipe = Annotated[str | None, typer.Argument(metavar="RECIPE|ARCHITECTURE", help=RECIPE)]
+Data = Annotated[
+    str | None,
+    Option(metavar="PATH|NAME", help="A folder, a .zip, .tar shards, or 'shapes'; else the recipe's."),
+]
+Outdir = Annotated[Path, Option(help="Where the run's own directory is made.")]
+Kimg = Annotated[float | None, Option(help="Length, in thousands of real images shown.")]
+Batch = Annotated[int | None, Option(help="Images of an iteration.")]
+BatchGpu = Annotated[
+    str | None,
+    Option(metavar="N|auto", help="Images computed at once; fewer save memory. A divisor of the batch, or what fits."),
+]
+Snap = Annotated[int | None, Option(metavar="TICKS", help="Ticks between snapshots; 0 for the end only.")]
+Keep = Annotated[str | None, Option(metavar="last=N,best=N", help="Snapshots that are kept: the newest, and the best.")]
+Metrics = Annotated[str | None, Option(metavar="NAME,...|none", help="Metrics of each snapshot, as 'swd'.")]
+Seed = Annotated[int | None, Option(help="Of everything random.")]
+Deterministic = Annotated[
+    bool, Option("--deterministic", help="Algorithms that give equal bits on equal machines; slower.")
+]
+RESUME = "Continue: the newest run of this recipe and data if any; the newest run; a run directory or state."
+Resume = Annotated[str | None, Option(metavar="auto|latest|PATH", help=RESUME)]
+InitFrom = Annotated[
+    Path | None,
+    Option(metavar="CKPT", help="Begin with the weights of a snapshot, of any size; what fits is taken, and said."),
+]
+Mirror = Annotated[bool | None, Option("--mirror/--no-mirror", help="Flip half of the real images.")]
+Precision = Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")]
+Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
+Loggers = Annotated[str | None, Option("--log", metavar="NAME,...|none", help="Where else to tell, as 'tensorboard'.")]
+WATCHDOG = "What to do when training goes wrong (mode collapse, divergence, ...): say so, end it, or nothing."
+Watch = Annotated[str, Option(metavar="warn|stop|off", help=WATCHDOG)]
+Desc = Annotated[str, Option(help="A word for the run directory's name.")]
+Gpus = Annotated[
+    int | None, Option(min=1, max=64, help="Processes on this machine, one a GPU; torchrun starts them for several.")
+]
+DryRun = Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, memory and time; write nothing.")]
+
+
+def train(
+    recipe: Recipe = None,
+    data: Data = None,
+    outdir: Outdir = Path("runs"),
+    set_: Sets = [],  # noqa: B006 (typer copies it)
+    kimg: Kimg = None,
+    batch: Batch = None,
+    batch_gpu: BatchGpu = None,
+    snap: Snap = None,
+    keep: Keep = None,
+    metrics: Metrics = None,
+    seed: Seed = None,
+    deterministic: Deterministic = False,
+    resume: Resume = None,
+    init_from: InitFrom = None,
+    mirror: Mirror = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    workers: Workers = 2,
+    log: Loggers = None,
+    watchdog: Watch = "warn",
+    desc: Desc = "",
+    gpus: Gpus = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train a GAN. Prints the run directory; progress goes to stderr."""
+    from ganzoo import recipe as recipes
+
+    if recipe is None:
+        recipe, resume = left_off(resume, outdir)
+    known()
+    flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "snapshot_ticks": snap, "seed": seed}
+    flags |= {"batch_gpu": _number(batch_gpu), "precision": precision, "mirror": mirror} | _keep(keep)
+    source = recipes.read(recipe, set_)
+    chosen = [*_chosen("metrics", metrics, source), *_chosen("loggers", log, source)]
+    overrides = [*_begun(init_from, resume, source), *_images(data), *_training(flags), *chosen, *set_]
+    source, node = recipes.read(recipe, overrides), recipes.load(recipe, overrides)
+    if deterministic:
+        from ganzoo.training.device import deterministic as make_deterministic
+
+        make_deterministic()
+    if dry_run:
+        return _dry_run(_share(node, recipe, overrides, gpus or 1), source, device)
+    if gpus and gpus > 1 and not launched():
+        raise typer.Exit(torchrun.torchrun(gpus, sys.argv[1:]))
+    where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
+    return _train(node, recipe, overrides, **where, device=device, workers=workers)
+
+
+def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
+    from ganzoo import recipe as recipes
+    from ganzoo.runs import folder as rundir
+    from ganzoo.runs import run
+
+    path = recipes.find(reference)
+    folder = run.train(node, rundir.Options(name=path.stem, text=_as_given(path, overrides), **options))
+    if first():
+        say(str(folder))
+        summary(folder, node, reference)
+
+
+def _as_given(path: Path, overrides: list[str]) -> str:
+    """A recipe's own text, and the overrides as comments."""
+    given = path.read_text(encoding="utf-8-sig").rstrip("\n") + "\n"
+    sets = (f"# --set {' '.join(item.splitlines())}\n" for item in overrides)
+    return "# as given; recipe.resolved.yaml is complete\n" + given + "".join(sets)
+
+
+# --- flags to overrides ----------------------------------------------------------------------------------------------
+
+
+def _training(flags: dict[str, Any]) -> list[str]:
+    return [f"training.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None]
+
+
+def _begun(init_from: Path | None, resume: str | None, source: "Source") -> list[str]:
+    """What a run that begins with weights of another does otherwise: their average need not be ramped up."""
+    from ganzoo.errors import CheckpointError, UsageError
+    from ganzoo.runs.folder import newest
+
+    if init_from is None:
+        return []
+    if resume not in (None, "auto"):
+        raise UsageError("--init-from begins a new run with weights of another, --resume continues one: choose one.")
+    if init_from.is_dir() and (there := newest(init_from, "snapshot")):
+        raise CheckpointError(f"--init-from {init_from} is a folder: name a snapshot in it, as {there[0]}.")
+    if not init_from.is_file():
+        raise CheckpointError(f"--init-from {init_from}: no such file.")
+    training = source.tree.get("training")
+    return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdecimal() else text
+
+
+def _images(source: str | None) -> list[str]:
+    if source is None:
+        return []
+    from ganzoo.recipe.datasets import section
+
+    return [f"dataset.{key}={json.dumps(value)}" for key, value in section(source, known()).items()]
+
+
+def _keep(text: str | None) -> dict[str, int]:
+    from ganzoo.errors import UsageError
+
+    found = {}
+    for part in text.split(",") if text else []:
+        name, _, number = part.strip().partition("=")
+        if name not in ("last", "best") or not number.isdecimal():
+            raise UsageError(f"--keep {text}: write it as last=3,best=2.")
+        found[f"keep_{name}"] = int(number)
+    return found
+
+
+def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
+    """The chosen components of a slot for several; those that the recipe already has keep their options there."""
+    from contextlib import suppress
+
+    from ganzoo.errors import PluginError, UnknownComponent, UsageError
+    from ganzoo.recipe.node import ROOT, ROOT_KIND
+    from ganzoo.registry.component import slots
+
+    if text is None:
+        return []
+    kind = str(source.tree.get("use", ROOT))
+    with suppress(UnknownComponent, PluginError):  # which the recipe's own check says with file and line
+        if slot not in slots(known().get(ROOT_KIND, kind)):
+            if text == "none":
+                return []
+            flag, lacks = {"metrics": ("metrics", "measures nothing")}.get(slot, ("log", "tells its own files alone"))
+            raise UsageError(f"--{flag} {text}: a training of '{kind}' {lacks}: leave --{flag} out.")
+    given = source.tree.get(slot) or []
+    own = (
+        {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry}
+        if isinstance(given, list)
+        else {}
+    )
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    return [f"{slot}={json.dumps([own.get(name, name) for name in names])}"]
+
+
+def _policy(text: str) -> str:
+    from ganzoo.errors import UsageError
+
+    if text not in ("warn", "stop", "off"):
+        raise UsageError(f"--watchdog {text}: choose warn, stop or off.")
+    return text
+
+
+# --- -n --------------------------------------------------------------------------------------------------------------
+
+
+def _share(node: "Node", recipe: str, overrides: list[str], processes: int) -> "Node":
+    """The recipe as one of several processes computes it."""
+    from ganzoo import recipe as recipes
+    from ganzoo.errors import UsageError
+
+    batch = node.value("training").batch
+    if batch % processes:
+        raise UsageError(f"training.batch: {batch} images cannot be shared equally among {processes} processes.")
+    if processes == 1:
+        return node
+    note(f"Of each of {processes} processes, which share a batch; seconds / kimg are of its own images.")
+    return recipes.load(recipe, [*overrides, f"training.batch={batch // processes}"])
+
+
+def _dry_run(node: "Node", source: "Source", device: str) -> None:
+    from ganzoo.io.log import duration
+    from ganzoo.model.restore import experiment
+    from ganzoo.runs import estimate
+
+    made = experiment(node)
+    dataset = made.dataset()
+    note("Measuring a few iterations on random images; nothing is written.")
+    found = estimate.estimate(made, device)
+    total, guess = made.training.kimg, " (scaled up from smaller batches)" if found.scaled else ""
+    say(f"recipe          {', '.join(source.files())}")
+    say(
+        f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
+        f"{'x'.join(map(str, reversed(made.shape.size)))}, {made.shape.channels} channels"
+    )
+    for name, count in found.parameters.items():
+        say(f"{name:<16}{count:,} parameters")
+    say(f"device          {found.device}, {found.precision}")
+    say(f"peak memory     {found.memory_gib:.2f} GiB{guess}")
+    say(f"seconds / kimg  {found.seconds_per_kimg:.2f}{guess}{' at the last size' if len(found.phases) > 1 else ''}")
+    say(f"training        {total:g} kimg take about {duration(found.seconds)}")
+    if len(found.phases) > 1:
+        _phases(found)
+
+
+def _phases(found: "Estimate") -> None:
+    say("")
+    rows = [
+        (
+            f"{p.start_kimg:.1f}",
+            f"{p.size[1]}x{p.size[0]}",
+            "fades in" if p.fading else "",
+            p.batch,
+            f"{p.lr:g}",
+            f"{p.seconds_per_kimg:.2f}",
+        )
+        for p in found.phases
+    ]
+    table(
+        ["from kimg", "size", "", "batch", "lr of G", "sec/kimg"],
+        rows,
+        right=["from kimg", "batch", "lr of G", "sec/kimg"],
+    )

@@ -1,0 +1,1 @@
+"""What commands share; the only part of the command line that plugins may import."""

@@ -1,0 +1,113 @@
+"""Results to stdout, notes to stderr."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.io.launch import first
+
+if TYPE_CHECKING:
+    from ganzoo.registry.lookup import Registry
+
+
+WIDE = 10_000  # where nobody watches, a row is a line
+_warned: set[str] = set()
+
+
+def say(text: str) -> None:
+    """A result."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """A note, on stderr; of several processes, one speaks."""
+    if first():
+        with suppress(OSError):  # nobody listens any more: no reason to stop
+            print(text, file=sys.stderr, flush=True)
+
+
+def say_json(value: Any) -> None:
+    """A result for programs."""
+    print(json.dumps(value, indent=1))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
+    """A table on stdout; `right` names the columns of numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    watched = sys.stdout.isatty()
+    console = Console(width=None if watched else WIDE, highlight=False)
+    made = Table(box=SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(plain(cell) for cell in row))
+    if watched:
+        return console.print(made)
+    with console.capture() as text:
+        console.print(made)
+    return say("\n".join(line.rstrip() for line in text.get().splitlines()))
+
+
+def plain(value: Any) -> str:
+    """A value as text in a table; what looks like rich's markup stays as it is."""
+    from rich.markup import escape
+
+    if value is None or value == "":
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))
+
+
+def known() -> "Registry":
+    """The registry; broken plugins are named once, on stderr."""
+    from ganzoo.registry.lookup import registry
+
+    found = registry()
+    for name, problem in found.problems.items():
+        if name not in _warned:
+            _warned.add(name)
+            note(f"warning: {problem}")
+    return found
+
+
+def write_text(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a text file; with `new`, never over another. Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    try:
+        with path.open("x" if new else "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already: choose another name, or remove it.") from None
+    except OSError as err:
+        raise UsageError(f"{path} cannot be written ({err.strerror or err}).") from None
+
+
+def pairs(items: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE words of --set as options of a component."""
+    from ganzoo.errors import UsageError
+    from ganzoo.recipe.source import parse_yaml
+
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key or key == "use":
+            raise UsageError(f"--set {item}: write it as option=value.")
+        found[key] = parse_yaml(f"v: {text}", f"--set {item}").tree["v"]
+    return found
+
+
+def width_by_height(flag: str, text: str) -> tuple[int, int]:
+    """'64x32' as (height, width). Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)
+    if not match:
+        raise UsageError(f"{flag} {text}: write it as width x height, as 32x32.")
+    return int(match[2]), int(match[1])

@@ -1,0 +1,115 @@
+"""TODO docstring."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import DataError, UsageError
+from ganzoo.evaluation import evaluate, images, record
+from ganzoo.evaluation.choose import factories, made, refuse_probes
+from ganzoo.evaluation.score import grown
+from ganzoo.interfaces import Dataset, Shape
+from ganzoo.model.model import Model, load
+from ganzoo.recipe.datasets import open_set
+from ganzoo.registry.lookup import registry
+from ganzoo.training.seeds import image_seeds
+from ganzoo.types import Progress
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One of two sets that are compared: images of a folder, a zip or a registered dataset, or a model's."""
+
+    source: str
+    dataset: Dataset | None
+    model: Model | None
+
+    @property
+    def count(self) -> int | None:
+        """How many images there are; None for as many as wanted."""
+        return None if self.dataset is None else len(self.dataset)
+
+    def images(self, num: int | None, seed: int) -> Iterator[Tensor]:
+        """uint8 images [N, C, H, W]."""
+        if self.dataset is not None:
+            yield from images.real_images(self.dataset, num, images.BATCH, seed)
+        elif self.model is not None and num:
+            seeds = image_seeds(seed, range(num))
+            labels = _any_labels(self.model, num, seed)
+            yield from images.fakes(self.model.G, grown(self.model), seeds, self.model.device, labels)
+
+    def about(self) -> dict[str, Any]:
+        """What it is, for the record."""
+        if self.dataset is not None:
+            return record.described(self.dataset)
+        assert self.model is not None
+        return {"title": self.model.path.name, "digest": self.model.header.digest, "kimg": self.model.header.kimg}
+
+
+def _any_labels(model: Model, num: int, seed: int) -> Tensor:
+    """Classes in equal parts at random: no set of images says how they are distributed."""
+    draw = torch.Generator().manual_seed(seed)
+    return (
+        torch.eye(model.G.labels)[torch.randint(model.G.labels, (num,), generator=draw)]
+        if model.G.labels
+        else (torch.zeros(num, 0))
+    )
+
+
+def is_checkpoint(source: str) -> bool:
+    """Whether a source is a file that could be a checkpoint."""
+    return Path(source).suffix == ".safetensors"
+
+
+def origins(one: str, other: str, shape: Shape | None, device: str) -> tuple[Origin, Origin, Shape]:
+    """Open two sets at one size: that of the model where there is one, else `shape`.
+
+    Raises UsageError where no size is known, DataError where two models make images of different sizes.
+    """
+    models = {source: load(source, device) for source in (one, other) if is_checkpoint(source)}
+    shapes = {(*model.G.shape.size, model.G.shape.channels): model.G.shape for model in models.values()}
+    if len(shapes) > 1:
+        first, second = (f"{s.size[1]}x{s.size[0]} with {s.channels} channels" for s in shapes.values())
+        raise DataError(f"{one} makes images of {first} and {other} of {second}: they cannot be compared.")
+    common = next(iter(shapes.values()), shape)
+    if common is None:
+        raise UsageError("two sets of images need a size at which they are compared: add --size WIDTHxHEIGHT.")
+
+    def opened(source: str) -> Origin:
+        if source in models:
+            return Origin(source, None, models[source])
+        try:
+            return Origin(source, open_set(source, common.size, common.channels, 0, registry()), None)
+        except UsageError as err:
+            raise UsageError(str(err).removeprefix("--data ")) from None
+
+    return opened(one), opened(other), common
+
+
+def compare(
+    one: Origin,
+    other: Origin,
+    names: Sequence[str],
+    shape: Shape,
+    *,
+    seed: int = 0,
+    num: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Metrics of the first set, with the second one as the real images: a record each."""
+    began = time.monotonic()
+    metrics = made(factories(names, {}, num, options or {}), shape, seed)
+    refuse_probes(metrics)
+    wanted = max(m.num if m.num_real is None else m.num_real for m in metrics)
+    evaluate.limit(metrics, wanted if other.count is None else other.count, one.count)
+    fake = one.images(max(m.num for m in metrics), seed)
+    real = other.images(max(m.num_real or 0 for m in metrics), seed + 1 if other.source == one.source else seed)
+    about = {"judged": one.about(), "compared": f"{one.source} with {other.source}", "seed": seed}
+    return evaluate.sets(metrics, fake, real, other.dataset, began, device, progress, reference=other.about(), **about)

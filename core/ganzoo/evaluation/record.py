@@ -1,0 +1,46 @@
+"""TODO docstring."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from ganzoo.interfaces import Dataset, Features, Metric
+from ganzoo.version import __version__
+
+
+def provenance(
+    metric: Metric,
+    values: dict[str, float],
+    dataset: Dataset | None,
+    began: float,
+    eye: Features | None = None,
+    **about: Any,
+) -> dict[str, Any]:
+    """A metric's values with all that is needed to know what was measured, for metric-<name>.jsonl."""
+    looked = {"name": type(eye).name, "tap": metric.tap, "sha256": eye.fingerprint} if eye else None
+    return {
+        "metric": metric.name,
+        "results": values,
+        "primary": metric.primary,
+        "num_real": metric.num_real,
+        "num_fake": metric.num,
+        "options": {k: v for k, v in metric.options.items() if k != "extractor"} | {"num": metric.num},
+        "size": list(metric.shape.size),
+        "channels": metric.shape.channels,
+        "data": None if dataset is None else described(dataset),
+        "extractor": looked,
+        "ganzoo": __version__,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": time.monotonic() - began,
+        **about,
+    }
+
+
+def described(dataset: Dataset) -> dict[str, Any]:
+    """Which images, how many, and how they were fitted to the size."""
+    return {
+        "title": dataset.title,
+        "images": len(dataset),
+        "fingerprint": dataset.fingerprint(),
+        "fitted": dataset.fitted,
+    }

@@ -1,0 +1,303 @@
+"""Pickles of others, read without running them.
+
+A pickle is a program for a small stack machine that may import and call anything. Here the machine is our own: it goes
+through the opcodes and builds an inert graph. A name that the program wants imported becomes a `Global`, a call becomes
+an `Object` that says what would have been called with what, a persistent id a `Reference`; nothing is ever imported or
+called. Names must stand on a list of full names, which leaves no room for anything a GAN's weights do not need. What
+the graph means is the business of `ganzoo.foreign.rebuild`.
+"""
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO, Any, NoReturn
+
+from ganzoo.errors import CheckpointError
+
+MAX_OPCODES = 4_000_000  # a checkpoint of a large GAN has some 20,000
+MAX_INT_BITS = 128
+DICT, SET, FROZENSET = "builtins dict", "builtins set", "builtins frozenset"
+
+
+@dataclass(frozen=True, eq=False)
+class Global:
+    """A name that the pickle wants imported, as "module qualname"."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Object:
+    """What would have been made by a call: of what, with which arguments, and what was put into it afterwards.
+
+    Dictionaries and sets are Objects too, since their keys are not to be trusted with hashing yet.
+    """
+
+    name: str
+    args: Any = ()
+    state: Any = None
+    pairs: list[tuple[Any, Any]] = field(default_factory=list)  # from SETITEMS
+    added: list[Any] = field(default_factory=list)  # from APPENDS and ADDITEMS
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A persistent id: something that is stored beside the pickle."""
+
+    pid: Any
+
+
+@dataclass
+class Pickled:
+    """An inert graph, and the persistent ids in it."""
+
+    value: Any
+    references: list[Reference]
+
+
+class _Mark:
+    """Where a group of values on the stack begins."""
+
+
+MARK = _Mark()
+
+
+def quoted(text: object) -> str:
+    """A word of a file in a sentence: one line, not long."""
+    words = " ".join(str(text).split())
+    return f"'{words if len(words) <= 80 else words[:77] + '...'}'"
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Raise CheckpointError; who knows the path puts it before the sentence."""
+    raise CheckpointError(sentence)
+
+
+def load(stream: IO[bytes], allowed: frozenset[str]) -> Pickled:
+    """Read one pickle, up to its STOP. Raises CheckpointError for a name that is not allowed and for any damage."""
+    machine = _Machine(allowed)
+    try:
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+            if count >= MAX_OPCODES:
+                refuse(f"its pickle has more than {MAX_OPCODES:,} steps, which no GAN's weights need.")
+            if opcode.name == "STOP":
+                return Pickled(machine.pop(), machine.references)
+            machine.step(opcode.name, arg)
+    except CheckpointError:
+        raise
+    except Exception as err:  # whatever a damaged stream provokes in the disassembler
+        refuse(f"its pickle is cut off or damaged ({quoted(err)}).")
+    refuse("its pickle is cut off: it has no end.")
+
+
+class _Machine:
+    """Stack, memo, and one short method for each family of opcodes."""
+
+    def __init__(self, allowed: frozenset[str]) -> None:
+        self.allowed = allowed
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.references: list[Reference] = []
+
+    def step(self, name: str, arg: Any) -> None:
+        """Carry out one opcode."""
+        if name in VALUES:
+            if isinstance(arg, int) and arg.bit_length() > MAX_INT_BITS:
+                refuse(f"its pickle holds a number of {arg.bit_length():,} bits, which no GAN's weights need.")
+            self.stack.append(bytes(arg) if isinstance(arg, bytearray) else arg)
+        elif name in CONSTANTS:
+            self.stack.append(CONSTANTS[name]())
+        elif name in STEPS:
+            STEPS[name](self, arg)
+        elif name not in IGNORED:
+            refuse(f"its pickle uses {name}, which no GAN's weights need.")
+
+    # --- the stack ---
+
+    def pop(self) -> Any:
+        """The topmost value."""
+        value = self.stack.pop() if self.stack else MARK
+        return refuse("its pickle is damaged: a value is missing.") if value is MARK else value
+
+    def top(self) -> Any:
+        """The topmost value, which stays."""
+        value = self.pop()
+        self.stack.append(value)
+        return value
+
+    def group(self) -> list[Any]:
+        """The values above the last mark."""
+        for at in range(len(self.stack) - 1, -1, -1):
+            if self.stack[at] is MARK:
+                values = self.stack[at + 1 :]
+                del self.stack[at:]
+                return values
+        return refuse("its pickle is damaged: a mark is missing.")
+
+    def several(self, count: int) -> list[Any]:
+        """The topmost values, in order."""
+        return [self.pop() for _ in range(count)][::-1]
+
+    # --- the memo ---
+
+    def put(self, index: Any) -> None:
+        """Remember the topmost value."""
+        self.memo[len(self.memo) if index is None else int(index)] = self.top()
+
+    def get(self, index: Any) -> None:
+        """Push a remembered value."""
+        if int(index) not in self.memo:
+            refuse(f"its pickle is damaged: it recalls value {int(index)}, which was never kept.")
+        self.stack.append(self.memo[int(index)])
+
+    # --- containers ---
+
+    def extend(self, values: list[Any]) -> None:
+        """APPENDS and ADDITEMS."""
+        target = self.top()
+        if not isinstance(target, list | Object):
+            refuse(f"its pickle is damaged: it adds values to a {type(target).__name__}.")
+        (target if isinstance(target, list) else target.added).extend(values)
+
+    def assign(self, values: list[Any]) -> None:
+        """SETITEMS."""
+        target = self.top()
+        if not isinstance(target, Object) or len(values) % 2:
+            refuse("its pickle is damaged: keys and values do not pair up in a dictionary.")
+        target.pairs.extend(zip(values[::2], values[1::2]))
+
+    def dictionary(self, _: Any) -> None:
+        """DICT."""
+        values = self.group()
+        self.stack.append(Object(DICT))
+        self.assign(values)
+
+    # --- names and calls ---
+
+    def name(self, full: Any) -> None:
+        """GLOBAL: push a name, if it is allowed."""
+        self.stack.append(self.named(full))
+
+    def named(self, full: Any) -> Global:
+        """The name as an inert value; refused unless exactly this name is allowed."""
+        if full not in self.allowed or full.count(" ") != 1 or "." in full.partition(" ")[2]:
+            tensorflow = full.startswith("dnnlib.tflib")
+            refuse(
+                f"its pickle names {quoted(full)}, "
+                + (
+                    "a network of TensorFlow: convert it with NVlabs' legacy.py first."
+                    if tensorflow
+                    else "which no known format of GAN weights needs and which could run code; nothing was run."
+                )
+            )
+        return Global(full)
+
+    def stack_global(self, _: Any) -> None:
+        """STACK_GLOBAL."""
+        module, name = self.several(2)
+        if not (isinstance(module, str) and isinstance(name, str)):
+            refuse("its pickle is damaged: it names something by what is no text.")
+        self.name(f"{module} {name}")
+
+    def call(self, function: Any, args: Any) -> None:
+        """REDUCE and all its kin: note what would have been called."""
+        if not isinstance(function, Global) or not isinstance(args, tuple):
+            refuse("its pickle calls what is no allowed name; nothing was run.")
+        self.stack.append(Object(function.name, args))
+
+    def reduce(self, _: Any) -> None:
+        """REDUCE and NEWOBJ."""
+        self.call(*self.several(2))
+
+    def reduce_keywords(self, _: Any) -> None:
+        """NEWOBJ_EX, without keyword arguments."""
+        function, args, keywords = self.several(3)
+        if not isinstance(keywords, Object) or keywords.name != DICT or keywords.pairs:
+            refuse("its pickle makes an object with keyword arguments, which no GAN's weights need.")
+        self.call(function, args)
+
+    def obj(self, _: Any) -> None:
+        """OBJ: class and arguments above the mark."""
+        function, *args = self.group() or [None]
+        self.call(function, tuple(args))
+
+    def inst(self, full: Any) -> None:
+        """INST: arguments above the mark."""
+        self.call(self.named(full), tuple(self.group()))
+
+    def build(self, _: Any) -> None:
+        """BUILD: what would have been given to __setstate__."""
+        state, target = self.pop(), self.top()
+        if not isinstance(target, Object) or target.state is not None:
+            refuse("its pickle is damaged: it gives a state to what can have none.")
+        target.state = state
+
+    def persistent(self, _: Any) -> None:
+        """BINPERSID."""
+        self.references.append(Reference(self.pop()))
+        self.stack.append(self.references[-1])
+
+
+VALUES = frozenset(
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    ]
+)
+IGNORED = frozenset(("PROTO", "FRAME"))
+CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_DICT": lambda: Object(DICT),
+    "EMPTY_SET": lambda: Object(SET),
+    "MARK": lambda: MARK,
+}
+STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
+    "POP": lambda m, _: m.stack.pop() if m.stack else m.pop(),
+    "POP_MARK": lambda m, _: m.group(),
+    "DUP": lambda m, _: m.stack.append(m.top()),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
+    "LIST": lambda m, _: m.stack.append(m.group()),
+    "TUPLE": lambda m, _: m.stack.append(tuple(m.group())),
+    "TUPLE1": lambda m, _: m.stack.append((m.pop(),)),
+    "TUPLE2": lambda m, _: m.stack.append(tuple(m.several(2))),
+    "TUPLE3": lambda m, _: m.stack.append(tuple(m.several(3))),
+    "DICT": _Machine.dictionary,
+    "FROZENSET": lambda m, _: m.stack.append(Object(FROZENSET, added=m.group())),
+    "APPEND": lambda m, _: m.extend([m.pop()]),
+    "APPENDS": lambda m, _: m.extend(m.group()),
+    "ADDITEMS": lambda m, _: m.extend(m.group()),
+    "SETITEM": lambda m, _: m.assign(m.several(2)),
+    "SETITEMS": lambda m, _: m.assign(m.group()),
+    "GLOBAL": _Machine.name,
+    "STACK_GLOBAL": _Machine.stack_global,
+    "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.reduce,
+    "NEWOBJ_EX": _Machine.reduce_keywords,
+    "OBJ": _Machine.obj,
+    "INST": _Machine.inst,
+    "BUILD": _Machine.build,
+    "BINPERSID": _Machine.persistent,
+}

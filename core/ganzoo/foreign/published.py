@@ -1,0 +1,152 @@
+"""TODO docstring."""
+
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.errors import CheckpointError
+from ganzoo.foreign.torchfile import read
+from ganzoo.io.files import cache_dir, whole
+from ganzoo.io.hashes import file_hash
+from ganzoo.types import Progress
+
+FOLDER = "weights"  # in the cache directory
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights that others publish, and what needs it: `dataclasses.replace` tells a shared one whose it is.
+
+    Args:
+        file: its published name, under which it is looked for in the cache directory
+        own: a safetensors copy of it, looked for first
+        sha256: the beginning of its hash, as far as it is known for certain; "" where it is not
+        how: how a user gets it, with `{path}` where it should lie
+        url: where `gz metrics fetch` gets it; "" where only `how` helps
+        noun: what needs it, as sentences call it: "extractor", "perceptual loss"
+        name: the name of what needs it
+        option: the option of what needs it that may name the file
+    """
+
+    file: str
+    own: str
+    sha256: str
+    how: str
+    url: str = ""
+    noun: str = "network"
+    name: str = "VGG"
+    option: str = "weights"
+
+    def fetch(self, offline: bool, progress: Progress) -> Path:
+        """Download the file into the cache directory, unless a right one is there. Returns where it is.
+
+        Raises CheckpointError that says what to put where: offline, without an address, and whatever goes wrong.
+        """
+        path = cache_dir() / FOLDER / self.file
+        if path.is_file() and file_hash(path).startswith(self.sha256):
+            return path
+        how = self.how.format(path=path)
+        if offline or not self.url:
+            raise CheckpointError(f"{path} is not there, and nothing was fetched. {how}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as temporary:
+                _download(self.url, temporary, progress)
+                if not (found := file_hash(temporary)).startswith(self.sha256):
+                    raise CheckpointError(f"what {self.url} gave has the sha256 {found[:16]}, not {self.sha256}. {how}")
+        except (OSError, HTTPException) as err:
+            raise CheckpointError(f"{self.url} could not be fetched to {path} ({err}). {how}") from None
+        return path
+
+    def locate(self, given: Path | None) -> Path:
+        """The given file, or the one in the cache directory. Raises CheckpointError where there is none."""
+        folder = cache_dir() / FOLDER
+        places = [given.expanduser()] if given else [folder / self.own, folder / self.file]
+        for path in places:
+            if path.is_file():
+                return path
+        missing = f"there is no file {places[0]}" if given else f"{self.file} is not in {folder}"
+        raise CheckpointError(
+            f"the {self.noun} '{self.name}' needs weights that ganzoo does not contain, and {missing}. Put it "
+            f"there, or name another place with the {self.noun}'s option '{self.option}'. "
+            f"{self.how.format(path=folder / self.file)}"
+        )
+
+    def load(self, given: Path | None, sha256: str = "") -> tuple[dict[str, Tensor], Path]:
+        """Its tensors by name, and where they were.
+
+        Args:
+            given: the file, where it is not in the cache directory
+            sha256: what its hash must begin with; "" for the published one, where the file has its published name
+
+        Raises:
+            CheckpointError: it is missing, not the published file, damaged, or of another kind
+        """
+        path = self.locate(given)
+        expected = sha256 or (self.sha256 if path.name == self.file else "")
+        if expected and not (found := file_hash(path)).startswith(expected.lower()):
+            raise CheckpointError(
+                f"{path} is not the file that was expected: its sha256 begins with {found[: max(8, len(expected))]}, "
+                f"not with {expected}. Fetch it anew. {self.how.format(path=path)}"
+            )
+        contents = read(path)
+        if not isinstance(contents, dict) or not all(isinstance(t, Tensor) for t in contents.values()):
+            raise CheckpointError(f"{path} holds no state dict, a dictionary of names and tensors: {self.how_short()}")
+        return {str(name): tensor for name, tensor in contents.items()}, path
+
+    def how_short(self) -> str:
+        """Which file it should be."""
+        return f"'{self.name}' takes {self.file} or a safetensors copy of it."
+
+
+def _download(url: str, path: Path, progress: Progress) -> None:
+    """The bytes of an address into a file. Raises OSError."""
+    with urllib.request.urlopen(url, timeout=30) as answer, path.open("wb") as file:
+        total, done = int(answer.headers.get("Content-Length") or 0), 0
+        while block := answer.read(1 << 20):
+            file.write(block)
+            done += len(block)
+            progress("bytes", done, max(total, done))
+        if total and done < total:
+            raise OSError(f"it ended after {done:,} of {total:,} bytes")
+
+
+def fit(make: Callable[[], Net], tensors: Mapping[str, Tensor], path: Path, published: Published) -> Net:
+    """Build a network and give it a file's tensors, as float32, for good: no gradients to them, evaluation mode.
+
+    Args:
+        make: builds the network; its own initial values are never computed
+        tensors: by the network's own names
+        path: where they come from, for the sentences
+        published: which file it should be
+
+    Raises:
+        CheckpointError: names are missing or left over, or shapes or values are wrong; it names some of them
+    """
+    with torch.device("meta"):
+        net = make()
+    wanted = net.state_dict()
+    faults = [f"lacks {n}" for n in wanted.keys() - tensors.keys()]
+    faults += [f"has an unknown {n}" for n in tensors.keys() - wanted.keys()]
+    both = sorted(wanted.keys() & tensors.keys())
+    faults += [
+        f"has {n} of shape {list(tensors[n].shape)} instead of {list(wanted[n].shape)}"
+        for n in both
+        if tensors[n].shape != wanted[n].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(f"{path}: it {', '.join(sorted(faults)[:3])}{more}. {published.how_short()}")
+    values = {n: tensors[n].detach().float().contiguous() for n in both}
+    strange = [n for n, t in values.items() if not t.isfinite().all()]
+    if strange:
+        raise CheckpointError(f"{path}: {strange[0]} holds values that are not finite. {published.how_short()}")
+    net.load_state_dict(values, assign=True)
+    return net.eval().requires_grad_(False)

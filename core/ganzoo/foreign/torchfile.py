@@ -1,0 +1,253 @@
+"""Weight files of other projects as plain values: torch's zip and older files, bare pickles, safetensors.
+
+`read` runs nothing that a file says and believes nothing that it declares: see `ganzoo.foreign.pickles` and
+`ganzoo.foreign.rebuild`. Whatever is wrong with a file becomes one CheckpointError.
+"""
+
+import io
+import struct
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ganzoo.errors import CheckpointError
+from ganzoo.foreign import pickles
+from ganzoo.foreign.pickles import Object, Pickled, Reference, quoted, refuse
+from ganzoo.foreign.rebuild import ALLOWED, STORAGES, Rebuilder, Stored, stored
+
+TORCH_MAGIC, TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+MAX_ENTRIES = 200_000
+MAX_PICKLE = 1 << 28  # of a zip; its tensors lie beside it
+
+
+def read(path: Path, allowed: frozenset[str] = frozenset()) -> Any:
+    """A foreign file as dictionaries, lists, numbers, text and tensors. Raises CheckpointError in one sentence.
+
+    Args:
+        path: the file
+        allowed: further names that may be called in a pickle; they come back as inert `ganzoo.foreign.pickles.Object`s
+    """
+    try:
+        return _read(path, allowed)
+    except CheckpointError as err:
+        raise CheckpointError(f"{path}: {err}") from None
+    except OSError as err:
+        raise CheckpointError(f"{path} cannot be read: {err.strerror or quoted(err)}.") from None
+    except MemoryError:
+        raise CheckpointError(f"{path}: it does not fit into memory.") from None
+    except Exception as err:  # a hostile file may provoke anything; what it may not is go further than here
+        raise CheckpointError(f"{path}: it is cut off or damaged ({type(err).__name__}: {quoted(err)}).") from None
+
+
+def _read(path: Path, allowed: frozenset[str]) -> Any:
+    if not path.is_file():
+        refuse("no such file." if not path.exists() else "it is no file.")
+    with path.open("rb") as file:
+        start = file.read(9)
+        if start[:2] == b"PK":
+            return _zip(file, path.stat().st_size, allowed)
+        if start[:1] == b"\x80":
+            file.seek(0)
+            return _stream(file.read(), allowed)
+    if start[8:] == b"{":
+        return _safetensors(path)
+    return refuse(
+        "it is neither a file of torch (.pt, .pth), nor a pickle (.pkl), nor a safetensors file: nothing else can be "
+        "imported."
+    )
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if "ganzoo" in (file.metadata() or {}):
+                refuse("it is a snapshot of ganzoo already: use it as it is.")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, ValueError) as err:
+        return refuse(f"it is no whole safetensors file ({quoted(err)}).")
+
+
+# --- storages --------------------------------------------------------------------------------------------------------
+
+
+class _Storages:
+    """Data of storages by key; each key has one type and one size."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[Stored, Tensor]] = {}
+
+    def __call__(self, what: Stored) -> Tensor:
+        known = self.known.get(what.key)
+        if known is None:
+            data = self.data(what)
+            if len(data) != what.numel * what.dtype.itemsize:
+                refuse(f"it is damaged: storage {quoted(what.key)} has {len(data):,} bytes, not those of its tensors.")
+            known = self.known[what.key] = what, _values(data, what.dtype)
+        if known[0] != what:
+            refuse(f"it is damaged: its tensors disagree about storage {quoted(what.key)}.")
+        return known[1]
+
+    def data(self, what: Stored) -> bytes:
+        """A storage's bytes."""
+        raise NotImplementedError
+
+
+def _values(data: bytes, dtype: torch.dtype) -> Tensor:
+    if not data:
+        return torch.empty(0, dtype=dtype)
+    if dtype == torch.bool:  # a bool is 0 or 1, a byte need not be
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8) != 0
+    return torch.frombuffer(bytearray(data), dtype=dtype)
+
+
+def _no_nesting(data: bytes) -> Tensor:
+    return refuse("it holds a file inside a file inside a file, which torch does not write.")
+
+
+# --- torch's zip, since 1.6 ------------------------------------------------------------------------------------------
+
+
+class _ZipStorages(_Storages):
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__()
+        self.archive, self.root, self.names = archive, root, set(archive.namelist())
+
+    def data(self, what: Stored) -> bytes:
+        name = f"{self.root}data/{what.key}"
+        if name not in self.names:
+            refuse(f"it is damaged: it lacks the storage {quoted(what.key)}.")
+        return self.archive.read(name)
+
+
+def _zip(file: IO[bytes], size: int, allowed: frozenset[str]) -> Any:
+    file.seek(0)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            root = _root(archive, size)
+            if f"{root}constants.pkl" in archive.namelist():
+                refuse("it is a TorchScript archive, which is a program and no weights: import the .pt it came from.")
+            order = f"{root}byteorder"
+            if order in archive.namelist() and archive.read(order) != b"little":
+                refuse("it was written on a big-endian machine: save it again on a usual one.")
+            pickled = pickles.load(io.BytesIO(archive.read(f"{root}data.pkl")), ALLOWED | allowed)
+            return Rebuilder(_ZipStorages(archive, root), _storage_file, allowed)(pickled.value)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as err:
+        return refuse(f"it is no whole file of torch ({quoted(err)}).")
+
+
+def _root(archive: zipfile.ZipFile, size: int) -> str:
+    """The one folder of torch's zip, after a look at what the archive declares: torch never compresses."""
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES or sum(e.file_size for e in entries) > size:
+        refuse("it declares more contents than its size can hold: a zip bomb, or damaged.")
+    for e in entries:
+        if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size or e.flag_bits & 1:
+            refuse(f"it holds the compressed or encrypted entry {quoted(e.filename)}, which torch does not write.")
+        if ".." in PurePosixPath(e.filename).parts or e.filename.startswith("/") or "\\" in e.filename:
+            refuse(f"it holds the entry {quoted(e.filename)}, whose path leads out of it.")
+    names = [e.filename for e in entries]
+    found = [e for e in entries if PurePosixPath(e.filename).name == "data.pkl" and e.filename.count("/") <= 1]
+    if len(set(names)) != len(names) or len(found) != 1 or found[0].file_size > MAX_PICKLE:
+        refuse("it is a zip, but none that torch has written.")
+    return found[0].filename.removesuffix("data.pkl")
+
+
+# --- a bare pickle; torch's file before 1.6, which is five pickles and data ------------------------------------------
+
+
+class _StreamStorages(_Storages):
+    """Storages that follow the pickles: for each key its number of values and the values."""
+
+    def __init__(self, stream: io.BytesIO, size: int, keys: Any, references: list[Reference]) -> None:
+        super().__init__()
+        types = {what.key: what for what in map(stored, references)}
+        if not isinstance(keys, list) or any(not isinstance(key, str) or key not in types for key in keys):
+            refuse("it is damaged: its list of storages names what no tensor uses.")
+        self.parts: dict[str, bytes] = {}
+        for key in keys:
+            (numel,) = struct.unpack("<q", stream.read(8))
+            length = numel * types[key].dtype.itemsize
+            if not 0 <= length <= size - stream.tell() or key in self.parts:
+                refuse(f"it is cut off or damaged: storage {quoted(key)} does not end inside it.")
+            self.parts[key] = stream.read(length)
+
+    def data(self, what: Stored) -> bytes:
+        if what.key not in self.parts:
+            refuse(f"it is damaged: it lacks the storage {quoted(what.key)}.")
+        return self.parts[what.key]
+
+
+class _Nested:
+    """Files of single storages inside a pickle: each is read once, and nothing but a storage may be in it."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[bytes, Tensor]] = {}
+
+    def __call__(self, data: bytes) -> Tensor:
+        if id(data) not in self.known:
+            self.known[id(data)] = data, _storage_file(data)
+        return self.known[id(data)][1]
+
+
+def _storage_file(data: bytes) -> Tensor:
+    """A file that holds one storage, as torch pickles it."""
+    try:
+        found = _stream(data, frozenset(), frozenset(STORAGES))
+    except CheckpointError as err:
+        return refuse(f"in the file of a storage inside it: {err}")
+    return found if isinstance(found, Tensor) else refuse("it holds as a storage what is none.")
+
+
+def _stream(data: bytes, allowed: frozenset[str], names: frozenset[str] | None = None) -> Any:
+    """A bare pickle or torch's old file. With `names`, only these may be in it, and it must be torch's."""
+    stream = io.BytesIO(data)
+    first = pickles.load(stream, ALLOWED | allowed if names is None else names)
+    if first.value != TORCH_MAGIC:
+        if names is not None or first.references:
+            refuse("it is no file of torch.")
+        return _whole(stream, data, Rebuilder(_none, _Nested(), allowed), first)
+    protocol, system, found, keys = (
+        pickles.load(stream, ALLOWED | allowed if names is None else names) for _ in range(4)
+    )
+    about = Rebuilder(_none, _no_nesting, frozenset())(system.value)
+    if protocol.value != TORCH_PROTOCOL or not isinstance(about, dict):
+        refuse("it is a file of torch of an unknown version.")
+    if about.get("little_endian") is not True:
+        refuse("it was written on a big-endian machine: save it again on a usual one.")
+    storages = _StreamStorages(stream, len(data), keys.value, found.references)
+    nested = _no_nesting if names is not None else _Nested()
+    return _whole(stream, data, Rebuilder(storages, nested, allowed), found)
+
+
+def _whole(stream: io.BytesIO, data: bytes, make: Rebuilder, pickled: Pickled) -> Any:
+    """Rebuild, if nothing follows the end."""
+    if stream.tell() != len(data):
+        refuse(f"it is damaged: {len(data) - stream.tell():,} bytes follow its end.")
+    return make(pickled.value)
+
+
+def _none(what: Stored) -> Tensor:
+    return refuse("it refers to data beside its pickle, and there is none.")
+
+
+def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in what `read` gives, and its name: the keys that lead to it, joined by dots."""
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Tensor):
+        yield name, value
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    elif isinstance(value, Object):
+        parts = enumerate([value.args, value.state, value.pairs, value.added])
+    for key, part in parts:
+        yield from tensors(part, f"{name}.{key}" if name else str(key))
+
+
+__all__ = ["Object", "read", "tensors"]

@@ -1,0 +1,173 @@
+"""VGG-16 and VGG-19, through which LPIPS, perceptual losses and style transfer look (arXiv:1409.1556, columns D and E).
+
+Layers have the literature's names: conv1_1 before its ReLU, relu1_1 after it, pool1. The state dict has torchvision's:
+features.0.weight.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganzoo.errors import DataError, RecipeError
+from ganzoo.foreign.published import Published, fit
+from ganzoo.types import Image, Maps
+
+Depth = Literal[16, 19]
+Padding = Literal["zeros", "reflect"]
+Pool = Literal["max", "average"]
+CONVS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # of each block
+WIDTHS = (64, 128, 256, 512, 512)
+
+
+# ImageNet's mean and standard deviation, for images in [-1, 1]; LPIPS calls them shift and scale
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+
+
+def _torchvision(depth: Depth, sha256: str) -> Published:
+    return Published(
+        file=f"vgg{depth}-{sha256}.pth",
+        own=f"vgg{depth}.safetensors",
+        sha256=sha256,  # as its published name says
+        how=f"It is torchvision's: python -c \"import torchvision; torchvision.models.vgg{depth}("
+        "weights='IMAGENET1K_V1')\" leaves it in ~/.cache/torch/hub/checkpoints; copy it to {path}.",
+        name=f"VGG-{depth}",
+    )
+
+
+FILES = {16: _torchvision(16, "397923af"), 19: _torchvision(19, "dcbb9e9d")}
+
+
+def layers(depth: Depth) -> list[str]:
+    """Names of all layers in their order: conv1_1, relu1_1, ... pool5. The i-th is features.i of the state dict."""
+    names = []
+    for block, convs in enumerate(CONVS[depth], 1):
+        names += [f"{kind}{block}_{i}" for i in range(1, convs + 1) for kind in ("conv", "relu")]
+        names.append(f"pool{block}")
+    return names
+
+
+class VGG(nn.Module):
+    """The convolutions of VGG: 3x3 in five blocks of 64, 128, 256, 512, 512 maps, the size halved after each block.
+
+    Args:
+        depth: 16 or 19
+        last: the layer it is built up to
+        padding: what stands beyond the border: zeros as published, or the reflected maps of style transfer
+        pool: how blocks are halved: the maximum as published, or the average of Gatys's (arXiv:1508.06576, section 2)
+
+    Raises:
+        RecipeError: there is no such layer
+    """
+
+    def __init__(
+        self, depth: Depth = 16, *, last: str = "pool5", padding: Padding = "zeros", pool: Pool = "max"
+    ) -> None:
+        super().__init__()
+        self.depth, self.padding = depth, padding
+        self.layers = layers(depth)
+        self.layers = self.layers[: self._index(last) + 1]
+        modules: list[nn.Module] = []
+        inputs = 3
+        for name in self.layers:
+            if name.startswith("conv"):
+                width = WIDTHS[int(name[4]) - 1]
+                modules.append(nn.Conv2d(inputs, width, 3, padding=1, padding_mode=padding))
+                inputs = width
+            elif name.startswith("relu"):
+                modules.append(nn.ReLU())
+            else:
+                modules.append(nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2))
+        self.features = nn.Sequential(*modules)
+
+    def _index(self, name: str) -> int:
+        if name not in self.layers:
+            raise RecipeError(
+                f"VGG-{self.depth} has no layer '{name}' here. Choose one of {', '.join(self.layers)}.",
+            )
+        return self.layers.index(name)
+
+    def least(self, taps: Iterable[str]) -> int:
+        """Pixels that a side must have for these layers to be of one pixel at least."""
+        used = self.layers[: max(map(self._index, taps), default=-1) + 1]
+        halved, convolved = 0, 0
+        for name in used:
+            halved += name.startswith("pool")
+            convolved = halved if name.startswith("conv") else convolved
+        reflected = 2 if self.padding == "reflect" else 1  # one pixel has no neighbour to reflect
+        return max(2**halved, reflected * 2**convolved)
+
+    def forward(self, x: Maps, taps: Sequence[str]) -> dict[str, Maps]:
+        """What the named layers give, of normalised images [N, 3, H, W]; computed as far as the last of them.
+
+        Raises:
+            RecipeError: there is no such layer, or it was not built
+            DataError: the images are too small
+        """
+        if min(x.shape[2:]) < (least := self.least(taps)):
+            raise DataError(
+                f"VGG-{self.depth} needs images of {least}x{least} pixels at least: "
+                f"{x.shape[3]}x{x.shape[2]} is too small."
+            )
+        found: dict[str, Maps] = {}
+        stop = max(map(self._index, taps), default=-1) + 1
+        for name, module in zip(self.layers[:stop], self.features):
+            if name.startswith("relu"):  # in place, unless somebody keeps what the convolution gave
+                x = F.relu(x, inplace=name.replace("relu", "conv") not in taps)
+            else:
+                x = module(x)
+            if name in taps:
+                found[name] = x
+        return {tap: found[tap] for tap in taps}
+
+
+def imagenet(x: Image) -> Maps:
+    """Images [N, 3, H, W] in [-1, 1] less ImageNet's mean, over its deviation, laid out as a CPU convolves fastest."""
+    shift, scale = (x.new_tensor(v)[:, None, None] for v in (SHIFT, SCALE))
+    return ((x - shift) / scale).contiguous(memory_format=torch.channels_last)
+
+
+def frozen(make: Callable[[], VGG], tensors: Mapping[str, Tensor], path: Path, published: Published) -> VGG:
+    """The network with a file's tensors; dense layers, LPIPS's weights and layers beyond the last are left out."""
+    with torch.device("meta"):
+        net = make()
+        beyond = VGG(net.depth).state_dict().keys() - net.state_dict().keys()
+    kept = {n: t for n, t in tensors.items() if n not in beyond and not re.fullmatch(r"lin\d.*|classifier\..*", n)}
+    return fit(make, kept, path, published)
+
+
+def load(
+    depth: Depth,
+    weights: Path | None = None,
+    sha256: str = "",
+    *,
+    noun: str,
+    name: str,
+    last: str = "pool5",
+    padding: Padding = "zeros",
+    pool: Pool = "max",
+) -> VGG:
+    """The frozen network with torchvision's weights from the user's file.
+
+    Args:
+        depth: 16 or 19
+        weights: the file; None for the published one, or a safetensors copy of it, in the cache directory
+        sha256: what its hash must begin with; "" for the published one, where the file has its published name
+        noun: what needs it, for the sentences: "perceptual loss"
+        name: the name of what needs it
+        last: the layer it is built up to
+        padding: see VGG
+        pool: see VGG
+
+    Raises:
+        CheckpointError: the file is missing or wrong; it says what to put where
+        RecipeError: there is no such layer
+    """
+    published = replace(FILES[depth], noun=noun, name=name)
+    tensors, path = published.load(weights, sha256)
+    return frozen(lambda: VGG(depth, last=last, padding=padding, pool=pool), tensors, path, published)

@@ -1,0 +1,87 @@
+"""TODO docstring."""
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Gt, Interval
+from torch import Tensor
+
+from ganzoo.interfaces import Generator, Mapping, Shape, Stage, Synthesis
+from ganzoo.registry.component import Make
+from ganzoo.types import Label, Latent, Pyramid, Style, Styles
+
+Count = Annotated[int, Gt(0)]
+
+
+class ComposedGenerator(Generator, name="composed"):
+    """A generator made of a mapping and a synthesis network.
+
+    Args:
+        mapping: latent to style code
+        synthesis: style codes to images
+        z_dim: length of a latent
+        w_dim: length of a style code
+        channel_base: level l has min(channel_base / (4 * 2^l), channel_max) channels
+        channel_max: most channels of any level
+        channels: of each level, coarse to fine, in place of that rule; null for the rule
+        output: "tanh" holds images within [-1, 1]; "linear" leaves them as they are, as all papers since ProGAN do
+        mixing: probability of mixing two latents' styles at a random layer while training (arXiv:1812.04948, 3.1)
+        w_mean_beta: decay of the moving average of style codes, per batch
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        labels: int,
+        /,
+        *,
+        mapping: Make[Mapping],
+        synthesis: Make[Synthesis],
+        z_dim: Count = 512,
+        w_dim: Count = 512,
+        channel_base: Count = 16384,
+        channel_max: Count = 512,
+        channels: tuple[Count, ...] | None = None,
+        output: Literal["linear", "tanh"] = "linear",
+        mixing: Annotated[float, Interval(ge=0, le=1)] = 0.0,
+        w_mean_beta: Annotated[float, Interval(ge=0, le=1)] = 0.995,
+    ) -> None:
+        super().__init__()
+        self.shape, self.labels, self.z_dim, self.mixing, self.w_mean_beta = shape, labels, z_dim, mixing, w_mean_beta
+        self.mapping = mapping(z_dim, w_dim, labels)
+        self.synthesis = synthesis(shape.plan(channel_base, channel_max, channels), w_dim, shape.channels)
+        self.output = output
+        self.num_ws = self.synthesis.num_ws
+        self.w_mean: Tensor
+        self.register_buffer("w_mean", torch.zeros(w_dim))
+
+    def map(self, z: Latent, label: Label = None) -> Style:
+        """One style code per sample."""
+        return self.mapping(z, label)
+
+    def styles(self, z: Latent, label: Label = None, stage: Stage | None = None) -> Styles:
+        """One style code per layer; in training mode with style mixing, and `w_mean` follows the batch's mean."""
+        w = self.map(z, label)
+        if self.training:
+            self.w_mean.lerp_(w.detach().mean(dim=0), 1 - self.w_mean_beta)
+        ws = w[:, None].expand(-1, self.num_ws, -1)
+        if self.training and self.mixing and float(torch.rand(())) < self.mixing:
+            active = self.synthesis.active_ws(stage or self.finest)
+            crossover = int(torch.randint(1, max(active, 2), ()))
+            other = self.map(torch.randn_like(z), label)[:, None].expand(-1, self.num_ws - crossover, -1)
+            ws = torch.cat([ws[:, :crossover], other], dim=1)
+        return ws
+
+    def synthesize(self, ws: Styles, stage: Stage | None = None) -> Pyramid:
+        """Styles to images in about [-1, 1]."""
+        images: Pyramid = self.synthesis(ws, stage or self.finest)
+        return tuple(image.tanh() for image in images) if self.output == "tanh" else images
+
+    @property
+    def finest(self) -> Stage:
+        """The stage at which everything is in use."""
+        return Stage(len(self.shape.sizes) - 1)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Choose the precision of the feature maps; mapping, style affines and images stay float32."""
+        self.synthesis.dtype = dtype

@@ -1,0 +1,139 @@
+"""TODO docstring."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from ganzoo.interfaces.growth import Stage
+from ganzoo.interfaces.layers import Block, Down, FromRGB, Stem, ToRGB, TrunkPart
+from ganzoo.nn.precision import at_level, recast, wide, working
+from ganzoo.nn.stack import Stack
+from ganzoo.registry.component import Component, Make
+from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
+
+
+class Synthesis(nn.Module, Component, kind="synthesis"):
+    """(plan, w_dim, image_channels, /, *, stem, block, to_rgb)  Styles, Stage -> Pyramid.
+
+    Builds stem, blocks and RGB heads; a topology only says, in `forward`, which images come out. A styled `to_rgb`
+    uses the style code that follows its block's, which is also that of the next block's first layer.
+
+    Args:
+        stem: what the feature maps begin with
+        block: the layers of one resolution
+        to_rgb: features to image
+    """
+
+    emits: ClassVar[Literal["image", "pyramid"]] = "image"
+    grows: ClassVar[bool] = False
+    rgb_at_every_level: ClassVar[bool] = True
+    dtype: torch.dtype | None = None  # of the feature maps (see `at_level`); images and styles stay float32
+
+    def __init__(
+        self,
+        plan: Plan,
+        w_dim: int,
+        image_channels: int,
+        /,
+        *,
+        stem: Make[Stem],
+        block: Make[Block],
+        to_rgb: Make[ToRGB],
+    ) -> None:
+        super().__init__()
+        (base, first), *_ = plan
+        self.stem = stem(w_dim, first, base)
+        inputs = [first, *(c for _, c in plan)]
+        self.blocks = Stack(
+            block(cin, c, w_dim, size, level == 0) for level, (cin, (size, c)) in enumerate(zip(inputs, plan))
+        )
+        self.to_rgb = nn.ModuleDict(
+            {
+                str(level): to_rgb(c, w_dim, image_channels)
+                for level, (_, c) in enumerate(plan)
+                if self.rgb_at_every_level or level == len(plan) - 1
+            }
+        )
+        styled_rgb = any(m.styled for m in self.to_rgb.values())
+        self.num_ws = self.stem.styled + sum(b.num_ws for b in self.blocks) + styled_rgb
+
+    def walk(self, ws: Styles, stage: Stage, first: int = 0) -> Iterator[Image]:
+        """Each resolution's own RGB image, coarse to fine, from level `first` up to the stage's."""
+        x = working(self.stem(ws[:, 0]), at_level(self.dtype, 0, len(self.blocks)))
+        i = int(self.stem.styled)
+        for level, block in enumerate(self.blocks[: stage.level + 1]):
+            x = recast(x, at_level(self.dtype, level, len(self.blocks)))
+            x = block(x, ws[:, i : i + block.num_ws])
+            i += block.num_ws
+            if level >= first and str(level) in self.to_rgb:
+                yield wide(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
+
+    def active_ws(self, stage: Stage) -> int:
+        """How many style codes are in use at a stage: the range in which styles are mixed."""
+        unused = sum(b.num_ws for b in self.blocks[stage.level + 1 :])
+        return self.num_ws - unused
+
+    def forward(self, ws: Styles, stage: Stage) -> Pyramid:
+        """Images in about [-1, 1], float32."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How many channels meet at one level of a trunk."""
+
+    image: tuple[int, int] | None  # (in, out) of the level's from_rgb; None for none
+    block: int  # what the finer level's block gives
+    together: int  # what goes on
+
+
+class Trunk(TrunkPart, Component, kind="trunk"):
+    """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
+
+    Builds the blocks and the image inputs; a topology says in `forward` where images come in, with `features` and
+    `halved`.
+
+    Args:
+        down: one discriminator block
+        from_rgb: image to features
+    """
+
+    accepts: ClassVar[Literal["image", "pyramid"]] = "image"
+    grows: ClassVar[bool] = False
+    rgb_at_every_level: ClassVar[bool] = True
+    dtype: torch.dtype | None = None  # of the feature maps (see `at_level`)
+
+    def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
+        super().__init__()
+        meetings = [self.meeting(level, plan, image_channels) for level in range(len(plan))]
+        levels = range(len(plan)) if self.rgb_at_every_level else [len(plan) - 1]
+        inputs = {str(i): meetings[i].image for i in levels}
+        self.from_rgb = nn.ModuleDict({i: from_rgb(*widths) for i, widths in inputs.items() if widths})
+        self.blocks = Stack(
+            down(finer.together, coarser.block, size)
+            for coarser, finer, (size, _) in zip(meetings, meetings[1:], plan[1:])
+        )  # blocks[l] maps level l + 1 to l
+        self.out_channels = meetings[0].together
+
+    def meeting(self, level: int, plan: Plan, image_channels: int) -> Meeting:
+        """Channels where an image's features meet the finer block's: here they are added, faded, or there is one."""
+        channels = plan[level][1]
+        return Meeting(image=(image_channels, channels), block=channels, together=channels)
+
+    def features(self, image: Image, level: int) -> Maps:
+        """An image's features at a level, in the level's precision."""
+        return self.from_rgb[str(level)](working(image, self._dtype(level)))
+
+    def halved(self, x: Maps, level: int) -> Maps:
+        """Maps at a level -> maps at the next coarser one, in that one's precision."""
+        return recast(self.blocks[level - 1](x), self._dtype(level - 1))
+
+    def _dtype(self, level: int) -> torch.dtype | None:
+        return at_level(self.dtype, level, len(self.blocks) + 1)
+
+    def forward(self, images: Pyramid, stage: Stage) -> Maps:
+        """Features at the coarsest size."""
+        raise NotImplementedError

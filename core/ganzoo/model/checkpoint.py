@@ -1,0 +1,184 @@
+"""Snapshots and states: safetensors files that need nothing beside them, and execute nothing.
+
+A snapshot holds the weights of G, D and G_ema and, as metadata, the filled recipe. A state holds all that training
+continues from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the
+previous file whole.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import Ge
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ganzoo.errors import CheckpointError
+from ganzoo.io.files import whole
+from ganzoo.io.hashes import digest
+
+FORMAT = 1
+NAME_ONE = "name a snapshot-*.safetensors of a run"
+Tensors = dict[str, Tensor]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+class Header:
+    """What a file says of itself."""
+
+    kind: Literal["snapshot", "state"]
+    # filled
+    recipe: dict[str, Any]
+    images: Annotated[int, Ge(0)]
+    iteration: Annotated[int, Ge(0)] = 0
+    # title, number and fingerprint of the training images
+    data: dict[str, Any] = field(default_factory=dict)
+    # of ganzoo and of every plugin the recipe uses: "distribution version"
+    versions: dict[str, str] = field(default_factory=dict)
+    # sha256 over the tensors
+    digest: str = ""
+    format: int = FORMAT
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images seen."""
+        return self.images / 1000
+
+
+def write(path: Path, tensors: Tensors, header: Header) -> None:
+    """Write atomically. Raises CheckpointError where the disk is full or read-only."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    text = json.dumps(asdict(header) | {"digest": digest(tensors)})
+    try:
+        with whole(path, synced=True) as temporary:
+            save_file(tensors, temporary, metadata={"ganzoo": text})
+    except (OSError, SafetensorError) as err:
+        raise CheckpointError(
+            f"{path} cannot be written ({_reason(err)}): free space or choose another place; earlier files are whole."
+        ) from None
+
+
+def _reason(err: OSError | SafetensorError) -> str:
+    """What went wrong, without the temporary file's name."""
+    text = (err.strerror if isinstance(err, OSError) else None) or " ".join(str(err).split())
+    return re.split(r" at path|: \"|\(os error", text)[0].rstrip(" .:")
+
+
+def header(path: Path) -> Header:
+    """Read what a file says of itself.
+
+    Raises CheckpointError for anything that is no whole safetensors file of ganzoo.
+    """
+    return _open(path, lambda file: None)[0]
+
+
+def read(path: Path) -> tuple[Header, Tensors]:
+    """Read header and tensors, on the CPU."""
+    return _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no iterator)
+
+
+def shapes(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
+    """Read header and the tensors' shapes, without the tensors."""
+    return _open(path, lambda file: {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+
+
+def _open(path: Path, take: Callable[[Any], T]) -> tuple[Header, T]:
+    if path.is_dir():
+        inside = sorted(path.glob("snapshot-*.safetensors"))
+        cure = f"name a snapshot in it, as {inside[-1]}" if inside else f"{NAME_ONE}; it holds none"
+        raise CheckpointError(f"{path} is a folder: {cure}.")
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint file {path}: {NAME_ONE}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            found = take(file)
+    except (SafetensorError, OSError, ValueError) as err:
+        what, cure = _guess(path)
+        reason = " ".join(str(err).split())[:120].rstrip(".")
+        raise CheckpointError(f"{path} is no whole safetensors file{what} ({reason}): {cure}.") from None
+    if "ganzoo" not in metadata:
+        raise CheckpointError(
+            f"{path} is a safetensors file, but not one of ganzoo, as it holds no recipe: {NAME_ONE}."
+        )
+    return _header(metadata["ganzoo"], path), found
+
+
+def _header(text: str, path: Path) -> Header:
+    try:
+        fields = json.loads(text)
+        version = fields["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise CheckpointError(
+                f"{path} was written by a newer ganzoo (format {version}, this one reads {FORMAT}): upgrade ganzoo."
+            )
+        return Header(**fields)
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        where, what = ".".join(map(str, first["loc"])), first["msg"]
+        raise CheckpointError(f"{path}: its metadata is damaged ({where}: {what[:1].lower()}{what[1:]}).") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as err:
+        raise CheckpointError(f"{path}: its metadata is damaged ({type(err).__name__}: {err}).") from None
+
+
+def _guess(path: Path) -> tuple[str, str]:
+    """What a file may be instead, and what to do."""
+    with path.open("rb") as file:
+        start, size = file.read(9), path.stat().st_size
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:2] == b"PK":
+        return (
+            ": it looks like a pickle or a torch .pt file",
+            "'gz import' makes checkpoints of known ones, and runs none",
+        )
+    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
+        return f": it is cut off or damaged at {size:,} bytes", "copy it again, or name another snapshot"
+    return "", NAME_ONE
+
+
+def prefixed(prefix: str, net: nn.Module) -> Tensors:
+    """A module's parameters and buffers under a prefix."""
+    return {f"{prefix}.{name}": t for name, t in net.state_dict().items()}
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    """Copy tensors under a prefix into a module.
+
+    Raises CheckpointError that names what is missing, left over or misshapen.
+    """
+    net.load_state_dict(fitting(net, tensors, prefix, path))
+
+
+def fitting(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
+    """The tensors under a prefix, compared with what a module, which may be on the meta device, takes.
+
+    Raises like `fill`.
+    """
+    wanted = net.state_dict()
+    given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+    faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [
+        f"has an unknown {prefix}.{n}" for n in given.keys() - wanted.keys()
+    ]
+    faults += [
+        f"has {prefix}.{n} of shape {list(given[n].shape)} instead of {list(t.shape)}"
+        for n, t in wanted.items()
+        if n in given and given[n].shape != t.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(f"{path} does not fit its recipe: it {', '.join(sorted(faults)[:3])}{more}.")
+    return given
+
+
+def verify(path: Path) -> tuple[Header, Tensors]:
+    """Read, and check every tensor against the digest in the file. Raises CheckpointError."""
+    head, tensors = read(path)
+    if digest(tensors) != head.digest:
+        raise CheckpointError(f"{path} is damaged: its tensors do not give the digest it was written with.")
+    return head, tensors

@@ -1,0 +1,261 @@
+"""A trained model from a checkpoint: the way in for Python users.
+
+The same seed gives the same picture:
+
+    model = ganzoo.load("snapshot.safetensors")
+    pictures = model.sample(seeds=[1, 2], psi=0.7)
+
+Style codes lie between a seed and its picture, and can be changed there:
+
+    ws = model.styles([1, 2])
+    image = model.render(ws.mean(dim=0, keepdim=True))
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as PIL
+from torch import Tensor, nn
+
+from ganzoo import __version__
+from ganzoo.errors import CheckpointError, UsageError
+from ganzoo.interfaces import Generator, Mapping, NoiseMode, Stage
+from ganzoo.io import hashes
+from ganzoo.io.images import Pixels, picture
+from ganzoo.model import checkpoint
+from ganzoo.model.checkpoint import Header
+from ganzoo.model.restore import gan, growing
+from ganzoo.nn.pixels import to_uint8
+from ganzoo.training.device import choose, free_memory
+from ganzoo.training.seeds import latents
+from ganzoo.types import Image, Label, Latent, Styles
+
+FARTHEST = 10  # truncation psi
+Given = Sequence[float] | int | None  # a label as users give it: a vector, a class number, or none
+
+
+def alone(make: Callable[[Tensor], Tensor], batch: Tensor, at_once: int = 1) -> Tensor:
+    """Make each sample of a batch by itself, from memory of its own.
+
+    What a sample becomes then depends neither on its company nor on how the batch lies in memory: sums of another
+    batch size, or of data at another alignment, are sums in another order. To make several `at_once` is faster, and
+    gives that up.
+    """
+    starts = range(0, len(batch), at_once)
+    return torch.cat([make(batch[i : i + at_once].clone(memory_format=torch.contiguous_format)) for i in starts])
+
+
+class Model:
+    """A generator (the moving average) and what its checkpoint says of it."""
+
+    def __init__(self, G: Generator, header: Header, path: Path, device: torch.device, stage: Stage) -> None:
+        self.G, self.header, self.path, self.device, self.stage = G, header, path, device, stage
+
+    def images(
+        self,
+        seeds: Sequence[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        label: Given = None,
+        noise: NoiseMode = "const",
+        at_once: int = 1,
+    ) -> Image:
+        """Images in about [-1, 1], [N, C, H, W].
+
+        A seed gives the same image in whatever company: each is computed alone, unless more are wanted `at_once`.
+
+        A generator that was still growing gives images of the size it had reached.
+
+        Args:
+            seeds: one for each image
+            psi: truncation; below 1 images are closer to the mean, more alike and better
+            cutoff: number of layers that are truncated; None for all
+            label: class number or label vector, for a conditional model
+            noise: "const" uses the stored noise, "random" noise of the image's seed, "none" none
+            at_once: images computed together; with more than 1, an image's last bits depend on its company
+        """
+        ws = self.styles(seeds, psi=psi, cutoff=cutoff, label=label)
+        return self.render(ws, noise=noise, seeds=seeds, at_once=at_once)
+
+    def sample(
+        self,
+        seeds: Sequence[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        label: Given = None,
+        noise: NoiseMode = "const",
+    ) -> list[PIL.Image]:
+        """Like `images`, as PIL pictures."""
+        made = self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)
+        return [picture(pixels) for pixels in self.pixels(made)]
+
+    def styles(
+        self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: Given = None
+    ) -> Styles:
+        """The seeds' style codes, [N, L, W], truncated."""
+        return self.truncate(self.map(latents(seeds, self.G.z_dim), label), psi, cutoff)
+
+    @torch.no_grad()
+    def map(self, z: Latent, label: Given = None) -> Styles:
+        """Latents to style codes, [N, L, W], not truncated."""
+        given = self.label(label)
+        return alone(lambda one: self.G.styles(one, given, self.stage).contiguous(), z.to(self.device))
+
+    @torch.no_grad()
+    def truncate(self, ws: Styles, psi: float, cutoff: int | None = None) -> Styles:
+        """Pull style codes, or those of the first `cutoff` layers, towards the mean: w_mean + psi * (w - w_mean)."""
+        if not abs(psi) <= FARTHEST:  # also where it is no number
+            raise UsageError(
+                f"truncation {psi}: choose from -{FARTHEST} to {FARTHEST}, as 0.7, and 1 for none: what lies farther "
+                f"from the mean, no training has shaped."
+            )
+        if cutoff is not None and not 0 <= cutoff <= self.G.num_ws:
+            raise UsageError(
+                f"truncation cutoff {cutoff}: choose from 0 to {self.G.num_ws}, the layers of {self.path}."
+            )
+        return alone(lambda one: self.G.truncate(one, psi, cutoff), ws.to(self.device))
+
+    @torch.no_grad()
+    def render(
+        self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None, at_once: int = 1
+    ) -> Image:
+        """Style codes [N, L, W] to images in about [-1, 1], [N, C, H, W], on the CPU; each is computed alone.
+
+        With noise "random", an image's noise is that of its seed, or new where there are no seeds. `at_once` as for
+        `images`.
+        """
+        if at_once < 1 or (seeds is not None and len(seeds) != len(ws)):
+            raise UsageError(f"{len(ws)} images, {at_once} at once: at least 1, and one seed for each, or none.")
+        own = iter(seeds if seeds is not None else [])
+
+        def some(w: Styles) -> Image:
+            with self.G.noise(noise, seeds=list(islice(own, len(w))) or None):
+                return self.G.synthesize(w, self.stage)[-1].cpu()
+
+        return alone(some, ws.to(self.device), at_once)
+
+    def fitting(self, most: int = 32) -> int:
+        """How many images may be computed at once so that half of the free memory holds them, at most so many.
+
+        An image is taken to need what all modules give out in its making: 1.1 to 2.4 times what it does need, in
+        StyleGAN2 of 32x32 to 1024x1024.
+        """
+        given: dict[int, Tensor] = {}  # kept, so that no two have one place
+
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            given.update({t.data_ptr(): t for t in [output] if isinstance(t, Tensor)})
+
+        hooks = [module.register_forward_hook(note) for module in self.G.modules()]
+        try:
+            image = self.render(torch.zeros(1, self.G.num_ws, self.G.w_mean.numel()), noise="none")
+        finally:
+            for hook in hooks:
+                hook.remove()
+        each = (image.nbytes + sum(t.nbytes for t in given.values())) / 2**30
+        return min(most, max(1, int(free_memory(self.device) / 2 / each)))
+
+    def mix(
+        self,
+        row: int,
+        col: int,
+        layers: Iterable[int],
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        label: Given = None,
+        noise: NoiseMode = "const",
+    ) -> Image:
+        """The image of seed `row` with the styles of seed `col` in some layers, [1, C, H, W]; noise is `row`'s."""
+        chosen = list(layers)
+        for layer in chosen:
+            if not 0 <= layer < self.G.num_ws:
+                raise UsageError(f"layer {layer}: {self.path} has layers 0 to {self.G.num_ws - 1}.")
+        ws = self.styles([row, col], psi=psi, cutoff=cutoff, label=label)
+        mixed = ws[:1].clone()
+        mixed[0, chosen] = ws[1, chosen]
+        return self.render(mixed, noise=noise, seeds=[row])
+
+    @cached_property
+    def styled(self) -> tuple[int, ...]:
+        """The layers whose style code images depend on, at the size the generator has reached.
+
+        Found by the gradient, so it holds for any generator: ProGAN's convolutions take no style, and the layers
+        of sizes that a GAN has not grown to are not used.
+        """
+        ws = self.styles([0], label=None if not self.G.labels else 0).requires_grad_()
+        with torch.enable_grad(), self.G.noise("none"):
+            image = self.G.synthesize(ws, self.stage)[-1]
+            direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+            (gradient,) = torch.autograd.grad((image * direction).sum(), ws)
+        return tuple(int(i) for i in gradient[0].abs().amax(dim=1).nonzero()[:, 0])
+
+    def pixels(self, images: Image) -> Pixels:
+        """uint8 [N, C, H, W]. Raises CheckpointError where an image holds what is no number."""
+        if not images.isfinite().all():
+            raise CheckpointError(
+                f"{self.path}: an image has values that are not finite: choose a truncation nearer 1, or an earlier "
+                f"snapshot if its training diverged."
+            )
+        return to_uint8(images).numpy()
+
+    @property
+    def unfinished(self) -> str:
+        """'still growing at 4x4 of 32x32', for a generator that gives images of the size it had reached; or ""."""
+        return growing(self.G.shape, self.stage)
+
+    @property
+    def has_mapping(self) -> bool:
+        """Whether style codes come from a learned mapping network, so that truncation has a mean to pull towards.
+
+        Without one, as in ProGAN and MSG-GAN, the style code is the latent itself, on a sphere around a mean of
+        about 0: psi only changes its length, to one that training has not shown the generator.
+        """
+        mapping = getattr(self.G, "mapping", None)
+        return not isinstance(mapping, Mapping) or next(mapping.parameters(), None) is not None
+
+    def about(self) -> dict[str, Any]:
+        """What pictures of this model say of it in their metadata."""
+        return {
+            "ganzoo": __version__,
+            "recipe": hashes.recipe_hash(self.header.recipe),
+            "kimg": self.header.kimg,
+        }
+
+    def label(self, label: Given) -> Label:
+        """A label as the generator takes it, [1, K]."""
+        k = self.G.labels
+        if label is None or not k:
+            if (label is None) == (k == 0):
+                return None
+            raise UsageError(
+                f"{self.path} was trained on {k} classes: name one from 0 to {k - 1} (--class 0, or --class 0-{k - 1}; "
+                f"in Python label=0)."
+                if k
+                else f"{self.path} was trained without classes."
+            )
+        if isinstance(label, int):
+            if not 0 <= label < k:
+                raise UsageError(f"class {label}: choose from 0 to {k - 1}.")
+            return torch.eye(k, device=self.device)[[label]]
+        if len(label) != k or not all(math.isfinite(x) for x in label):
+            raise UsageError(f"label {list(label)}: give {k} finite numbers, or a class from 0 to {k - 1}.")
+        return torch.tensor([list(label)], dtype=torch.float32, device=self.device)
+
+
+def load(path: str | Path, device: str = "auto") -> Model:
+    """Load a snapshot for sampling. Raises CheckpointError, or PluginError where a plugin it needs is missing."""
+    path = Path(path)
+    head, tensors = checkpoint.read(path)
+    where = choose(device)
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+        made = gan(path, head)
+    G = made.G
+    checkpoint.fill(G, tensors, "G_ema", path)
+    return Model(G.to(where).eval().requires_grad_(False), head, path, where, made.stage_at(head.images))

@@ -1,0 +1,72 @@
+"""TODO docstring."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from ganzoo.errors import UsageError
+from ganzoo.interfaces import Dataset
+from ganzoo.recipe.node import component_from
+from ganzoo.registry.component import options as options_of
+from ganzoo.registry.component import summary
+from ganzoo.registry.lookup import Registry
+from ganzoo.types import Size
+
+
+def claim(source: str, registry: Registry) -> type[Dataset]:
+    """The dataset that `--data SOURCE` means. Raises UsageError that lists what there is.
+
+    The name of a dataset that needs no path comes first, then the first whose `claims()` says yes: a folder named
+    `shapes` is written `./shapes`.
+    """
+    known = [cls for cls in registry if issubclass(cls, Dataset)]
+    named = [cls for cls in known if cls.name == source and not cls.needs_path]
+    for cls in named or (cls for cls in known if cls.claims(source)):
+        return cls
+    accepted = ", ".join(f"{cls.name} ({summary(cls).rstrip('.')})" for cls in known) or "none is installed"
+    what = (
+        "is a file that no dataset knows"
+        if Path(source).is_file()
+        else "is no folder that exists, and no dataset knows it"
+    )
+    raise UsageError(f"--data '{source}' {what}; datasets: {accepted}.")
+
+
+def section(source: str, registry: Registry) -> dict[str, str]:
+    """The `dataset:` section that `--data SOURCE` means; its path is absolute, so a checkpoint finds it again."""
+    cls = claim(source, registry)
+    name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
+    return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
+
+
+def open_set(
+    source: str, size: Size, channels: int, labels: int, registry: Registry, options: Mapping[str, Any] | None = None
+) -> Dataset:
+    """Open what `--data SOURCE` means, with options of its section where they are given.
+
+    Raises UsageError or DataError.
+    """
+    dataset: Dataset = component_from("dataset", {**(options or {}), **section(source, registry)}, registry).bind()(
+        size, channels, labels
+    )
+    return dataset
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A dataset whose images have a size of their own, before they are fitted."""
+
+    def smallest_side(self) -> int | None:
+        """Height or width, in pixels, of the smallest image that can be read; None where none can."""
+
+
+def smallest_side(source: str, channels: int, registry: Registry) -> int | None:
+    """Of the images that `--data SOURCE` means; None where they have no size of their own. Raises as `open_set`."""
+    dataset = open_set(source, (1, 1), channels, 0, registry)
+    return dataset.smallest_side() if isinstance(dataset, Measured) else None
+
+
+def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Those of a `dataset:` section's options that the dataset which `--data SOURCE` means has too."""
+    known = options_of(claim(source, registry)).model_fields
+    return {name: value for name, value in given.items() if name in known and name != "path"}

@@ -1,0 +1,120 @@
+"""TODO docstring."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ganzoo.errors import RecipeError, nearest
+from ganzoo.recipe.node import ROOT
+from ganzoo.recipe.source import Source, Where, load_yaml, parse_yaml
+from ganzoo.registry import plugin as plugins
+
+
+def find(reference: str) -> Path:
+    """A recipe by path, or by the name of an architecture that a plugin ships."""
+    path = Path(reference)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"no recipe file {reference}.")
+        return path
+    installed = [(plugin, list(plugin.recipes())) for plugin in plugins.installed()]
+    shipped = {p.stem: p for _, paths in reversed(installed) for p in paths}
+    shipped |= {f"{plugin.name}:{p.stem}": p for plugin, paths in installed for p in paths}
+    if reference not in shipped:
+        names = sorted(n for n in shipped if ":" not in n)
+        raise RecipeError(
+            f"no recipe file or architecture '{reference}'.{nearest(reference, names)} See 'gz recipe list'."
+        )
+    return shipped[reference]
+
+
+def read(reference: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """A recipe with its parents merged in and the overrides (`a.b.0.c=value`) applied."""
+    source = _read(find(str(reference)), ())
+    for item in overrides:
+        _override(source, item)
+    return source
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> Source:
+    if path.resolve() in seen:
+        raise RecipeError(f"{path}: the recipe extends itself.")
+    source = load_yaml(path)
+    parent = source.tree.pop("extends", None)
+    if parent is None:
+        return source
+    if not isinstance(parent, str):
+        raise source.fail(("extends",), f"one architecture or one path is extended, got {parent!r}.")
+    beside = path.parent / parent
+    try:
+        target = beside if beside.is_file() else find(parent)
+    except RecipeError as err:
+        raise source.fail(("extends",), str(err)) from None
+    base = _read(target, (*seen, path.resolve()))
+    for tree in (base.tree, source.tree):
+        tree.setdefault("use", ROOT)
+    return Source(_merge(base, source, ()), base.origins | source.origins, source.name)
+
+
+def _merge(base: Source, over: Source, where: Where) -> Any:
+    """Maps merge key by key, unless another component is chosen; everything else is replaced."""
+    a, b = _at(base.tree, where), _at(over.tree, where)
+    if isinstance(a, str) and isinstance(b, dict) and b.get("use", a) == a:
+        a = {"use": a}
+    if not (isinstance(a, dict) and isinstance(b, dict)) or b.get("use", a.get("use")) != a.get("use"):
+        for old in [w for w in base.origins if w[: len(where)] == where and w != where]:
+            del base.origins[old]
+        return b
+    keys = [*a, *(k for k in b if k not in a)]
+    return {k: a[k] if k not in b else b[k] if k not in a else _merge(base, over, (*where, k)) for k in keys}
+
+
+def _at(tree: Any, where: Where) -> Any:
+    for step in where:
+        tree = tree[step] if not isinstance(tree, str) else {"use": tree}.get(str(step))
+    return tree
+
+
+def _override(source: Source, item: str) -> None:
+    key, equals, text = item.partition("=")
+    flag = f"--set {item}"
+    if not equals or not key:
+        raise RecipeError(f"{flag}: write it as path.to.option=value.")
+    value = parse_yaml(f"v: {text}", flag).tree["v"]
+    *parents, last = key.split(".")
+    place: Any = source.tree
+    where: Where = ()
+    for name in parents:
+        step = _step(place, name, flag, where)
+        where = (*where, step)
+        if isinstance(place, dict) and step not in place:
+            source.origins[where] = flag
+        place = _enter(place, step, flag, where)
+    step = _step(place, last, flag, where)
+    if step == "use" and place.get("use") != value:
+        place.clear()  # another component: the options of the former do not apply
+    place[step] = value
+    where = (*where, step)
+    for old in [w for w in source.origins if w[: len(where)] == where]:
+        del source.origins[old]
+    source.origins[where] = flag
+
+
+def _step(place: Any, name: str, flag: str, where: Where) -> str | int:
+    """A step of an override's path as the key of a map, or as the index of an entry that a list has."""
+    if not isinstance(place, list):
+        return name
+    if not (name.isdecimal() and name.isascii() and int(name) < len(place)):
+        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, where))} has {len(place)} entries.")
+    return int(name)
+
+
+def _enter(place: Any, step: str | int, flag: str, where: Where) -> Any:
+    """Step into a map or list; a component written as a bare name becomes a map, an unwritten one begins empty."""
+    if isinstance(place, dict) and place.get(str(step)) is None:
+        place[step] = {}
+    if isinstance(place[step], str):
+        place[step] = {"use": place[step]}
+    if not isinstance(place[step], dict | list):
+        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, where))} is {place[step]!r}.")
+    return place[step]

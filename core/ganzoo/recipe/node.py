@@ -1,0 +1,207 @@
+"""YAML -> tree -> checked Nodes -> bound factories.
+
+A name never changes on the way, and nothing in a recipe is executed.
+
+read()     YAML text, its parents (`extends:`) and the overrides, as one plain tree that remembers file and line
+parse()    the tree as Nodes: classes found by name, options checked against their signatures, defaults filled in
+Node.bind  functools.partial from the leaves up; Node.dump is the filled recipe
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ganzoo.errors import PluginError, RecipeError, UnknownComponent, nearest
+from ganzoo.recipe.source import Source, Where
+from ganzoo.registry.component import Component, Slot, default_of, options, slots
+from ganzoo.registry.lookup import Registry, registry
+from ganzoo.version import __version__
+
+ROOT_KIND, ROOT = "experiment", "gan"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One chosen component: its class, its checked options, the components in its slots."""
+
+    cls: type[Component]
+    model: BaseModel
+    children: dict[str, "Node | list[Node] | None"]
+    where: Where = ()
+    name: str = ""  # what a kept recipe calls the class
+
+    def value(self, name: str) -> Any:
+        """A plain option's checked value."""
+        return getattr(self.model, name)
+
+    def bind(self) -> "partial[Any]":
+        """A factory that waits only for sizes."""
+        values = {
+            name: getattr(self.model, name) for name in type(self.model).model_fields if name not in self.children
+        }
+        return partial(self.cls, **values, **{k: _each(c, Node.bind) for k, c in self.children.items()})
+
+    def dump(self) -> dict[str, Any]:
+        """The filled recipe: every option written out, as plain YAML values."""
+        values = self.model.model_dump(mode="json", exclude=set(self.children))
+        return {"use": self.name, **values, **{k: _each(c, Node.dump) for k, c in self.children.items()}}
+
+    def walk(self) -> "Iterator[Node]":
+        """This node and all below it."""
+        yield self
+        for child in self.children.values():
+            for node in child if isinstance(child, list) else [child] if child else []:
+                yield from node.walk()
+
+    def __getitem__(self, path: str) -> "Node":
+        node: Any = self
+        for step in path.split("."):
+            node = node.children[step]
+        return node
+
+    def has(self, path: str) -> bool:
+        """Whether the slots named by a dotted path exist and are filled."""
+        try:
+            return isinstance(self[path], Node)
+        except (KeyError, AttributeError):
+            return False
+
+
+def _each(child: "Node | list[Node] | None", do: Any) -> Any:
+    return [do(c) for c in child] if isinstance(child, list) else child and do(child)
+
+
+def parse(source: Source, registry: Registry) -> Node:
+    """Check the whole tree against the registered signatures.
+
+    Raises RecipeError with file, line, path, value and cure.
+    """
+    return _node(ROOT_KIND, {"use": ROOT, **source.tree}, None, (), source, registry)
+
+
+def nested(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's tree with options by dotted names put in: perceptual.side belongs to what is in that slot.
+
+    Raises RecipeError where a name on the way is a value, which has no options.
+    """
+    found = dict(tree)
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        place = found
+        for name in parents:
+            inner = place.get(name, {})
+            if not isinstance(inner, str | dict):
+                raise RecipeError(f"--set {key}: '{name}' is {inner!r}, which has no options.")
+            place[name] = place = {"use": inner} if isinstance(inner, str) else inner
+        place[last] = value
+    return found
+
+
+def component_from(kind: str, raw: Any, registry: Registry) -> Node:
+    """One checked component outside a recipe: `component_from("metric", {"use": "swd", "num": 1024}, registry())`."""
+    return _node(kind, raw, None, (), Source({}, name=kind), registry)
+
+
+def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node:
+    raw = {"use": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, dict):
+        raise source.fail(
+            where,
+            f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: "
+            f"{', '.join(registry.names(kind))}.",
+        )
+    raw = dict(raw)
+    preset = default_of(default)
+    if "use" in raw:
+        name = raw.pop("use")
+        try:
+            cls = registry.get(kind, str(name))
+        except (UnknownComponent, PluginError) as err:
+            raise type(err)(
+                str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))
+            ) from None
+        if preset and cls is preset[0]:
+            raw = {**preset[1], **raw}
+    elif preset:
+        cls, raw = preset[0], {**preset[1], **raw}
+    else:
+        raise source.fail(where, f"say which {kind} with 'use: <name>'. Known: {', '.join(registry.names(kind))}.")
+    return _check(cls, raw, where, source, registry)
+
+
+def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Source, registry: Registry) -> Node:
+    raw = {name: value for name, value in raw.items() if name not in cls.retired}
+    try:
+        model = options(cls).model_validate_json(json.dumps(raw))
+    except ValidationError as err:
+        raise RecipeError("\n".join(_sentences(err, cls, where, source, registry))) from None
+    children: dict[str, Node | list[Node] | None] = {}
+    for name, slot in slots(cls).items():
+        children[name] = _slot(
+            slot, raw.get(name, ...), options(cls).model_fields[name].default, (*where, name), source, registry
+        )
+    return Node(cls, model, children, where, registry.reference(cls))
+
+
+def _slot(
+    slot: Slot, raw: Any, default: Any, where: Where, source: Source, registry: Registry
+) -> Node | list[Node] | None:
+    if raw is ...:
+        if slot.many:
+            return [_check(*made, where, source, registry) for d in default if (made := default_of(d))]
+        made = default_of(default)
+        return _check(*made, where, source, registry) if made else None
+    if slot.many:
+        if not isinstance(raw, list):
+            raise source.fail(where, f"a list of components is expected, got {raw!r}: write it as [{raw}].")
+        return [_node(slot.kind, item, None, (*where, i), source, registry) for i, item in enumerate(raw)]
+    if raw is None:
+        if slot.optional:
+            return None
+        raise source.fail(
+            where, f"a {slot.kind} is needed here, it cannot be null. Known: {', '.join(registry.names(slot.kind))}."
+        )
+    return _node(slot.kind, raw, default, where, source, registry)
+
+
+def _sentences(
+    err: ValidationError, cls: type[Component], where: Where, source: Source, registry: Registry
+) -> list[str]:
+    """One sentence for each place at fault, in the words of recipes."""
+    faults: dict[Where, list[Any]] = {}
+    for error in err.errors():
+        # pydantic's path also names the alternatives of a union ("tuple[...]", "constrained-int"): those are no places
+        place = tuple(p for p in error["loc"] if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
+        faults.setdefault(place, []).append(error)
+    return [
+        str(source.fail((*where, *place), _sentence(place, errors, cls, registry))) for place, errors in faults.items()
+    ]
+
+
+def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: Registry) -> str:
+    groups = {name: getattr(f.annotation, "model_fields", None) for name, f in options(cls).model_fields.items()}
+    own = "the recipe" if cls.kind == ROOT_KIND else cls.name
+    group = groups.get(str(place[0]))  # where the option is a group of options, such as training
+    owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (own, list(groups))
+    name, given = str(place[-1]), errors[0]["input"]
+    if errors[0]["type"] == "extra_forbidden":
+        names = f" Options: {', '.join(known)}." if known else " It has none."
+        return f"{owner} has no option '{name}'.{nearest(name, known)}{names}"
+    if errors[0]["type"] == "missing":
+        slot = slots(cls).get(name)
+        choice = f", a {slot.kind}: choose {', '.join(registry.names(slot.kind))}" if slot else ""
+        return f"{owner} needs the option '{name}'{choice}."
+    messages = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in errors)
+    hint = f" Write {name}: {{{next(iter(group))}: {given}}}." if group and isinstance(given, int | str) else ""
+    return f"{' or '.join(messages)}, got {given!r}.{hint if len(place) == 1 else ''}"
+
+
+def versions(node: Node) -> dict[str, str]:
+    """{'ganzoo': version, plugin: 'distribution version'} of everything a recipe uses."""
+    known = registry()
+    owners = {known.owner(n.cls) for n in node.walk()} - {""}
+    return {"ganzoo": __version__} | {o: " ".join(known.versions[o]) for o in sorted(owners)}

@@ -1,0 +1,171 @@
+"""For whoever writes recipes: a JSON Schema of all that is installed, tables of options, and a draft to begin with."""
+
+import json
+import warnings
+from copy import deepcopy
+from typing import Any
+
+from pydantic import BaseModel
+
+from ganzoo.recipe.node import ROOT_KIND
+from ganzoo.registry import plugin
+from ganzoo.registry.component import Component, Slot, default_of, described, options, slots, summary
+from ganzoo.registry.lookup import Registry
+
+Json = dict[str, Any]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema(registry: Registry) -> Json:
+    """A JSON Schema of recipes. Each kind is in $defs, each component beside it as kind.name.
+
+    It allows what a recipe may hold before its parent is merged in, so only `extends` or the essentials are required.
+    """
+    defs: Json = {}
+    kinds = {slot.kind for cls in registry for slot in slots(cls).values()} | set(registry.kinds())
+    for kind in sorted(kinds - {ROOT_KIND}):
+        defs[kind] = _kind(kind, registry)
+    for cls in registry:
+        if cls.kind != ROOT_KIND:
+            defs[_key(cls, registry)] = _component(cls, registry, defs)
+    gan = registry.get(ROOT_KIND, "gan")
+    root = _component(gan, registry, defs)
+    shipped = sorted(path.stem for p in plugin.installed() for path in p.recipes())
+    known = [{"enum": shipped}] if shipped else []
+    root["properties"] = {
+        "extends": {
+            "description": "an architecture by name, or a recipe file, that this one changes",
+            "anyOf": [*known, {"type": "string"}],
+        },
+        **root["properties"],
+    }
+    needed = [name for name, field in options(gan).model_fields.items() if field.is_required()]
+    return {
+        "$schema": DIALECT,
+        "title": "ganzoo recipe",
+        **root,
+        "anyOf": [{"required": ["extends"]}, {"required": needed}],
+        "$defs": defs,
+    }
+
+
+def _key(cls: type[Component], registry: Registry) -> str:
+    owned = registry.get(cls.kind, cls.name) is cls
+    return f"{cls.kind}.{cls.name}" if owned else f"{cls.kind}.{registry.owner(cls)}.{cls.name}"
+
+
+def _names(cls: type[Component], registry: Registry) -> list[str]:
+    qualified = f"{registry.owner(cls)}:{cls.name}"
+    return [cls.name, qualified] if registry.get(cls.kind, cls.name) is cls else [qualified]
+
+
+def _kind(kind: str, registry: Registry) -> Json:
+    """A name, or a mapping that names a component and its options; without a name, the options of any."""
+    members = [cls for cls in registry if cls.kind == kind]
+    if not members:
+        return {"not": {}, "description": f"no {kind} is installed"}
+    refs = {_key(cls, registry): _names(cls, registry) for cls in members}
+    names = [name for each in refs.values() for name in each]
+    branches = [
+        {"if": {"properties": {"use": {"enum": each}}, "required": ["use"]}, "then": {"$ref": f"#/$defs/{key}"}}
+        for key, each in refs.items()
+    ]
+    unnamed = {"if": {"not": {"required": ["use"]}}, "then": {"anyOf": [{"$ref": f"#/$defs/{key}"} for key in refs]}}
+    mapping = {"type": "object", "properties": {"use": {"enum": names}}, "allOf": [*branches, unnamed]}
+    return {"anyOf": [{"enum": names}, mapping]}
+
+
+def _component(cls: type[Component], registry: Registry, defs: Json) -> Json:
+    properties: Json = {"use": {"enum": _names(cls, registry), "description": summary(cls)}}
+    texts = described(cls)
+    for name, prop in _plain(options(cls), defs).items():
+        slot = slots(cls).get(name)
+        properties[name] = (_slot(slot) if slot else prop) | ({"description": texts[name]} if name in texts else {})
+    return {
+        "type": "object",
+        "description": f"{summary(cls)}{f' ({cls.paper})' if cls.paper else ''}",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _slot(slot: Slot) -> Json:
+    ref: Json = {"$ref": f"#/$defs/{slot.kind}"}
+    if slot.many:
+        return {"type": "array", "items": ref}
+    return {"anyOf": [ref, {"type": "null"}]} if slot.optional else ref
+
+
+def _plain(model: type[BaseModel], defs: Json) -> Json:
+    """pydantic's schema of the plain options; groups of options, such as `training`, go to $defs."""
+    with warnings.catch_warnings():  # a slot's default is a class, which has no JSON
+        warnings.simplefilter("ignore")
+        made = model.model_json_schema(ref_template="#/$defs/{model}")
+    for name, group in made.pop("$defs", {}).items():
+        found = _group(model, name)
+        for option, text in (described(found) if found else {}).items():
+            if option in group["properties"]:
+                group["properties"][option]["description"] = text
+        group["description"] = summary(found) if found else name  # type: ignore[arg-type]
+        defs[name] = _untitled(group)
+    return {name: _untitled(deepcopy(prop)) for name, prop in made.get("properties", {}).items()}
+
+
+def _group(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    found = (field.annotation for field in model.model_fields.values())
+    return next((a for a in found if isinstance(a, type) and issubclass(a, BaseModel) and a.__name__ == name), None)
+
+
+def _untitled(value: Any) -> Any:
+    """Without pydantic's generated titles, which only repeat the names."""
+    if isinstance(value, dict):
+        return {k: _untitled(v) for k, v in value.items() if not (k == "title" and isinstance(v, str))}
+    return [_untitled(v) for v in value] if isinstance(value, list) else value
+
+
+def option_rows(cls: type[Component]) -> list[dict[str, str]]:
+    """Each option of a component in words: option, type, default, meaning."""
+    texts, found = described(cls), []
+    plain = _plain(options(cls), {})
+    for name, field in options(cls).model_fields.items():
+        slot = slots(cls).get(name)
+        default = "needed" if field.is_required() else _default(field.default)
+        found.append(
+            {
+                "option": name,
+                "type": _slot_words(slot) if slot else words(plain[name]),
+                "default": default,
+                "meaning": texts.get(name, ""),
+            }
+        )
+    return found
+
+
+def _slot_words(slot: Slot) -> str:
+    return f"list of {slot.kind}" if slot.many else f"{slot.kind} or null" if slot.optional else slot.kind
+
+
+def _default(value: Any) -> str:
+    if made := default_of(value):
+        cls, chosen = made
+        return f"{cls.name} ({', '.join(f'{k}={v}' for k, v in chosen.items())})" if chosen else cls.name
+    if isinstance(value, BaseModel):
+        return "its own"
+    return json.dumps(value, default=str)
+
+
+LIMITS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+
+
+def words(prop: Json) -> str:
+    """A property of a JSON Schema in words: 'integer from 1'."""
+    if "anyOf" in prop:
+        return " or ".join(words(p) for p in prop["anyOf"])
+    if "enum" in prop:
+        return " or ".join(json.dumps(v) for v in prop["enum"])
+    if "$ref" in prop:
+        return "options"
+    if "prefixItems" in prop:
+        return f"[{', '.join(words(p) for p in prop['prefixItems'])}]"
+    limits = "".join(f" {text.format(prop[key])}" for key, text in LIMITS.items() if key in prop)
+    return f"{prop.get('type', 'any')}{limits}"

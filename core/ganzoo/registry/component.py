@@ -1,0 +1,136 @@
+"""What every pluggable thing shares: a kind, a name, a paper, and the options its signature declares.
+
+The signature is the schema. Parameters before `/` are sizes, passed by the parent. Parameters after `*` are options,
+set by a recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the parent calls it with sizes.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Protocol, TypeVar, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+T_co = TypeVar("T_co", covariant=True)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=())
+
+
+class Make(Protocol[T_co]):
+    """A slot: a factory that the recipe chose and configured, called by the parent with sizes."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> T_co:
+        """Build the component."""
+        ...
+
+
+class Component:
+    """Base of everything a plugin registers.
+
+    `class R1(Regularizer, name="r1", paper="arXiv:...")` is the whole registration.
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    trial: ClassVar[str] = ""  # "module:function" with which ganzoo.testing tries a component of this kind
+    retired: ClassVar[frozenset[str]] = frozenset()  # options it had and that changed no result: read, and ignored
+
+    def __init_subclass__(cls, *, kind: str = "", name: str = "", paper: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.kind = kind or cls.kind
+        cls.name = name
+        cls.paper = paper or cls.paper
+
+
+class Options(BaseModel):
+    """A group of plain options, such as `training:`; strict like a component's own."""
+
+    model_config = STRICT
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A parameter that takes another component."""
+
+    kind: str
+    many: bool  # a list of components
+    optional: bool  # null leaves it empty
+
+
+def slot_of(annotation: Any) -> Slot | None:
+    """`Make[Norm]`, `Make[Norm] | None` and `list[Make[Norm]]` are slots; everything else is a plain value."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        inner = [a for a in args if a is not NoneType]
+        slot = slot_of(inner[0]) if len(inner) == 1 else None
+        return slot and Slot(slot.kind, slot.many, optional=True)
+    if origin is list and (inner_slot := slot_of(args[0])):
+        return Slot(inner_slot.kind, many=True, optional=False)
+    if origin is Make:
+        return Slot(args[0].kind, many=False, optional=False)
+    return None
+
+
+def _cached(function: F) -> F:
+    """functools.cache, typed as the function itself: type checkers do not see that classes are hashable."""
+    return cast(F, cache(function))
+
+
+def _keywords(cls: type[Component]) -> Iterator[inspect.Parameter]:
+    for p in inspect.signature(cls, eval_str=True).parameters.values():
+        if p.kind is p.KEYWORD_ONLY:
+            yield p
+
+
+def sizes(cls: type[Component]) -> list[str]:
+    """Names of the sizes a parent passes to this class."""
+    return [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+
+
+@_cached
+def slots(cls: type[Component]) -> dict[str, Slot]:
+    """{parameter: slot} for the parameters that take other components."""
+    return {p.name: slot for p in _keywords(cls) if (slot := slot_of(p.annotation))}
+
+
+@_cached
+def options(cls: type[Component]) -> type[BaseModel]:
+    """The recipe options of a class as a strict pydantic model.
+
+    Slots appear as `Any`; `ganzoo.recipe` checks them by kind.
+    """
+    fields: dict[str, Any] = {}
+    for p in _keywords(cls):
+        annotation = Any if p.name in slots(cls) else p.annotation
+        fields[p.name] = (annotation, ... if p.default is p.empty else p.default)
+    return create_model(cls.__name__, __config__=STRICT, __doc__=cls.__doc__, **fields)
+
+
+def default_of(default: Any) -> tuple[type[Component], dict[str, Any]] | None:
+    """A slot's default, written as `PixelNorm` or `partial(PixelNoise, per="layer")`, as (class, options)."""
+    if isinstance(default, partial):
+        return default.func, dict(default.keywords)  # type: ignore[return-value]
+    return (default, {}) if isinstance(default, type) else None
+
+
+def summary(cls: type[Component]) -> str:
+    """First sentence of the docstring, on one line."""
+    text = inspect.cleandoc(cls.__dict__.get("__doc__") or "").split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def described(cls: type[Any]) -> dict[str, str]:
+    """{option: text} from the `Args:` section of a class docstring (and of the classes it extends)."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        _, _, args = doc.partition("Args:\n")
+        for name, text in re.findall(r"^    (\w+): ((?:.|\n(?:     |\n))*)", args, flags=re.MULTILINE):
+            found[name] = " ".join(text.split())
+    return found

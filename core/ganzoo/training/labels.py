@@ -1,0 +1,32 @@
+"""TODO docstring."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganzoo.interfaces import Dataset
+from ganzoo.training.seeds import seed_of
+
+
+def labels_at(dataset: Dataset, indices: Iterable[int]) -> Tensor:
+    """Labels float32 [N, K] of some images."""
+    rows = [dataset.label(int(i)) for i in indices]
+    return torch.from_numpy(np.array(rows, np.float32).reshape(len(rows), dataset.labels))
+
+
+def class_labels(dataset: Dataset, count: int, generator: torch.Generator) -> Tensor:
+    """Labels float32 [count, K] for generated images: those of images drawn uniformly.
+
+    So classes are as frequent as in the data. Without labels: [count, 0], and nothing is drawn.
+    """
+    if not dataset.labels:
+        return torch.zeros(count, 0)
+    drawn = torch.randint(len(dataset), (count,), generator=generator, device=generator.device)
+    return labels_at(dataset, drawn.tolist())
+
+
+def drawn_labels(dataset: Dataset, count: int, *seed: int) -> Tensor:
+    """Labels [N, K] of images drawn from the set, the same for the same seed."""
+    return class_labels(dataset, count, torch.Generator().manual_seed(seed_of(*seed)))

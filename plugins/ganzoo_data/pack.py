@@ -1,0 +1,207 @@
+"""A set of images, fitted once and written into one file: training on it sees the same pixels, and decodes faster.
+
+Images are numbered in the order of the set, 00000/img00000000.png and so on, as uncompressed PNG; where their channels
+make no picture, as .npy [H, W, C]. A zip is StyleGAN's: labels in dataset.json, all stored. A tar is WebDataset's:
+labels in key.cls or, of vectors, in key.json. Both name what they were made of: the zip in ganzoo.json, the tar in
+the comment of its pax header.
+"""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganzoo import __version__
+from ganzoo.errors import UsageError
+from ganzoo.interfaces import Dataset
+from ganzoo.io.files import folder, whole
+
+Format = Literal["zip", "tar"]
+Label = int | list[float]  # a class number, or a vector
+Add = Callable[[str, bytes, Label | None], None]
+
+COLOURS = {1: 0, 3: 2, 4: 6}  # channels -> PNG's colour type: gray, RGB, RGBA
+THREADS = 8
+AHEAD = 64  # images that are encoded before they are written
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A dataset that knows its labels, whatever the recipe wants."""
+
+    def given_labels(self) -> list[Label] | None:
+        """A class number or a vector for each image; None where there are none. Raises DataError."""
+
+
+def labels_of(dataset: Dataset) -> Sequence[Label] | None:
+    """Labels to be written: class numbers where the dataset's vectors are one-hot; else as the files give them."""
+    if not dataset.labels:
+        return dataset.given_labels() if isinstance(dataset, Labelled) else None
+    rows = np.stack([dataset.label(i) for i in range(len(dataset))])
+    if ((rows == 1).sum(axis=1) == 1).all() and (np.count_nonzero(rows, axis=1) == 1).all():
+        return [int(i) for i in rows.argmax(axis=1)]
+    return [[float(v) for v in row] for row in rows]
+
+
+def destination(out: Path, form: Format | None, source: str, overwrite: bool) -> Path:
+    """The file to be written, its folder made. Raises UsageError for a name that does not say what it is or is taken.
+
+    Args:
+        out: its path; without a suffix, `form` gives it one
+        form: "zip" or "tar"; None for what the suffix says
+        source: what is packed, which must not be overwritten
+        overwrite: whether an existing file may be replaced
+    """
+    suffix = out.suffix.lower().lstrip(".")
+    if form and suffix not in get_args(Format):
+        out = out.with_name(f"{out.name}.{form}")
+    elif suffix not in get_args(Format) or (form or suffix) != suffix:
+        raise UsageError(f"{out}: end the name in .zip or .tar, as --format wants it.")
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder: name the file to be written.")
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise UsageError(f"{out} is what is to be packed: choose another name.")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists already: choose another name, or say --overwrite.")
+    folder(out.parent, "gz data pack")
+    return out
+
+
+def write(
+    dataset: Dataset,
+    out: Path,
+    labels: Sequence[Label] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write all images of a dataset, in its order, into a .zip or .tar; whole, or not at all.
+
+    Args:
+        dataset: the images, fitted by its own options
+        out: the file; its suffix says which
+        labels: one for each image; None for none
+        progress: `progress(done, total)` is called now and then
+
+    Returns:
+        what is kept in the file of how it was made
+
+    Raises:
+        DataError: an image cannot be read; it is named
+    """
+    about = {
+        "packed_by": f"ganzoo {__version__}",
+        "source": dataset.title,
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint(),
+        "images": len(dataset),
+        "size": list(dataset.size),
+        "channels": dataset.channels,
+        "fitted": {**dataset.fitted, "size": list(dataset.size)},
+    }
+    opened = _zip if out.suffix.lower() == ".zip" else _tar
+    with whole(out) as temporary, opened(temporary, about, labels is not None) as add:
+        for done, (name, data) in enumerate(_encoded(dataset), 1):
+            add(name, data, None if labels is None else labels[done - 1])
+            if progress and (done % AHEAD == 0 or done == len(dataset)):
+                progress(done, len(dataset))
+    return about
+
+
+def key(index: int) -> str:
+    """Name of an image without its suffix: five digits for a folder of a thousand, eight for the image."""
+    return f"{index // 1000:05d}/img{index:08d}"
+
+
+def encode(image: NDArray[np.uint8]) -> tuple[str, bytes]:
+    """uint8 [C, H, W] as (".png", bytes), not compressed; or as .npy [H, W, C] where there is no such picture."""
+    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
+    if image.shape[0] in COLOURS:
+        return ".png", png(pixels)
+    stream = io.BytesIO()
+    np.save(stream, pixels, allow_pickle=False)
+    return ".npy", stream.getvalue()
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """uint8 [H, W, C] as PNG that is neither compressed nor filtered; C is 1, 3 or 4.
+
+    Pillow's own uncompressed PNGs have filtered rows, and to undo that takes longer than all else that is read.
+    """
+    height, width, channels = pixels.shape
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: 0 for none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b"")]
+    framed = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def _encoded(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of all images in order; some threads ahead. The first exception ends it."""
+
+    def one(index: int) -> tuple[str, bytes]:
+        suffix, data = encode(dataset.image(index))
+        return key(index) + suffix, data
+
+    waiting: deque[Future[tuple[str, bytes]]] = deque()
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        for index in range(len(dataset)):
+            waiting.append(pool.submit(one, index))
+            if len(waiting) == AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# --- the two formats. Times and owners are left out, so that the same images make the same bytes ----------------------
+
+
+@contextmanager
+def _zip(path: Path, about: Mapping[str, Any], labelled: bool) -> Iterator[Add]:
+    table: list[Any] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+
+        def store(name: str, data: bytes) -> None:
+            info = zipfile.ZipInfo(name)  # of 1980
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+
+        def add(name: str, data: bytes, label: Label | None) -> None:
+            store(name, data)
+            table.append([name, label])
+
+        yield add
+        store("dataset.json", json.dumps({"labels": table if labelled else None}).encode())
+        store("ganzoo.json", json.dumps(about, indent=1).encode())
+
+
+@contextmanager
+def _tar(path: Path, about: Mapping[str, Any], labelled: bool) -> Iterator[Add]:
+    comment = {"comment": json.dumps(about)}  # a file of its own would be one more sample, without an image
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers=comment) as archive:
+
+        def store(name: str, data: bytes) -> None:
+            info = tarfile.TarInfo(name)  # of 1970
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+        def add(name: str, data: bytes, label: Label | None) -> None:
+            store(name, data)
+            if labelled:
+                end = ".cls" if isinstance(label, int) else ".json"
+                store(str(PurePosixPath(name).with_suffix(end)), json.dumps(label).encode())
+
+        yield add

@@ -1,0 +1,93 @@
+"""`gz import`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo_cli.host.console import known, note, pairs, say, say_json, table, write_text
+from ganzoo_cli.host.options import Json
+
+if TYPE_CHECKING:
+    from ganzoo_import.convert import Imported
+
+Option = typer.Option
+Foreign = Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl, .pt, .pth or .safetensors of another project.")]
+Format = Annotated[
+    str, Option("--from", metavar="NAME", help="Its format; 'gz components list importer' shows all. auto: look.")
+]
+Sets = Annotated[
+    list[str], Option("--set", metavar="KEY=VALUE", help="Set an option of the format, as lr_mul=0.01; repeatable.")
+]
+Apart = Annotated[Path | None, Option(metavar="FILE", help="Where the discriminator is in a file of its own.")]
+Out = Annotated[Path | None, Option(metavar="PATH", help="The snapshot to write; else FILE's name in this folder.")]
+
+
+def convert(
+    file: Foreign,
+    format_: Format = "auto",
+    set_: Sets = [],  # noqa: B006 (typer copies it)
+    discriminator: Apart = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Turn weights of another project into a snapshot and a recipe. Runs nothing that the file says."""
+    target = _free(out or Path(f"{file.stem}.safetensors"))
+    known()
+    from ganzoo_import import convert
+
+    imported = convert.convert(file, format_, pairs(set_), discriminator)
+    convert.save(imported, target)
+    write_text(target.with_suffix(".yaml"), imported.yaml(), new=True)
+    facts = _facts(imported, file, target)
+    if as_json:
+        return say_json({**facts, "unused": list(imported.converted.unused)})
+    say(str(target))
+    table(
+        ["", ""],
+        [(key, value) for key, value in facts.items() if value not in ("", None) and not isinstance(value, list)],
+    )
+    for sentence in facts["notes"]:
+        note(f"note: {sentence}")
+    return None
+
+
+def _facts(imported: "Imported", file: Path, target: Path) -> dict[str, Any]:
+    converted = imported.converted
+    return {
+        "file": str(file),
+        "format": imported.importer,
+        "snapshot": str(target),
+        "recipe": str(target.with_suffix(".yaml")),
+        "networks": ", ".join(sorted(converted.nets)),
+        "parameters of G": imported.counts["G"],
+        "parameters of D": imported.counts["D"] if "D" in converted.nets else None,
+        "tensors matched": len(converted.used),
+        "tensors left out": len(converted.unused),
+        "left out": _groups(converted.unused),
+        "as large as": ", ".join(imported.like),
+        "notes": list(converted.notes),
+    }
+
+
+def _groups(names: Sequence[str]) -> str:
+    """How many tensors of which part of the file, the largest parts first."""
+    parts = Counter(name.partition(".")[0] for name in names).most_common()
+    more = f" and {sum(n for _, n in parts[5:])} of other parts" if len(parts) > 5 else ""
+    return ", ".join(f"{n} of {part}" for part, n in parts[:5]) + more
+
+
+def _free(target: Path) -> Path:
+    """A path for the snapshot, where neither it nor its recipe would go over another file. Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    if target.suffix != ".safetensors":
+        raise UsageError(f"--out {target}: a snapshot's name ends in .safetensors.")
+    for path in (target, target.with_suffix(".yaml")):
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"{path} exists already: choose another --out, or remove it.")
+    if not target.parent.is_dir():
+        raise UsageError(f"--out {target}: there is no folder {target.parent}.")
+    return target

@@ -1,0 +1,1 @@
+"""A format of another project a file. Read `rosinality` first."""

@@ -1,0 +1,309 @@
+"""StyleGAN2 of NVlabs: the network pickles of stylegan2-ada-pytorch, and the StyleGAN2 ones of stylegan3.
+
+A pickle holds modules as calls of `_reconstruct_persistent_obj` with the source text of their class, which nobody here
+reads, and their attributes. `generator_recipe` and `discriminator_recipe` turn the constructors' arguments into our
+part of a recipe; `generator` and `discriminator` turn a state dict into ours. The latter work on any part of a state
+dict, so they also say what a single weight is called here.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ganzoo.foreign.pickles import Object
+from ganzoo.foreign.torchfile import tensors
+from ganzoo_import.formats.names import State, Tree, filter_of, level, mapped, only, refuse, reshaped, tensors_of
+from ganzoo_import.interfaces import Converted, Importer
+
+Meta = Mapping[str, Any]  # a constructor's keyword arguments
+Modules = dict[str, dict[str, Any]]  # attributes of each module by its dotted name
+
+PERSISTENT = "torch_utils.persistence _reconstruct_persistent_obj"
+CHANNELS = {"channel_base": 32768, "channel_max": 512}
+FILTERS = r"(.*\.)?resample_filter"
+LINEAR = ("affine", "embed", "out", "skip")  # layers without an activation
+SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
+
+# arguments of the constructors that are understood; and those that change no number, or rounding only
+SYNTHESIS = {*CHANNELS, "architecture", "conv_clamp", "resample_filter", "use_noise", "activation", "kernel_size"}
+MAPPING = {"num_layers", "embed_features", "layer_features", "lr_multiplier", "w_avg_beta", "activation"}
+EPILOGUE = {"mbstd_group_size", "mbstd_num_channels", "activation"}
+DISCRIMINATOR = {*SIZES, *CHANNELS, "architecture", "conv_clamp", "cmap_dim"}
+KWARGS = {"class_name", "mapping_kwargs", "synthesis_kwargs", "block_kwargs", "epilogue_kwargs"}
+ROUNDING = {"num_fp16_res", "use_fp16", "fp16_channels_last", "channels_last", "fused_modconv_default", "freeze_layers"}
+
+
+def _understood(given: Meta, known: set[str], where: str) -> dict[str, Any]:
+    """Arguments, if all are understood and those with one possible value have it."""
+    for name, value in given.items():
+        only_value = {"activation": "lrelu", "kernel_size": 3}.get(name, value)
+        if name not in known | ROUNDING or value != only_value:
+            refuse(f"its {where} was made with {name}={value!r:.60}, which ganzoo cannot express.")
+    return {name: value for name, value in given.items() if name in known}
+
+
+def _mlp(given: Meta) -> Tree:
+    """The arguments of a mapping network as ours."""
+    kwargs = {"num_layers": 8, "lr_multiplier": 0.01, **_understood(given, MAPPING, "mapping network")}
+    if kwargs["num_layers"] not in range(1, 65):
+        refuse(f"its mapping network has {kwargs['num_layers']!r:.20} layers, which no GAN has.")
+    options = {"depth": kwargs["num_layers"], "lr_mul": kwargs["lr_multiplier"], "gain": "activation"}
+    named = {"width": kwargs.get("layer_features"), "embed_dim": kwargs.get("embed_features")}
+    return {"use": "mlp", **options, **{k: v for k, v in named.items() if v is not None}}
+
+
+# --- the generator ---------------------------------------------------------------------------------------------------
+
+
+def generator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
+    """Its `Generator` arguments as our `generator:`.
+
+    Args:
+        meta: arguments of the constructor
+        filters: options about resampling filters of "layer", "shortcut" and "image", where they are not the usual ones
+    """
+    kwargs = {**CHANNELS, **_understood(meta.get("synthesis_kwargs", {}), SYNTHESIS, "synthesis network")}
+    clamp, architecture = kwargs.get("conv_clamp"), kwargs.get("architecture", "skip")
+    noise = {"use": "pixel_noise", "per": "layer"} if kwargs.get("use_noise", True) else None
+    layer = {"use": "modconv", "noise": noise, "clamp": clamp, **filters.get("layer", {})}
+    residual = {"use": "residual", "layer": layer, **filters.get("shortcut", {})}
+    beta = meta.get("mapping_kwargs", {}).get("w_avg_beta")
+    return {
+        "z_dim": meta["z_dim"],
+        "w_dim": meta["w_dim"],
+        "channel_base": kwargs["channel_base"],
+        "channel_max": kwargs["channel_max"],
+        **({"w_mean_beta": beta} if beta is not None else {}),
+        "mapping": _mlp(meta.get("mapping_kwargs", {})),
+        "synthesis": {
+            **({"use": "skip", **filters.get("image", {})} if architecture == "skip" else {"use": "last"}),
+            "stem": "constant",
+            "block": residual if architecture == "resnet" else {"use": "plain", "layer": layer},
+            "to_rgb": {"use": "modconv", "clamp": clamp},
+        },
+    }
+
+
+def generator(state: State, meta: Meta) -> dict[str, Tensor]:
+    """Its `Generator` as our composed generator; all renaming and axes, no factors."""
+
+    def conv(match: re.Match[str]) -> str:
+        index = 0 if match[1] == "4" else int(match[2])
+        name = {"noise_strength": "noise.strength", "noise_const": "noise.const"}.get(match[3], match[3])
+        return f"synthesis.blocks.{level(match[1])}.layers.{index}.{name}"
+
+    out = mapped(
+        state,
+        [
+            (r"mapping\.w_avg", "w_mean"),
+            (r"mapping\.embed\.(\w+)", r"mapping.embed.\1"),
+            (r"mapping\.fc(\d+)\.(\w+)", r"mapping.layers.\1.\2"),
+            (r"synthesis\.b4\.const", "synthesis.stem.const"),
+            (r"synthesis\.b(\d+)\.conv([01])\.(.+)", conv),
+            (r"synthesis\.b(\d+)\.skip\.weight", lambda m: f"synthesis.blocks.{level(m[1])}.shortcut.weight"),
+            (r"synthesis\.b(\d+)\.torgb\.(.+)", lambda m: f"synthesis.to_rgb.{level(m[1])}.{m[2]}"),
+        ],
+        skip=FILTERS,
+    )
+    return reshaped(out, [("stem.const", (1, -1)), ("noise.const", (1, 1, -1)), ("noise.strength", (-1, 1, 1, 1))])
+
+
+# --- the discriminator -----------------------------------------------------------------------------------------------
+
+
+def discriminator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
+    """Its `Discriminator` arguments as our `discriminator:`.
+
+    Args:
+        meta: arguments of the constructor
+        filters: options about resampling filters of "layer" and "image", where they are not the usual ones
+    """
+    _understood({k: v for k, v in meta.items() if k not in KWARGS}, DISCRIMINATOR, "discriminator")
+    _understood(meta.get("block_kwargs", {}), {"activation", "resample_filter"}, "discriminator's blocks")
+    epilogue = _understood(meta.get("epilogue_kwargs", {}), EPILOGUE, "discriminator's last block")
+    architecture, clamp = meta.get("architecture", "resnet"), meta.get("conv_clamp")
+    group, features = epilogue.get("mbstd_group_size", 4), epilogue.get("mbstd_num_channels", 1)
+    head: Tree = {
+        "use": "dense",
+        "gain": "activation",
+        "clamp": clamp,
+        "statistic": {"use": "minibatch_std", "group": group, "features": features} if features else None,
+    }
+    if meta.get("c_dim"):
+        if meta.get("cmap_dim") == 0:
+            refuse("its discriminator gets labels and does not use them, which ganzoo cannot express.")
+        mapping = _mlp(meta.get("mapping_kwargs", {}))
+        head |= {"use": "projection", "cmap_dim": meta.get("cmap_dim"), "mapping": mapping}
+    rgb = {"use": "plain", "gain": "activation"}
+    skip = {"use": "skip", **({"from_rgb_coarsest": rgb} if clamp else {}), **filters.get("image", {})}
+    residual = "residual" if architecture == "resnet" else "filtered"
+    return {
+        **CHANNELS,
+        **{k: meta[k] for k in CHANNELS if k in meta},
+        "trunk": {
+            **(skip if architecture == "skip" else {"use": "plain"}),
+            "down": {"use": residual, "clamp": clamp, **filters.get("layer", {})},
+            "from_rgb": {**rgb, "clamp": clamp},
+        },
+        "head": head,
+    }
+
+
+def discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
+    """Its `Discriminator` as our composed discriminator."""
+    return mapped(
+        state,
+        [
+            (r"b(\d+)\.fromrgb\.(\w+)", lambda m: f"trunk.from_rgb.{level(m[1])}.conv.{m[2]}"),
+            (r"b4\.(conv|out)\.(\w+)", r"head.\1.\2"),
+            (r"b4\.fc\.(\w+)", r"head.dense.\1"),
+            (r"b(\d+)\.conv([01])\.(\w+)", lambda m: f"trunk.blocks.{level(m[1]) - 1}.conv{m[2]}.{m[3]}"),
+            (r"b(\d+)\.skip\.weight", lambda m: f"trunk.blocks.{level(m[1]) - 1}.shortcut.weight"),
+            (r"mapping\.embed\.(\w+)", r"head.mapping.embed.\1"),
+            (r"mapping\.fc(\d+)\.(\w+)", r"head.mapping.layers.\1.\2"),
+        ],
+        skip=FILTERS,
+    )
+
+
+def filters_of(state: State) -> dict[str, Tree]:
+    """The options that the stored filters of either network ask for."""
+
+    def those(pattern: str) -> list[Tensor]:
+        return [kernel for key, kernel in state.items() if re.fullmatch(pattern, key)]
+
+    up, down = r"synthesis\.b\d+\.conv0\.resample_filter", r"b\d+\.(conv1|skip)\.resample_filter"
+    return {
+        "layer": filter_of(those(f"{up}|{down}"), "convolutions"),
+        "shortcut": filter_of(those(r"synthesis\.b\d+\.skip\.resample_filter"), "shortcuts"),
+        "image": filter_of(those(r"(synthesis\.)?b\d+\.resample_filter"), "images"),
+    }
+
+
+# --- the pickle ------------------------------------------------------------------------------------------------------
+
+NOTE = (
+    "the file does not say how to go on training (loss, penalties, learning rates): the recipe has the StyleGAN2 "
+    "paper's."
+)
+
+
+class ADA(Importer, name="stylegan2-ada", paper="arXiv:2006.06676"):
+    """Network pickles (.pkl) of NVlabs/stylegan2-ada-pytorch, and StyleGAN2 ones of NVlabs/stylegan3."""
+
+    globals = frozenset({PERSISTENT})
+
+    def recognises(self, found: Any) -> bool:
+        """A dictionary of persistent modules G, D, G_ema."""
+        nets = found if isinstance(found, dict) else {}
+        return any(isinstance(nets.get(n), Object) and nets[n].name == PERSISTENT for n in ("G_ema", "G"))
+
+    def convert(self, found: Any) -> Converted:
+        """Constructor arguments become the recipe, attributes check them, parameters and buffers the weights."""
+        nets = {name: unpacked(found[name], name) for name in ("G", "D", "G_ema") if found.get(name) is not None}
+        if "G_ema" not in nets:
+            nets["G_ema"] = nets.pop("G")
+        for name, (_, state) in nets.items():
+            tensors_of(state, f"its network {name}")
+        metas = {name: arguments(modules, name == "D") for name, (modules, _) in nets.items()}
+        meta = metas["G_ema"]
+        if any(metas[name][size] != meta[size] for name in metas for size in ("c_dim", "img_resolution")):
+            refuse("its networks differ in the size of their images or labels.")
+        recipe, states = recipe_of(metas, {name: state for name, (_, state) in nets.items()})
+        used = [f"{name}.{key}" for name, (_, state) in nets.items() for key in state if not re.fullmatch(FILTERS, key)]
+        rest = [f"{name}.{key}" for name, (_, state) in nets.items() for key in state if re.fullmatch(FILTERS, key)]
+        others = {key: contents(value, key) for key, value in found.items() if key not in ("G", "D", "G_ema")}
+        notes = [NOTE]
+        if "D" not in nets:
+            notes.append("the file holds no discriminator: the recipe has the usual one of its generator's width.")
+        if any(fields.get("use_fp16") for fields in nets["G_ema"][0].values()):
+            notes.append("the reference computes its finest blocks in half precision: results differ by rounding.")
+        return Converted(
+            recipe=recipe,
+            nets=states,
+            used=tuple(used),
+            unused=(*rest, *(name for name, _ in tensors(others))),
+            notes=tuple(notes),
+        )
+
+
+def recipe_of(metas: Mapping[str, Meta], states: Mapping[str, State]) -> tuple[Tree, dict[str, dict[str, Tensor]]]:
+    """The whole recipe, and our state dicts."""
+    meta = metas["G_ema"]
+    without = {**meta.get("synthesis_kwargs", {}), "c_dim": meta["c_dim"], "architecture": "resnet"}
+    D = metas.get("D", {k: v for k, v in without.items() if k in DISCRIMINATOR})
+    recipe: Tree = {
+        "title": "StyleGAN2, imported",
+        "paper": "arXiv:1912.04958",
+        "image": {"size": meta["img_resolution"], "channels": meta["img_channels"]},
+        "labels": meta["c_dim"],
+        "generator": generator_recipe(meta, filters_of(states["G_ema"])),
+        "discriminator": discriminator_recipe(D, filters_of(states.get("D", {}))),
+        "loss": "logistic",
+        "regularizers": [{"use": "r1"}, {"use": "path_length"}],
+    }
+    return recipe, {n: (discriminator if n == "D" else generator)(state, metas[n]) for n, state in states.items()}
+
+
+def unpacked(value: Any, name: str) -> tuple[Modules, dict[str, Tensor]]:
+    """A persistent module's attributes and those of all inside it, by dotted name, and all their tensors."""
+    modules: Modules = {}
+    state: dict[str, Tensor] = {}
+
+    def walk(module: Any, path: str) -> None:
+        meta = module.args[0] if isinstance(module, Object) and len(module.args) == 1 else None
+        fields = meta.get("state") if isinstance(meta, dict) and meta.get("type") == "class" else None
+        if not isinstance(fields, dict):
+            refuse(f"its network {name} has a part '{path}' that is no module of NVlabs' persistence class.")
+        modules[path] = {"class_name": meta.get("class_name"), **fields}  # type: ignore[union-attr]
+        for kind in ("_parameters", "_buffers"):
+            own = {k: t for k, t in fields.get(kind, {}).items() if t is not None}
+            state.update({f"{path}.{k}".lstrip("."): t for k, t in own.items()})
+        for key, child in fields.get("_modules", {}).items():
+            if child is not None:
+                walk(child, f"{path}.{key}".lstrip("."))
+
+    walk(value, "")
+    return modules, state
+
+
+def contents(value: Any, name: str) -> Any:
+    """Another entry of the dictionary, as its tensors by name where it is a module: the augmentation pipe."""
+    return unpacked(value, name)[1] if isinstance(value, Object) else value
+
+
+def arguments(modules: Modules, judge: bool) -> dict[str, Any]:
+    """A network's constructor arguments; where modules say what they were made with, that counts."""
+    top = modules[""]
+    if top.get("_init_args") or not isinstance(top.get("_init_kwargs"), dict):
+        refuse("its networks were made with unnamed arguments, which are not understood.")
+    if "b4" not in modules and "synthesis.b4" not in modules:
+        refuse("its networks are not those of StyleGAN2 (StyleGAN3's and others cannot be imported yet).")
+    for path, fields in modules.items():
+        wanted = "linear" if path.rpartition(".")[2] in LINEAR else "lrelu"
+        if fields.get("activation", wanted) != wanted:
+            refuse(f"its layer '{path}' has the activation {fields['activation']!r}, which ganzoo cannot express here.")
+    meta = {**top["_init_kwargs"], **{size: top[size] for size in SIZES if size in top}}
+    found = {
+        "architecture": _agreed(modules, "architecture", r".*"),
+        "conv_clamp": _agreed(modules, "conv_clamp", r".*\.(conv\d?|torgb)"),
+        "use_noise": _agreed(modules, "use_noise", r".*"),
+    }
+    given = {key: values[0] for key, values in found.items() if values}
+    if judge:
+        return meta | given
+    mapping = dict(meta.get("mapping_kwargs", {}))
+    rates = [modules[path].get("bias_gain") for path in modules if re.fullmatch(r"mapping\.fc\d+", path)]
+    return {
+        **meta,
+        "synthesis_kwargs": {**meta.get("synthesis_kwargs", {}), **given},
+        "mapping_kwargs": {**mapping, "lr_multiplier": only(rates, "learning rates", 0.01)},
+    }
+
+
+def _agreed(modules: Modules, key: str, pattern: str) -> list[Any]:
+    """The value that all modules of a name agree on, in a list; [] where none says."""
+    values = [fields[key] for path, fields in modules.items() if key in fields and re.fullmatch(pattern, path)]
+    return [only(values, key, None)] if values else []

@@ -1,0 +1,1 @@
+"""Networks through which metrics look."""

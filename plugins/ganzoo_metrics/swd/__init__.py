@@ -1,0 +1,1 @@
+"""The sliced Wasserstein distance. Read `swd` first."""

@@ -1,0 +1,1 @@
+"""A projection of many images: pictures in, results and a report out. Read `job` first."""

@@ -1,0 +1,1 @@
+"""How latents are searched for: a projector a file. Read `image2stylegan` first."""

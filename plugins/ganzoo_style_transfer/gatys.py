@@ -1,0 +1,270 @@
+"""Style transfer by optimization: pixels are changed until they have the content's features and the style's statistics.
+
+Loss of an image x: content_weight C(x) + style_weight sum over style layers of mean E_l(x) (arXiv:1508.06576, Eq. 7).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from ganzoo.errors import Diverged
+from ganzoo.registry.component import Make
+from ganzoo.types import Image, Maps, Size
+from ganzoo_style_transfer.feature_maps import VGG19, frozen, plan_of, prepared
+from ganzoo_style_transfer.interfaces import Commission, Described, FeatureMaps, Painting, StyleStatistic, Transfer
+from ganzoo_style_transfer.statistics import gatys_content_loss
+from ganzoo_style_transfer.style_statistics import Gram
+
+Weight = Annotated[float, Ge(0)]
+
+TRIES = 10  # evaluations of one line search
+HISTORY = 20  # curvature pairs that L-BFGS keeps, each of two images
+
+
+@contextmanager
+def seeded(seed: int, step: int = 0) -> Iterator[None]:
+    """Draw from torch's global generator as this step always does, within the block."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed << 24 | step)  # a GPU's is left alone
+        yield
+
+
+class Goal:
+    """What an image is optimized for: a loss, and its parts by name.
+
+    Args:
+        features: the network, frozen
+        statistic: what of a layer is style
+        commission: content and styles, on the network's device
+        content_layer: where contents are compared
+        style_layers: where styles are compared; each counts the same
+        weights: of content and style
+        relative: divide each part by its value for maps of zeros
+    """
+
+    def __init__(
+        self,
+        features: FeatureMaps,
+        statistic: StyleStatistic,
+        commission: Commission,
+        content_layer: str,
+        style_layers: tuple[str, ...],
+        weights: tuple[float, float],
+        relative: bool,
+    ) -> None:
+        self.features, self.statistic = features, statistic
+        self.content_layer, self.style_layers = content_layer, style_layers
+        self.content_weight, self.style_weight = weights
+        with torch.no_grad(), seeded(commission.seed):
+            layers = tuple(dict.fromkeys([content_layer, *style_layers]))
+            self.layers, own = layers, features(commission.content, layers)
+            self.content = own[content_layer]
+            self.styles: list[tuple[float, dict[str, Described]]] = []
+            for image, share in commission.styles:
+                maps = features(image, style_layers)
+                self.styles.append((share, {name: statistic.describe(maps[name]) for name in style_layers}))
+            blank = {name: torch.zeros_like(x) for name, x in own.items()}
+            self.scales = dict.fromkeys(["content", *style_layers], 1.0)
+            if relative:
+                found = self.parts(blank)
+                self.scales = {name: float(value) or 1.0 for name, value in found.items()}
+
+    def parts(self, maps: Mapping[str, Maps]) -> dict[str, Tensor]:
+        """Content loss and each layer's style loss, scalars, not yet weighted."""
+        found = {"content": gatys_content_loss(maps[self.content_layer], self.content).sum()}
+        for name in self.style_layers:
+            each = [share * self.statistic.distance(maps[name], told[name]).sum() for share, told in self.styles]
+            found[name] = torch.stack(each).sum()
+        return {name: value / self.scales[name] for name, value in found.items()}
+
+    def __call__(self, x: Image) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its parts by name: total, content, style (the layers' mean), each style layer."""
+        parts = self.parts(self.features(x, self.layers))
+        style = torch.stack([parts[name] for name in self.style_layers]).mean()
+        total = self.content_weight * parts["content"] + self.style_weight * style
+        return total, {"total": total, "content": parts["content"], "style": style} | parts
+
+
+class Pixels(Painting):
+    """An image that an optimizer changes."""
+
+    def __init__(
+        self, goal: Goal, image: Image, optimizer: Literal["lbfgs", "adam"], lr: float, steps: int, seed: int
+    ) -> None:
+        self.goal, self.total, self.seed = goal, steps, seed
+        self.tried: list[tuple[Tensor, float, Tensor]] = []  # images of the last step, with their losses and gradients
+        self.image = image.clone(memory_format=torch.contiguous_format).requires_grad_()
+        self.optimizer: torch.optim.Optimizer
+        if optimizer == "adam":
+            self.optimizer = torch.optim.Adam([self.image], lr=lr)
+        else:
+            self.optimizer = torch.optim.LBFGS(
+                [self.image],
+                lr=lr,
+                max_iter=1,
+                max_eval=1 + TRIES,
+                history_size=HISTORY,
+                line_search_fn="strong_wolfe",
+                tolerance_change=1e-12,
+            )
+
+    @property
+    def picture(self) -> Image:
+        """The image, held to [-1, 1]."""
+        return self.image.detach().clamp(-1, 1)
+
+    def advance(self) -> None:
+        """One step. Raises Diverged."""
+        line_search = isinstance(self.optimizer, torch.optim.LBFGS)
+        before, self.tried = self.tried, []
+
+        def loss() -> float:
+            if not line_search:
+                return self._descended(self.done)
+            for image, value, gradient in before:  # a step begins where the line search of the last one ended
+                if torch.equal(image, self.image):
+                    self.image.grad = gradient
+                    before.clear()
+                    self.tried.append((image, value, gradient))
+                    return value
+            value = self._descended(0)  # its curvature is that of one function: always the same draw
+            assert self.image.grad is not None
+            self.tried.append((self.image.detach().clone(), value, self.image.grad))
+            return value
+
+        found = self.optimizer.step(loss)
+        if not (math.isfinite(found or 0) and self.image.isfinite().all()):
+            raise Diverged(
+                f"the loss is no longer finite at step {self.done}: choose smaller weights, or a smaller lr."
+            )
+        self.done += 1
+
+    def _descended(self, at: int) -> float:
+        """The loss, with its gradient in the image's."""
+        self.optimizer.zero_grad()
+        total = self._loss(self.image, at)[0]
+        total.backward()
+        return float(total.detach())
+
+    def losses(self) -> dict[str, float]:
+        """Of the picture as it would be written."""
+        with torch.no_grad():
+            return {name: float(value) for name, value in self._loss(self.picture, 0)[1].items()}
+
+    def _loss(self, x: Image, at: int) -> tuple[Tensor, dict[str, Tensor]]:
+        with seeded(self.seed, at):
+            return self.goal(x)
+
+    def state(self) -> dict[str, Tensor]:
+        """The image, and what the optimizer remembers."""
+        return {"image": self.image.detach()} | packed(self.optimizer.state[self.image])
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put both back."""
+        with torch.no_grad():
+            self.image.copy_(state["image"])
+        self.optimizer.state[self.image] = unpacked(
+            {name: t for name, t in state.items() if name != "image"}, self.image.device
+        )
+
+
+def packed(memory: Mapping[str, object]) -> dict[str, Tensor]:
+    """What a torch optimizer remembers of a tensor, as tensors: numbers of [], lists item by item with their length."""
+    found: dict[str, Tensor] = {}
+    for name, value in memory.items():
+        if isinstance(value, Tensor):
+            found[f"tensor:{name}"] = value
+        elif isinstance(value, int | float):
+            found[f"number:{name}"] = torch.tensor(
+                value, dtype=torch.int64 if isinstance(value, int) else torch.float64
+            )
+        elif (
+            isinstance(value, list) and all(isinstance(item, Tensor) for item in value) and name != "al"
+        ):  # al: scratch
+            found[f"list:{name}"] = torch.tensor(len(value))
+            found |= {f"item:{name}:{i}": item for i, item in enumerate(value)}
+    return found
+
+
+def unpacked(state: Mapping[str, Tensor], device: torch.device) -> dict[str, object]:
+    """The inverse of `packed`, in memory of its own: sums round by where a tensor begins, and a file's is anywhere."""
+    found: dict[str, object] = {}
+    for key, value in state.items():
+        kind, _, name = key.partition(":")
+        if kind == "tensor":
+            found[name] = value.clone() if name == "step" else value.to(device, copy=True)  # Adam counts on the CPU
+        elif kind == "number":
+            found[name] = value.item()
+        elif kind == "list":
+            found[name] = [state[f"item:{name}:{i}"].to(device, copy=True) for i in range(int(value))]
+    return found
+
+
+class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):
+    """Change the pixels until they have the content's features and the style's statistics. Slow; takes any statistic.
+
+    Args:
+        features: the network that sees contents and styles
+        statistic: what of a layer is style
+        content_layer: where contents are compared; null for the network's own choice
+        style_layers: where styles are compared, each with the same weight; null for the network's own choice
+        content_weight: of the content loss, the paper's alpha
+        style_weight: of the style loss, the paper's beta
+        relative: divide each layer's loss by its value for maps of zeros, so that weights mean the same for every
+            statistic, network and size. false as papers write them: sum (F - P)² / 2, and the statistic as it stands
+        init: what the picture begins as: the `content`, or `noise`
+        optimizer: `lbfgs` as in the paper, with line search, or `adam`
+        lr: step size; null for 1 with L-BFGS and 0.02 with Adam
+        steps: iterations of the optimizer
+        preserve_color: give styles the content's colours before (CORAL)
+    """
+
+    def __init__(
+        self,
+        *,
+        features: Make[FeatureMaps] = VGG19,
+        statistic: Make[StyleStatistic] = Gram,
+        content_layer: str | None = None,
+        style_layers: list[str] | None = None,
+        content_weight: Weight = 1.0,
+        style_weight: Weight = 30.0,
+        relative: bool = True,
+        init: Literal["content", "noise"] = "content",
+        optimizer: Literal["lbfgs", "adam"] = "lbfgs",
+        lr: Annotated[float, Gt(0)] | None = None,
+        steps: Annotated[int, Gt(0)] = 300,
+        preserve_color: bool = False,
+    ) -> None:
+        self.features, self.statistic = features, statistic()
+        self.content_layer, self.style_layers = content_layer, style_layers
+        self.weights, self.relative = (content_weight, style_weight), relative
+        self.init, self.optimizer, self.steps = init, optimizer, steps
+        self.lr, self.preserve_color = lr or (1.0 if optimizer == "lbfgs" else 0.02), preserve_color
+
+    def begin(self, commission: Commission, device: torch.device) -> Painting:
+        """Start with the content, or with uniform noise of the seed."""
+        features = frozen(self.features(), device)
+        commission = prepared(commission, device, self.preserve_color)
+        layers = tuple(self.style_layers or features.style)
+        content_layer = self.content_layer or features.content
+        goal = Goal(features, self.statistic, commission, content_layer, layers, self.weights, self.relative)
+        if self.init == "content":
+            start = commission.content
+        else:
+            draw = torch.Generator().manual_seed(commission.seed)
+            start = torch.rand(commission.content.shape, generator=draw).to(device) * 2 - 1
+        return Pixels(goal, start, self.optimizer, self.lr, self.steps, commission.seed)
+
+    def memory(self, size: Size) -> int:
+        """Maps with their gradients, twice; and what the optimizer keeps of the image."""
+        pixels, level, floats = size[0] * size[1], 0, 0
+        for width in plan_of(self.features):
+            level += width == 0
+            floats += width * pixels // 4**level
+        images = 2 * (HISTORY + 3) if self.optimizer == "lbfgs" else 4
+        return 4 * (4 * floats + 3 * pixels * images)
