@@ -45,7 +45,7 @@ def life(outdir: str, images: int, tick: int) -> None:
     torch.set_num_threads(1)
     times = [f"training.kimg={images / 1000}", f"training.tick_kimg={tick / 1000}"]
     node = load.load("stylegan2-tiny", [*OVERRIDES, *times])
-    run.train(node, rundir.Options(outdir=Path(outdir), resume="auto", workers=1, device="cpu"))
+    run.train(node, rundir.RunOptions(outdir=Path(outdir), resume="auto", workers=1, device="cpu"))
 
 
 def final(outdir: Path, images: int):
@@ -77,15 +77,15 @@ def main() -> int:
     parser.add_argument("--tick", type=int, default=8, help="images between states")
     args = parser.parse_args()
 
-    import ganzoo.run  # noqa: F401
     import matplotlib.pyplot  # noqa: F401 (before forking: a life should train, not import)
     import torch
 
+    import ganzoo.runs.run  # noqa: F401
     from ganzoo.registry import lookup
 
     torch.set_num_threads(1)
     lookup.registry()
-    fork, dice = multiprocessing.get_context("fork"), random.Random(args.seed)
+    fork, rng = multiprocessing.get_context("fork"), random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         calm, wild = Path(folder) / "calm", Path(folder) / "wild"
         began = time.monotonic()
@@ -97,7 +97,7 @@ def main() -> int:
         while killed < args.kills:
             process = fork.Process(target=life, args=(str(wild), args.images, args.tick))
             process.start()
-            process.join(dice.uniform(0.0, 2.5 * took / args.kills))
+            process.join(rng.uniform(0.0, 2.5 * took / args.kills))
             if process.exitcode is not None:  # the end was reached: begin another run, kills are still due
                 early += 1
                 shutil.rmtree(wild)

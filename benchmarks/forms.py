@@ -199,13 +199,13 @@ def measure(takes: str, found: dict[str, Form], size: tuple[int, int, int], dtyp
         rows[name] = {"error": float(((own - y).norm() / y.norm()).detach())}
         rows[name]["gradient_error"] = float((own_dx - dx).norm() / dx.norm())
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
-    for turn in range(repeats + 2):
+    for batch in range(repeats + 2):
         for name, form in found.items():
             start = time.perf_counter()
             torch.autograd.grad(form(*given), given, probe)
             between = time.perf_counter()
             penalty(form, given, probe)
-            if turn >= 2:
+            if batch >= 2:
                 times[name].append((between - start, time.perf_counter() - between))
     for name, row in rows.items():
         for key, column in zip(("milliseconds", "penalty_milliseconds"), zip(*times[name])):

@@ -34,7 +34,7 @@ from machine import ready, save
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.model import Model, load
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe import load as recipe
 from ganzoo.training.device import peak_memory
 from ganzoo.training.seeds import latents
@@ -50,7 +50,7 @@ def model(name: str, folder: Path, device: str) -> Model:
     """A generator that was never trained, loaded as any other."""
     node = recipe.load(name)
     torch.manual_seed(0)
-    G = experiment(node).G
+    G = build_experiment(node).G
     with torch.no_grad():
         for tensor in G.parameters():
             if not tensor.any():
@@ -111,15 +111,15 @@ def measure(made: Model, count: int, rounds: int, folder: Path) -> dict[str, Any
     found = works(made, count, folder)
     for work in found.values():  # warms up, and is not counted
         work()
-    turns = [{name: timed(work, made.device) for name, work in found.items()} for _ in range(rounds)]
+    batches = [{name: timed(work, made.device) for name, work in found.items()} for _ in range(rounds)]
     files = list(folder.glob("*/*.png"))
     return {
         "images": count,
-        "images_per_second": middle([count / turn["generate"][0] for turn in turns]),
-        "ratio": middle([turn["generate"][0] / turn["forward"][0] for turn in turns]),
-        "ratio_cpu": middle([turn["generate"][1] / turn["forward"][1] for turn in turns]),
-        "batched": middle([turn["batched"][0] / turn["forward"][0] for turn in turns]),
-        "batched_cpu": middle([turn["batched"][1] / turn["forward"][1] for turn in turns]),
+        "images_per_second": middle([count / batch["generate"][0] for batch in batches]),
+        "ratio": middle([batch["generate"][0] / batch["forward"][0] for batch in batches]),
+        "ratio_cpu": middle([batch["generate"][1] / batch["forward"][1] for batch in batches]),
+        "batched": middle([batch["batched"][0] / batch["forward"][0] for batch in batches]),
+        "batched_cpu": middle([batch["batched"][1] / batch["forward"][1] for batch in batches]),
         "batched_same": same(made),
         "png_bytes": sum(file.stat().st_size for file in files) // len(files),
         "memory_gib": peak_memory(made.device),

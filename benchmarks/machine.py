@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.training.device import choose, keep_memory
+from ganzoo.training.device import choose_device, keep_memory
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -43,7 +43,7 @@ def ready(threads: int | None, device: str = "cpu") -> torch.device:
     """The device, with so many threads, and memory that is kept as training keeps it."""
     if threads:
         torch.set_num_threads(threads)
-    found = choose(device)
+    found = choose_device(device)
     if found.type == "cpu":
         keep_memory()
     return found

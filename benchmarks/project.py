@@ -27,10 +27,10 @@ import machine
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.model import Model, load
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe import load as recipe
 from ganzoo_projection import search as project
-from ganzoo_projection.interfaces import View
+from ganzoo_projection.interfaces import FrozenGenerator
 from ganzoo_projection.search import Projection
 
 GOAL = 0.15  # overhead with pixel loss
@@ -47,7 +47,7 @@ def clock(device: str) -> Callable[[], float]:
 def generator(name: str, device: str) -> Model:
     node = recipe.load(name)
     torch.manual_seed(0)
-    made = experiment(node)
+    made = build_experiment(node)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "untrained.safetensors"
         weights = checkpoint.prefixed("G_ema", made.G)
@@ -56,7 +56,7 @@ def generator(name: str, device: str) -> Model:
         return load(path, device)
 
 
-def own(view: View, batch: int) -> Callable[[], object]:
+def own(view: FrozenGenerator, batch: int) -> Callable[[], object]:
     """Forward and backward of the generator alone."""
     ws = view.mean.expand(batch, view.G.num_ws, -1).clone().requires_grad_()
     up = torch.randn(batch, view.shape.channels, *view.shape.size, device=ws.device)
@@ -69,7 +69,9 @@ def own(view: View, batch: int) -> Callable[[], object]:
     return work
 
 
-def measure(view: View, method: str, perceptual: str, batch: int, seconds: float, device: str) -> dict[str, float]:
+def measure(
+    view: FrozenGenerator, method: str, perceptual: str, batch: int, seconds: float, device: str
+) -> dict[str, float]:
     targets = torch.rand(batch, view.shape.channels, *view.shape.size) * 2 - 1
     projector = project.factory(method, {"perceptual": perceptual, "steps": 1_000_000})(view.shape.channels)
     search, alone, now = Projection(view, projector, targets), own(view, batch), clock(device)
@@ -105,7 +107,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     device = machine.ready(1, given.device).type
-    view = project.view(generator(given.recipe, device))
+    view = project.freeze(generator(given.recipe, device))
     rows = []
     print("method          batch  generator ms  step ms  overhead  steps/s  image steps/s  s/image, all steps")
     for method in ("image2stylegan", "stylegan2"):

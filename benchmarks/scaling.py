@@ -32,11 +32,11 @@ def worker(args: argparse.Namespace) -> None:
     import torch.distributed as dist
 
     from ganzoo.io import launch
-    from ganzoo.model.restore import experiment
+    from ganzoo.model.restore import build_experiment
     from ganzoo.recipe import load
     from ganzoo.training import distributed
 
-    device = distributed.start(ready(1))
+    device = distributed.join_group(ready(1))
     waited, reduce = [0.0, 0], dist.all_reduce
 
     def timed(tensor, *rest, **named):
@@ -47,26 +47,26 @@ def worker(args: argparse.Namespace) -> None:
 
     dist.all_reduce = timed
     torch.manual_seed(0)
-    made = experiment(load.load(args.recipe, [f"training.batch={args.batch}", "dataset=shapes"])).learner(device)
-    share, shape = args.batch // distributed.place()[1], made.experiment.shape
+    made = build_experiment(load.load(args.recipe, [f"training.batch={args.batch}", "dataset=shapes"])).learner(device)
+    share, shape = args.batch // distributed.rank_and_world()[1], made.experiment.shape
     real, none = torch.randint(0, 256, (share, shape.channels, *shape.size), dtype=torch.uint8), torch.zeros(share, 0)
     made.step(real, none, none)
     made.iteration, waited[:] = 0, [0.0, 0]
     began = time.perf_counter()
     for _ in range(args.iterations):
         made.step(real, none, none)
-        distributed.any_of(False)
+        distributed.any_rank(False)
     took = time.perf_counter() - began
     if launch.first():
         images = args.iterations * args.batch
         found = {
-            "processes": distributed.place()[1],
+            "processes": distributed.rank_and_world()[1],
             "sec_per_kimg": took / images * 1000,
             "communication": waited[0] / took,
             "bytes_per_iteration": waited[1] / args.iterations,
         }
         Path(args.out).write_text(json.dumps(found))
-    distributed.finish()
+    distributed.leave_group()
 
 
 def measured(args: argparse.Namespace, processes: int) -> dict:
@@ -88,11 +88,11 @@ def paper() -> dict:
     A ring all-reduce of B bytes over n GPUs moves 2 (n - 1) / n B over each GPU's slowest link. Nothing overlaps with
     it here: a phase's gradients are averaged when the phase is done.
     """
-    from ganzoo.model.restore import experiment
+    from ganzoo.model.restore import build_experiment
     from ganzoo.recipe import load
 
     with torch.device("meta"):
-        made = experiment(load.load("stylegan2-f-1024"))
+        made = build_experiment(load.load("stylegan2-f-1024"))
     counts = {"g": sum(p.numel() for p in made.G.parameters()), "d": sum(p.numel() for p in made.D.parameters())}
     runs = {who: 1 + sum(1 / r.every for r in made.regularizers if r.on == who and r.every > 1) for who in counts}
     total = sum(4 * counts[who] * runs[who] for who in counts)

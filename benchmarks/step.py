@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganzoo.gan.trainer import Trainer
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe import load
 from ganzoo.training.device import dtype, peak_memory
 
@@ -58,13 +58,13 @@ def phases(trainer: Trainer, batch: int):
     """{name: (work, how often it runs per iteration)}"""
     size, channels = trainer.experiment.shape.size, trainer.experiment.shape.channels
     real, none = torch.randint(0, 256, (batch, channels, *size), dtype=torch.uint8), torch.zeros(batch, 0)
-    turns = trainer.turns(real, none, none)
+    batches = trainer.gan_batches(real, none, none)
 
     def main(who):
-        trainer.descend(who, "main", batch, partial(trainer.objective, who, turns))
+        trainer.optimize(who, "main", batch, partial(trainer.objective, who, batches))
 
     def lazy(reg):
-        trainer.descend(reg.on, reg.name, batch, partial(trainer.lazily, reg, turns))
+        trainer.optimize(reg.on, reg.name, batch, partial(trainer.lazily, reg, batches))
 
     found = {"G": (lambda: main("g"), 1.0), "D": (lambda: main("d"), 1.0)}
     for reg in trainer.regularizers:
@@ -94,17 +94,17 @@ def measure(trainer: Trainer, batch: int, repeats: int) -> dict[str, Any]:
         with Flops() as counter:
             work()
         gf[name] = counter.total / 1e9
-    turns = [{name: timed(work, device) for name, (work, _) in works.items()} for _ in range(repeats)]
+    batches = [{name: timed(work, device) for name, (work, _) in works.items()} for _ in range(repeats)]
     peaks.append(convolution_peak(used, device.type))
     peak, rows = max(peaks), {}
     for name, (_, share) in works.items():
-        clock = [turn[name][0] for turn in turns]
+        clock = [batch[name][0] for batch in batches]
         middle = statistics.median(clock)
         rows[name] = {"seconds": middle, "min": min(clock), "max": max(clock)}
-        rows[name] |= {"cpu_seconds": statistics.median(turn[name][1] for turn in turns)}
+        rows[name] |= {"cpu_seconds": statistics.median(batch[name][1] for batch in batches)}
         rows[name] |= {"per_iteration": share, "gf": gf[name], "gf_per_s": gf[name] / middle}
         rows[name] |= {"of_peak": gf[name] / middle / peak}
-    total = [sum(turn[name][0] * share for name, (_, share) in works.items()) / batch * 1000 for turn in turns]
+    total = [sum(batch[name][0] * share for name, (_, share) in works.items()) / batch * 1000 for batch in batches]
     work_total = sum(gf[name] * share for name, (_, share) in works.items())
     return {
         "dtype": str(used),
@@ -182,7 +182,7 @@ def main() -> None:
     name, *overrides = PRESETS[args.preset]
     given = [f"training.batch={args.batch}", f"training.precision={args.precision}"]
     given += [f"training.batch_gpu={args.batch_gpu}"] if args.batch_gpu else []
-    trainer = Trainer(experiment(load.load(name, ["dataset=shapes", *given, *overrides])), device)
+    trainer = Trainer(build_experiment(load.load(name, ["dataset=shapes", *given, *overrides])), device)
     found = {
         "preset": args.preset,
         "batch": args.batch,

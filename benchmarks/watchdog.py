@@ -17,9 +17,9 @@ from pathlib import Path
 from machine import save
 
 from ganzoo.errors import Diverged, Interrupted
-from ganzoo.gan.watchdog import Alarm, blind, history, judge
+from ganzoo.gan.watchdog import Alarm, chance_loss, history, judge
 from ganzoo.io.log import read_json_lines
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe import load
 from ganzoo.recipe import node as node_
 from ganzoo.recipe.datasets import section
@@ -125,7 +125,7 @@ def train(case: Case, data: str, outdir: Path) -> str:
     common = [*COMMON, *chosen, f"training.kimg={case.kimg}", f"training.seed={case.seed}"]
     node = load.load(case.recipe, [*common, *case.sets])
     try:
-        run.train(node, rundir.Options(name=case.name, outdir=outdir / case.name, device="cpu", workers=1))
+        run.train(node, rundir.RunOptions(name=case.name, outdir=outdir / case.name, device="cpu", workers=1))
     except Diverged as err:
         return str(err)
     except Interrupted:
@@ -137,8 +137,8 @@ def train(case: Case, data: str, outdir: Path) -> str:
 def alarms(folder: Path) -> list[Alarm]:
     """All alarms of a run as they came, each at its tick."""
     loaded = node_.parse(load_yaml(folder / "recipe.resolved.yaml"), registry())
-    made = experiment(loaded)
-    rows, known, found = history(folder, made.ranking), blind(made.loss), []
+    made = build_experiment(loaded)
+    rows, known, found = history(folder, made.ranking), chance_loss(made.loss), []
     before: list[Alarm] = []
     for i in range(len(rows)):
         now = judge(rows[: i + 1], known)

@@ -7,7 +7,7 @@ import torch
 
 from ganzoo import recipe
 from ganzoo.gan.trainer import Trainer
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import Node
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,4 +42,4 @@ def small(name: str, *overrides: str) -> Node:
 def trainer(name: str, *overrides: str) -> Trainer:
     """A trainer of a shrunk recipe, on the CPU."""
     torch.manual_seed(0)
-    return Trainer(experiment(small(name, *overrides)), torch.device("cpu"))
+    return Trainer(build_experiment(small(name, *overrides)), torch.device("cpu"))

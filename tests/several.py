@@ -47,7 +47,7 @@ def steps(case: str, count: int = 3) -> dict[str, torch.Tensor]:
     for net in (made.G, made.D, made.G_ema):
         net.set_dtype(torch.float64)
     made.share_start()
-    rank, world = distributed.place()
+    rank, world = distributed.rank_and_world()
     share = BATCH // world
     for i in range(count):
         stream = torch.Generator().manual_seed(i)
@@ -60,8 +60,8 @@ def steps(case: str, count: int = 3) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     *cases, out = sys.argv[1:]
-    distributed.start(torch.device("cpu"))
+    distributed.join_group(torch.device("cpu"))
     for case in cases:
         found = steps(case)
-        save_file(found, Path(out) / f"{case}-{distributed.place()[0]}.safetensors")
-    distributed.finish()
+        save_file(found, Path(out) / f"{case}-{distributed.rank_and_world()[0]}.safetensors")
+    distributed.leave_group()

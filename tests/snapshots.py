@@ -10,7 +10,7 @@ from conftest import small
 from ganzoo.errors import RecipeError
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.registry.lookup import registry
 
 
@@ -30,7 +30,7 @@ def untrained(folder: Path, name: str, *overrides: str, images: int = 0) -> Path
     """A snapshot of a shrunk recipe."""
     node = small(name, *overrides)
     torch.manual_seed(0)
-    made = experiment(node)
+    made = build_experiment(node)
     with torch.no_grad():
         for key, tensor in [*made.G.named_parameters(), *made.G.named_buffers()]:
             if key.endswith(("strength", "w_mean", "bias")):  # zero in the beginning

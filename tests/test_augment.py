@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from augmenting import fits, images
-from ganzoo.interfaces import Dice
+from ganzoo.interfaces import SampleRng
 from ganzoo.testing.conformance import conformance
 from ganzoo_augment import transforms
 from ganzoo_augment.ada import ADA
@@ -25,7 +25,7 @@ from ganzoo_augment.wavelets import filter_bank, lowpass
 EVERYTHING = dict.fromkeys(PIPELINES["bgcfnc"], 1.0)
 
 
-class Loaded(Dice):
+class Loaded(SampleRng):
     """Dice that show what a test wants: always one percentile, or uniform numbers from a list."""
 
     def __init__(self, percentile: float = 0.7, uniforms: tuple[float, ...] = ()) -> None:
@@ -91,8 +91,8 @@ RECORDED = {  # y[0, :, 5, 9] of a ramp, every random number at its 70th percent
 def test_recorded_values(name, dtype):
     x = torch.linspace(-1, 1, 3 * 32 * 32, dtype=torch.float64).reshape(1, 3, 32, 32).to(dtype)
     # of the two rotations, the recorded one turns at the first only: the second one's angle is its median
-    dice = Loaded(uniforms=(0.7, 0.7, 0.7, 0.5) if name == "rotate" else ())
-    (y,) = applied(draw(x, {name: 1.0}, dice), (x,))
+    sample_rng = Loaded(uniforms=(0.7, 0.7, 0.7, 0.5) if name == "rotate" else ())
+    (y,) = applied(draw(x, {name: 1.0}, sample_rng), (x,))
     assert y[0, :, 5, 9].tolist() == pytest.approx(RECORDED[name], abs=6e-6)
 
 
@@ -105,8 +105,8 @@ def test_colours_of_rgb_are_their_definitions(seed):
     u = tuple(np.random.default_rng(seed).uniform(size=7))
     names = PIPELINES["color"]
     # uniform numbers in the order of use: five triggers, and what luma flip and hue draw; the normal ones are loaded
-    dice = Loaded(uniforms=(0.0, 0.0, 0.0, u[0], 0.0, u[1], 0.0))
-    ours = colour(transforms.Lots(torch.zeros(1, dtype=torch.float64), dict.fromkeys(names, 1.0), dice), 3)
+    sample_rng = Loaded(uniforms=(0.0, 0.0, 0.0, u[0], 0.0, u[1], 0.0))
+    ours = colour(transforms.Lots(torch.zeros(1, dtype=torch.float64), dict.fromkeys(names, 1.0), sample_rng), 3)
     z = float(scipy.special.erfinv(0.4))
     v = np.ones(3) / math.sqrt(3)
     linear = 2 ** (0.5 * z) * np.eye(3)
@@ -149,7 +149,7 @@ def test_octaves_against_scipy(size):
 
 def test_gains_keep_a_photographs_power():
     torch.manual_seed(0)
-    g = gains(transforms.Lots(torch.zeros(50, dtype=torch.float64), {"imgfilter": 1.0}, Dice()))
+    g = gains(transforms.Lots(torch.zeros(50, dtype=torch.float64), {"imgfilter": 1.0}, SampleRng()))
     power = (g.square() * torch.tensor([10, 1, 1, 1]) / 13).sum(dim=1)
     assert (g[:, 1:] - g[:, :1]).abs().max() > 0.1
     assert power.log().abs().max() < 1  # each of four steps keeps it for what was white before
@@ -167,13 +167,13 @@ def test_the_box_of_cutout():
 def test_alpha_is_moved_and_cut_out_and_else_left_alone():
     torch.manual_seed(0)
     x = images(8, 4, (16, 16))
-    (y,) = applied(draw(x, {name: 1.0 for name in EVERYTHING if name != "cutout"}, Dice()), (x,))
+    (y,) = applied(draw(x, {name: 1.0 for name in EVERYTHING if name != "cutout"}, SampleRng()), (x,))
     torch.manual_seed(0)
-    alone = draw(x, dict.fromkeys(PIPELINES["bg"], 1.0), Dice()).inverse
+    alone = draw(x, dict.fromkeys(PIPELINES["bg"], 1.0), SampleRng()).inverse
     assert alone is not None
     assert torch.allclose(y[:, 3:], warp(x, alone)[:, 3:], atol=1e-12)
     assert (y[:, :3] - warp(x, alone)[:, :3]).abs().max() > 0.1
-    (y,) = applied(draw(x, {"cutout": 1.0}, Dice()), (x,))
+    (y,) = applied(draw(x, {"cutout": 1.0}, SampleRng()), (x,))
     assert torch.equal(y[:, :3].abs().sum(dim=1) == 0, y[:, 3] == 0)
 
 
@@ -191,7 +191,7 @@ def test_all_scales_show_the_same(seed):
     fine = smooth(6, 64)
     pyramid = (F.avg_pool2d(fine, 4), F.avg_pool2d(fine, 2), fine)
     torch.manual_seed(seed)
-    out = applied(draw(fine, dict.fromkeys(PIPELINES["bgc"], 1.0), Dice()), pyramid)
+    out = applied(draw(fine, dict.fromkeys(PIPELINES["bgc"], 1.0), SampleRng()), pyramid)
 
     def size(x: Tensor) -> Tensor:
         return x.square().mean(dim=[1, 2, 3]).sqrt()
@@ -205,7 +205,7 @@ def test_all_scales_show_the_same(seed):
 def test_the_box_is_at_the_same_place_in_all_scales():
     torch.manual_seed(0)
     fine = torch.ones(20, 1, 32, 32)
-    out = applied(draw(fine, {"cutout": 1.0}, Dice()), (F.avg_pool2d(fine, 4), fine))
+    out = applied(draw(fine, {"cutout": 1.0}, SampleRng()), (F.avg_pool2d(fine, 4), fine))
     wide = F.avg_pool2d(out[1], 4)
     assert torch.equal(out[0][(wide - wide.round()).abs() < 1e-6], wide[(wide - wide.round()).abs() < 1e-6])
     assert 0.1 < float(1 - out[0].mean()) < 0.26
@@ -213,14 +213,14 @@ def test_the_box_is_at_the_same_place_in_all_scales():
 
 def test_noise_of_a_coarser_scale_is_the_finer_ones_mean():
     x = torch.zeros(3, 3, 8, 8)
-    out = applied(draw(x, {"noise": 1.0}, Dice()), (F.avg_pool2d(x, 2), x))
+    out = applied(draw(x, {"noise": 1.0}, SampleRng()), (F.avg_pool2d(x, 2), x))
     assert torch.allclose(out[0], F.avg_pool2d(out[1], 2))
     assert out[1].abs().sum(dim=[1, 2, 3]).min() > 0
 
 
 def test_noise_is_white_and_of_every_strength():
     torch.manual_seed(0)
-    drawn = draw(torch.zeros(1000, 3, 16, 16), {"noise": 1.0}, Dice()).noise
+    drawn = draw(torch.zeros(1000, 3, 16, 16), {"noise": 1.0}, SampleRng()).noise
     assert drawn is not None
     strength = drawn.std(dim=[1, 2, 3])
     assert fits(strength, scipy.stats.halfnorm(0, 0.1))
@@ -242,7 +242,7 @@ def test_derivatives_of_everything():
     """First and second, of all transformations together, as functions of the images."""
     x = images(2, 3, (4, 3)).requires_grad_()
     torch.manual_seed(0)
-    drawn = draw(x.detach(), EVERYTHING, Dice())
+    drawn = draw(x.detach(), EVERYTHING, SampleRng())
 
     def function(x: Tensor) -> Tensor:
         return applied(drawn, (x,))[0].square()  # a square, or the second derivative would be 0
@@ -283,8 +283,8 @@ def parts(drawn: Draw) -> list[Tensor]:
 @pytest.mark.parametrize("name", CHANGED)
 def test_how_many_images_are_changed(name, p):
     torch.manual_seed(0)
-    (part,) = parts(draw(torch.zeros(MANY, 3, 2, 2, dtype=torch.float64), {name: torch.tensor(p)}, Dice()))
-    (rest,) = parts(draw(torch.zeros(1, 3, 2, 2, dtype=torch.float64), {name: 0.0}, Dice()))
+    (part,) = parts(draw(torch.zeros(MANY, 3, 2, 2, dtype=torch.float64), {name: torch.tensor(p)}, SampleRng()))
+    (rest,) = parts(draw(torch.zeros(1, 3, 2, 2, dtype=torch.float64), {name: 0.0}, SampleRng()))
     share = float(((part - rest).abs() > 1e-9).any(dim=1).double().mean())
     want = CHANGED[name](min(p, 1))
     assert abs(share - want) <= 4 * math.sqrt(want * (1 - want) / MANY)
@@ -293,7 +293,7 @@ def test_how_many_images_are_changed(name, p):
 def drawn_matrices(name: Any, size: tuple[int, int] = (100, 50)) -> Tensor:
     torch.manual_seed(1)
     like = torch.zeros(MANY, dtype=torch.float64)
-    found = geometry(transforms.Lots(like, {name: 1.0}, Dice()), size)
+    found = geometry(transforms.Lots(like, {name: 1.0}, SampleRng()), size)
     assert found is not None
     return found
 
@@ -321,7 +321,7 @@ def test_pipelines():
     }  # fmt: skip
     x = torch.zeros(2, 3, 8, 8)
     torch.manual_seed(0)
-    assert [part is None for part in vars(draw(x, dict.fromkeys(PIPELINES["bgc"], 1.0), Dice())).values()] == [
+    assert [part is None for part in vars(draw(x, dict.fromkeys(PIPELINES["bgc"], 1.0), SampleRng())).values()] == [
         False, False, False, True, True, True,
     ]  # fmt: skip
     assert ADA(pipeline="blit", multipliers={"xint": 0, "hue": 0.5}).multipliers == {

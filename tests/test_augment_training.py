@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from ganzoo.recipe.load import load
 from torch import Tensor, nn
 
 from conftest import small, trainer
 from ganzoo.errors import RecipeError
-from ganzoo.interfaces import Dice, Stage, Turn
+from ganzoo.interfaces import GanBatch, SampleRng, Stage
 from ganzoo.model import checkpoint
+from ganzoo.recipe.loading import load
 from ganzoo.registry import plugin as plugins
 from ganzoo.runs import folder as folder_
 from ganzoo.runs import run
@@ -143,8 +143,8 @@ def test_r1_is_differentiated_through_the_augmentation():
 
     def penalty() -> Tensor:
         torch.manual_seed(1)
-        turn: Any = Turn(None, lambda x, label, stage: judge(ada(x)[0]), Stage(0), real, None, (real,), None)  # type: ignore[arg-type]
-        return R1(gamma=2.0).penalty(turn).sum()
+        batch: Any = GanBatch(None, lambda x, label, stage: judge(ada(x)[0]), Stage(0), real, None, (real,), None)  # type: ignore[arg-type]
+        return R1(gamma=2.0).penalty(batch).sum()
 
     weight = judge[1].weight
     (grad,) = torch.autograd.grad(penalty(), weight)
@@ -195,7 +195,7 @@ def test_half_and_half_equals_whole(tmp_path):
     def train(folder: Path, kimg: float, resume: str | None = None) -> dict[str, Tensor]:
         overrides = ["augment=ada", "augment.p=0.5", "augment.speed_kimg=0.2", f"training.kimg={kimg}"]
         node = small("stylegan2-tiny", *overrides)
-        out = run.train(node, folder_.Options(outdir=folder, resume=resume, workers=1, device="cpu"))
+        out = run.train(node, folder_.RunOptions(outdir=folder, resume=resume, workers=1, device="cpu"))
         return checkpoint.read(sorted(out.glob("state-*"))[-1])[1]
 
     whole = train(tmp_path / "whole", 0.036)
@@ -210,7 +210,7 @@ def test_half_and_half_equals_whole(tmp_path):
 # --- DiffAugment ------------------------------------------------------------------------------------------------------
 
 
-class Fixed(Dice):
+class Fixed(SampleRng):
     """Dice that show given numbers."""
 
     def __init__(self, *numbers: list[Any]) -> None:
@@ -223,7 +223,7 @@ class Fixed(Dice):
 
 def diffaugmented(policy: Any, images: tuple[Tensor, ...], *numbers: list[Any]) -> tuple[Tensor, ...]:
     module = DiffAugment(policy=(policy,))
-    module.dice = Fixed(*numbers)
+    module.rng = Fixed(*numbers)
     return module(images)
 
 
@@ -274,7 +274,7 @@ def test_diffaugment_treats_scales_alike_and_leaves_alphas_colour():
     fine = F.interpolate(torch.rand(3, 4, 8, 8), scale_factor=4.0)
     pyramid = (F.avg_pool2d(fine, 2), fine)
     module = DiffAugment()
-    module.dice = Fixed([0.3] * 9, [[0.5, 0.99], [0.1, 0.5], [0.4, 0.4]], [[0.2, 0.2], [0.5, 0.5], [0.9, 0.1]])
+    module.rng = Fixed([0.3] * 9, [[0.5, 0.99], [0.1, 0.5], [0.4, 0.4]], [[0.2, 0.2], [0.5, 0.5], [0.9, 0.1]])
     coarse, out = module(pyramid)
     rms = (coarse - F.avg_pool2d(out, 2)).square().mean().sqrt()
     assert rms < 0.1 * out.std()

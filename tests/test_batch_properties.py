@@ -10,7 +10,7 @@ from conftest import small
 from ganzoo.gan.discriminator import ComposedDiscriminator
 from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Stage
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.testing.modules import check_module
 from ganzoo_progan.discriminator import PlainDown, PlainTrunk
 from ganzoo_progan.generator import BatchNorm
@@ -30,7 +30,7 @@ def two_batches(made: Gan, n: int = 4) -> list[tuple[tuple[Tensor, ...], None]]:
 @pytest.mark.parametrize("name", ["progan-tiny", "stylegan-tiny", "stylegan2-tiny", "msggan-tiny"])
 def test_batches_judged_together_are_judged_apart(name, double):
     """The minibatch statistic too: reals do not enter that of the fakes."""
-    made = experiment(small(name))
+    made = build_experiment(small(name))
     D, last = stirred(made.D), len(made.shape.sizes) - 1
     assert D.samplewise
     batches, stage = two_batches(made), Stage(last, 0.5 if made.growth else 1.0)
@@ -40,7 +40,7 @@ def test_batches_judged_together_are_judged_apart(name, double):
 
 @pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
 def test_a_trunk_that_looks_at_its_batch_judges_one_after_the_other(norm, double):
-    made = experiment(small("progan-tiny", f"discriminator.trunk.down.norm={norm}"))
+    made = build_experiment(small("progan-tiny", f"discriminator.trunk.down.norm={norm}"))
     D, batches = made.D.train(), two_batches(made)
     assert D.samplewise == (norm == "layer_norm")
     found = D.judge_each(batches)
@@ -50,7 +50,7 @@ def test_a_trunk_that_looks_at_its_batch_judges_one_after_the_other(norm, double
 
 def test_who_changes_a_samplewise_part_says_it_anew(double):
     """What a subclass computes, nobody has said to be samplewise; nor what a discriminator's own `forward` does."""
-    made = experiment(small("progan-tiny"))
+    made = build_experiment(small("progan-tiny"))
 
     class Changed(PlainDown):
         def forward(self, x):
@@ -74,7 +74,7 @@ def test_who_changes_a_samplewise_part_says_it_anew(double):
 
 def test_an_image_trunk_takes_pyramids_of_any_height(double):
     """Of a generator that gives all sizes, and of reals, of which there is one."""
-    made = experiment(small("stylegan2-tiny"))
+    made = build_experiment(small("stylegan2-tiny"))
     (images, _), (others, _) = two_batches(made)
     pair = [(images, None), (others[-1:], None)]
     assert made.D.samplewise
@@ -84,7 +84,7 @@ def test_an_image_trunk_takes_pyramids_of_any_height(double):
 
 @pytest.mark.parametrize("head", ["{use: projection, mapping: mlp}", "selection"])
 def test_labels_stay_with_their_images(head, double):
-    made = experiment(small("stylegan2-tiny", "labels=3", "dataset=null", f"discriminator.head={head}"))
+    made = build_experiment(small("stylegan2-tiny", "labels=3", "dataset=null", f"discriminator.head={head}"))
     pairs = [(images, torch.eye(3)[torch.arange(len(images[0])) % 3]) for images, _ in two_batches(made)]
     D = stirred(made.D)
     logits = D.judge_each(pairs)

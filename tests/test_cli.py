@@ -14,6 +14,7 @@ from commands import TINY
 from commands import good as good
 from commands import gz as gz
 from ganzoo import recipe
+from ganzoo.recipe.source import parse_yaml
 from ganzoo_cli import main
 
 
@@ -316,7 +317,7 @@ def test_metrics_warns_of_other_images(gz, snapshot, tmp_path):
 
 def test_recipe_resolve(good, trained):
     out = good("recipe", "resolve", trained[0], "--set", "training.lr=1e-3")
-    tree = recipe.parse_yaml(out, "out").tree
+    tree = parse_yaml(out, "out").tree
     assert tree["training"]["lr"] == 0.001
     assert tree == recipe.load(trained[0], ["training.lr=0.001"]).dump()
 

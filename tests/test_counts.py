@@ -5,11 +5,11 @@ Counted on the meta device from the shipped recipes, so no memory is needed even
 
 import pytest
 import torch
-from ganzoo.recipe.load import load
 from torch import nn
 
 from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Noise
+from ganzoo.recipe.loading import load
 
 LAYER = 512 * 512 + 512  # of a mapping network
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ganzoo.errors import DataError, UsageError
 from ganzoo.nn.pixels import to_uint8, to_unit
-from ganzoo.recipe.datasets import claim
+from ganzoo.recipe.datasets import dataset_for
 from ganzoo.registry.component import described, options
 from ganzoo.registry.lookup import Registry
 from ganzoo.training.labels import class_labels, labels_at
@@ -172,13 +172,13 @@ def test_source_chooses_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     wanted = {"shapes": Shapes, "./shapes": Folder, "plain": Folder, "a/none": Folder, "~/x": Folder}
     wanted |= {"x.zip": Zip, "a/B.ZIP": Zip, "x.tar": Tar, "a/B.TAR": Tar, "a-{0..9}.tar": Tar, "./x.tar.gz": Tar}
     wanted |= {"shards": Tar, "./shards": Tar, "gz": Tar, "both": Folder}
-    assert {s: claim(s, filled()) for s in wanted} == wanted
+    assert {s: dataset_for(s, filled()) for s in wanted} == wanted
     for typo in ("plian", "", "folder"):
         with pytest.raises(UsageError, match=rf"'{typo}'.*folder.*shapes.*tar.*zip") as caught:
-            claim(typo, filled())
+            dataset_for(typo, filled())
         assert ". " not in str(caught.value)
     with pytest.raises(UsageError, match="none is installed"):
-        claim("x", Registry())
+        dataset_for("x", Registry())
 
 
 def test_options_are_typed_and_described() -> None:

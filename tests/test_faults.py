@@ -21,7 +21,7 @@ from ganzoo.model import checkpoint
 from ganzoo.runs import folder as folder_
 from ganzoo.runs import run, state
 from ganzoo.runs.folder import newest
-from ganzoo.training.learner import Learner
+from ganzoo.training.learner import GradientLearner
 from test_ranks import HERE, launch
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ EXACT = [
 
 def train(folder: Path, *overrides: str) -> Path:
     node = small("stylegan2-tiny", *TICKS, *overrides)
-    return run.train(node, folder_.Options(outdir=folder, workers=1, device="cpu"))
+    return run.train(node, folder_.RunOptions(outdir=folder, workers=1, device="cpu"))
 
 
 def step(made: Trainer, seed: int = 0) -> None:
@@ -53,22 +53,24 @@ def test_memory_that_runs_out_makes_the_parts_smaller_and_changes_no_step(monkey
         trainer("stylegan2-tiny", *EXACT, "training.eps=1e-3"),
     )
     said: list[str] = []
-    poor.say = said.append
-    descend = Learner.descend
+    poor.notice = said.append
+    optimize = GradientLearner.optimize
 
     def scarce(self, who, phase, size, loss):
-        def needy(rows, dice):
+        def needy(rows, rng):
             if self is poor and len(rows) > 1 and self.iteration == 0:
-                loss(range(1), self.dice(range(1), size)).backward()  # something has been computed, and something kept
+                loss(
+                    range(1), self.sample_rng(range(1), size)
+                ).backward()  # something has been computed, and something kept
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return loss(rows, dice)
+            return loss(rows, rng)
 
-        descend(self, who, phase, size, needy)
+        optimize(self, who, phase, size, needy)
 
-    monkeypatch.setattr(Learner, "descend", scarce)
+    monkeypatch.setattr(GradientLearner, "optimize", scarce)
     for made in (plain, poor):
         step(made)
-    assert poor.part == 1
+    assert poor.micro_batch == 1
     assert [text.split(":")[1][:18] for text in said] == [" going on with 2. ", " going on with 1. "]
     assert "training.batch_gpu to 1" in said[-1]
     for a, b in zip(plain.G.parameters(), poor.G.parameters()):
@@ -78,7 +80,7 @@ def test_memory_that_runs_out_makes_the_parts_smaller_and_changes_no_step(monkey
 def test_memory_that_runs_out_with_one_image_is_an_error(monkeypatch):
     made = trainer("stylegan2-tiny", "training.batch_gpu=1")
 
-    def none(self, who, turn):
+    def none(self, who, batch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Trainer, "adversarial", none)
@@ -105,7 +107,7 @@ def test_stop_names_the_parameter_and_takes_no_step(monkeypatch, value):
 
 def _spoil_first(monkeypatch, net, value, times=1):
     """Spoil one number of the gradient of a network's first parameter, when it learns next."""
-    descend, first, left = Learner.descend, next(net.parameters()), [times]
+    optimize, first, left = GradientLearner.optimize, next(net.parameters()), [times]
 
     def spoil(grad):
         if not left[0]:
@@ -119,15 +121,15 @@ def _spoil_first(monkeypatch, net, value, times=1):
         learns, first.requires_grad = first.requires_grad, True  # hooks are only for what learns
         hook = first.register_hook(spoil)
         first.requires_grad = learns
-        descend(self, who, phase, size, loss)
+        optimize(self, who, phase, size, loss)
         hook.remove()
 
-    monkeypatch.setattr(Learner, "descend", spoiled)
+    monkeypatch.setattr(GradientLearner, "optimize", spoiled)
 
 
 def test_skip_step_leaves_weights_and_moments_and_says_so(monkeypatch):
     made, said = trainer("stylegan2-tiny", "training.on_nan=skip-step", "regularizers=[]"), []
-    made.say = said.append
+    made.notice = said.append
     step(made)
     moments = {n: made.optimizers["d"].state[p]["exp_avg"].clone() for n, p in made.D.named_parameters()}
     before = {n: p.detach().clone() for n, p in made.D.named_parameters()}
@@ -145,9 +147,9 @@ def _nan_at(monkeypatch, images, reloads):
     """NaN in D's loss from so many images on, until training went back so often."""
     backward = Trainer.adversarial
 
-    def spoiled(self, who, turn):
+    def spoiled(self, who, batch):
         bad = who == "d" and self.images >= images and self.reloads < reloads
-        return backward(self, who, turn) * (float("nan") if bad else 1.0)
+        return backward(self, who, batch) * (float("nan") if bad else 1.0)
 
     monkeypatch.setattr(Trainer, "adversarial", spoiled)
 
@@ -194,7 +196,7 @@ def test_an_image_that_vanishes_ends_the_training_with_its_state_written(tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", vanishing)
         with pytest.raises(DataError, match=r"\.png.*its state is written.*--resume") as err:
-            run.train(node, folder_.Options(outdir=tmp_path / "runs", workers=1, device="cpu"))
+            run.train(node, folder_.RunOptions(outdir=tmp_path / "runs", workers=1, device="cpu"))
     assert "kimg" in str(err.value)
     (folder,) = (tmp_path / "runs").iterdir()
     assert checkpoint.verify(newest(folder, "state")[0])[0].images >= 24
@@ -268,12 +270,12 @@ import sys
 sys.path.insert(0, {tests!r})
 import torch
 from several import PLAIN, trainer
-from ganzoo import ranks
-from ganzoo.learner import Learner
+from ganzoo.training import distributed
+from ganzoo.training.learner import GradientLearner
 
 torch.set_num_threads(1)
-ranks.start(torch.device("cpu"))
-rank = ranks.place()[0]
+distributed.join_group(torch.device("cpu"))
+rank = distributed.rank_and_world()[0]
 made = trainer("stylegan2-tiny", *PLAIN, "regularizers=[{{use: path_length, every: 1, shrink: 1}}]")
 made.share_start()
 penalty = made.regularizers[0].penalty
@@ -287,9 +289,9 @@ made.regularizers[0].penalty = scarce
 for i in range(2):
     made.step(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.zeros(4, 0), torch.zeros(4, 0))
 weights = torch.cat([p.detach().flatten() for p in made.G.parameters()])
-assert made.part == 2, made.part
-assert not ranks.any_of(bool((ranks.mean(weights) - weights).abs().max() > 0))
-ranks.finish()
+assert made.micro_batch == 2, made.micro_batch
+assert not distributed.any_rank(bool((distributed.mean(weights) - weights).abs().max() > 0))
+distributed.leave_group()
 """
 
 

@@ -6,22 +6,22 @@ import sys
 import pytest
 
 from ganzoo.errors import CheckpointError, UsageError
-from ganzoo.io.files import require_writable, whole
+from ganzoo.io.files import atomic_write, require_writable
 from ganzoo.io.log import Log
 from ganzoo.model import checkpoint
 
 
 def test_an_error_names_the_file_that_was_to_be(tmp_path):
     wanted = tmp_path / "none" / "x.png"
-    with pytest.raises(FileNotFoundError) as caught, whole(wanted) as temporary:
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(wanted) as temporary:
         temporary.write_text("x")
     assert caught.value.filename == str(wanted)
-    with pytest.raises(OSError, match="other") as caught, whole(tmp_path / "x.png"):
+    with pytest.raises(OSError, match="other") as caught, atomic_write(tmp_path / "x.png"):
         (tmp_path / "other" / "y").read_text()
     assert str(caught.value.filename) == str(tmp_path / "other" / "y")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "inside").touch()
-    with pytest.raises(OSError) as caught, whole(tmp_path / "folder") as temporary:
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path / "folder") as temporary:
         temporary.write_text("x")
     assert caught.value.filename == str(tmp_path / "folder")
 

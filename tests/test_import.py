@@ -21,7 +21,7 @@ from ganzoo.errors import CheckpointError
 from ganzoo.foreign import pickles, torchfile
 from ganzoo.gan.gan import Gan
 from ganzoo.model import checkpoint
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import parse
 from ganzoo.recipe.source import Source
 from ganzoo.registry.lookup import registry
@@ -52,9 +52,9 @@ def networks(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     head, tensors = checkpoint.verify(path)
     found = {}
     for name in {key.partition(".")[0] for key in tensors}:
-        made: Gan = experiment(parse(Source(head.recipe), registry()))
+        made: Gan = build_experiment(parse(Source(head.recipe), registry()))
         found[name] = made.D if name == "D" else made.G
-        checkpoint.fill(found[name], tensors, name, path)
+        checkpoint.load_weights(found[name], tensors, name, path)
         found[name].to(dtype).eval()
     return found
 

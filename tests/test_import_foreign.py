@@ -64,14 +64,14 @@ def told(report: dict[str, Any], G: State, D: State | None, *also: State) -> Non
 
 def judge(path: Path, images: tuple[Tensor, ...], label: Tensor | None = None, stage: Stage | None = None) -> Tensor:
     """Scores of the discriminator in a snapshot."""
-    from ganzoo.model.restore import experiment
+    from ganzoo.model.restore import build_experiment
     from ganzoo.recipe.node import parse
     from ganzoo.recipe.source import Source
     from ganzoo.registry.lookup import registry
 
     head, tensors = checkpoint.verify(path)
-    D = experiment(parse(Source(head.recipe), registry())).D
-    checkpoint.fill(D, tensors, "D", path)
+    D = build_experiment(parse(Source(head.recipe), registry())).D
+    checkpoint.load_weights(D, tensors, "D", path)
     with torch.no_grad():
         scores: Tensor = D.eval()(images, label, stage)
     return scores

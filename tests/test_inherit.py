@@ -7,7 +7,7 @@ import torch
 
 from conftest import small, trainer
 from ganzoo.errors import CheckpointError, RecipeError
-from ganzoo.gan.freeze import frozen
+from ganzoo.gan.freeze import first_layers
 from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import Stage
 from ganzoo.model import checkpoint
@@ -242,13 +242,13 @@ def test_training_goes_on_from_it(tmp_path):
     path, _ = parent(tmp_path, "stylegan2-tiny")
     new = trainer("stylegan2-tiny", "image.size=32")
     inherit(new, path)
-    new.frozen |= set(frozen(new.D, 4).values())
+    new.frozen |= set(first_layers(new.D, 4).values())
     kept = {name: p.detach().clone() for name, p in new.D.named_parameters()}
     real = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     for _ in range(2):
         new.step(real, torch.zeros(4, 0), torch.zeros(4, 0))
     held = {name for name, p in new.D.named_parameters() if torch.equal(p, kept[name])}
-    assert held == set(frozen(new.D, 4))
+    assert held == set(first_layers(new.D, 4))
 
 
 def test_nothing_that_fits(tmp_path):
@@ -273,15 +273,15 @@ def test_layers_are_frozen_from_the_image_on():
     order = ["from_rgb.2.conv"] + [f"blocks.{i}.{part}" for i in (1, 0) for part in ("conv0", "conv1", "shortcut")]
     for count in range(len(order) + 1):
         wanted = {f"trunk.{place}" for place in order[:count]}
-        assert {name.rpartition(".")[0] for name in frozen(D, count)} == wanted
-    assert all(dict(D.named_parameters())[name] is p for name, p in frozen(D, 7).items())
+        assert {name.rpartition(".")[0] for name in first_layers(D, count)} == wanted
+    assert all(dict(D.named_parameters())[name] is p for name, p in first_layers(D, 7).items())
     with pytest.raises(RecipeError, match=r"training.freeze_d: 8: .*has 7 layers .*0 to 7"):
-        frozen(D, 8)
+        first_layers(D, 8)
 
 
 def test_norms_are_frozen_with_their_blocks_last_layer():
     D = trainer("progan-tiny", "discriminator.trunk.down.norm=batch_norm").D
-    names = [{name for name in frozen(D, k) if ".norm" in name} for k in (2, 3)]  # from_rgb, conv0; conv1
+    names = [{name for name in first_layers(D, k) if ".norm" in name} for k in (2, 3)]  # from_rgb, conv0; conv1
     assert not names[0]
     assert {name.split(".norm")[0] for name in names[1]} == {"trunk.blocks.1"}
 
@@ -289,7 +289,7 @@ def test_norms_are_frozen_with_their_blocks_last_layer():
 def test_a_discriminator_in_which_every_size_comes_in():
     skip = ("discriminator.trunk=skip", "discriminator.trunk.from_rgb=plain", "discriminator.trunk.down=filtered")
     D = trainer("stylegan2-tiny", *skip).D
-    places = [name.rpartition(".")[0] for name in frozen(D, 4)]
+    places = [name.rpartition(".")[0] for name in first_layers(D, 4)]
     assert list(dict.fromkeys(places)) == [
         "trunk.from_rgb.2.conv",
         "trunk.blocks.1.conv0",
@@ -300,5 +300,5 @@ def test_a_discriminator_in_which_every_size_comes_in():
 
 def test_other_discriminators_cannot_be_frozen():
     with pytest.raises(RecipeError, match="freeze_d"):
-        frozen(torch.nn.Linear(1, 1), 1)
-    assert frozen(torch.nn.Linear(1, 1), 0) == {}
+        first_layers(torch.nn.Linear(1, 1), 1)
+    assert first_layers(torch.nn.Linear(1, 1), 0) == {}

@@ -13,7 +13,7 @@ from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.interfaces import Generator, Shape, Stage
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo_metrics import linsep
 from ganzoo_metrics.linsep import (
     LinearSeparability,
@@ -164,7 +164,7 @@ def test_only_the_surest_are_used():
 def snapshot(path: Path, *overrides: str, name: str = "progan-tiny") -> Path:
     """A snapshot as training writes it."""
     node = small(name, *overrides)
-    checkpoint.write(path, checkpoint.prefixed("D", experiment(node).D), Header("snapshot", node.dump(), 1000))
+    checkpoint.write(path, checkpoint.prefixed("D", build_experiment(node).D), Header("snapshot", node.dump(), 1000))
     return path
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import ganzoo_objectives
-from ganzoo.interfaces import Generator, Stage, Turn
+from ganzoo.interfaces import GanBatch, Generator, Stage
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Label, Latent, Logits, Pyramid, Styles
 from reference import EXACT, assert_close
@@ -115,11 +115,11 @@ class Quadratic(Linear):
         return logits if label is None else logits * label.sum(dim=1, keepdim=True)
 
 
-def turn(D: nn.Module, **values: Any) -> Turn:
+def batch(D: nn.Module, **values: Any) -> GanBatch:
     """A turn with given images; no generator is needed."""
     real, fake = (tuple(draw(N, *shape, seed=10 * i + j) for j, shape in enumerate(SHAPES)) for i in (1, 2))
-    batch = {"G": None, "D": D, "z": draw(N, 5), "label": None, "real": real, "real_label": None, "made": fake}
-    return Turn(**{**batch, "stage": STAGE, **values})
+    batch = {"G": None, "D": D, "z": draw(N, 5), "label": None, "real": real, "real_label": None, "detached_fake": fake}
+    return GanBatch(**{**batch, "stage": STAGE, **values})
 
 
 # positions between real and fake, in place of random ones
@@ -135,12 +135,12 @@ def ones(images: Pyramid) -> Pyramid:
     return tuple(torch.ones_like(x) for x in images)
 
 
-def mixed(t: Turn) -> Pyramid:
+def mixed(t: GanBatch) -> Pyramid:
     return tuple((1 - U) * r + U * f for r, f in zip(t.real, t.fake))
 
 
 # name: (options, where the gradient is taken, the penalty as a function of its norm)
-PENALTIES: dict[str, tuple[dict[str, float], Callable[[Turn], Pyramid], Callable[[Tensor], Tensor]]] = {
+PENALTIES: dict[str, tuple[dict[str, float], Callable[[GanBatch], Pyramid], Callable[[Tensor], Tensor]]] = {
     "r1": ({"gamma": 7.0}, lambda t: t.real, lambda n: 7.0 / 2 * n**2),
     "r2": ({"gamma": 7.0}, lambda t: t.fake, lambda n: 7.0 / 2 * n**2),
     "wgan_gp": ({"weight": 3.0, "target": 2.5}, mixed, lambda n: 3.0 / 2.5**2 * (n - 2.5) ** 2),
@@ -160,7 +160,7 @@ def test_penalty(name: str, kind: type[Linear]) -> None:
     """Value per sample and gradients at D's weights, which need the second derivative."""
     options, where, formula = PENALTIES[name]
     D = kind()
-    t = turn(D)
+    t = batch(D)
     penalty = make("regularizer", name, **options).penalty(t)
     theirs = formula(norm(D.a, ones(t.real) if kind is Linear else where(t)))
     assert penalty.shape == (N,)
@@ -172,7 +172,7 @@ def test_penalty(name: str, kind: type[Linear]) -> None:
 def test_r1_of_a_linear_discriminator_in_closed_form() -> None:
     """gamma/2 |a|², with the gradient gamma a."""
     D = Linear()
-    penalty = make("regularizer", "r1", gamma=10.0).penalty(turn(D))
+    penalty = make("regularizer", "r1", gamma=10.0).penalty(batch(D))
     squared = sum(a.detach().square().sum() for a in D.a)
     assert_close(penalty, torch.full((N,), float(5 * squared), dtype=torch.float64), EXACT, "r1")
     for gradient, a in zip(torch.autograd.grad(penalty.mean(), list(D.parameters())), D.a):
@@ -195,7 +195,7 @@ def test_penalty_of_a_flat_discriminator_has_a_gradient(name: str) -> None:
     D = Linear()
     for a in D.a:
         a.data.zero_()
-    penalty = make("regularizer", name).penalty(turn(D))
+    penalty = make("regularizer", name).penalty(batch(D))
     assert penalty.isfinite().all()
     assert all(g.isfinite().all() for g in torch.autograd.grad(penalty.mean(), list(D.parameters())))
 
@@ -204,14 +204,14 @@ def test_penalty_of_a_flat_discriminator_has_a_gradient(name: str) -> None:
 def test_penalty_gives_each_image_its_own_label(name: str) -> None:
     """Reals come with their labels, fakes with those they were made for."""
     D, labels = Quadratic(), [draw(N, 2, seed=s).abs() for s in (5, 6)]
-    t = turn(D, label=labels[0], real_label=labels[1])
+    t = batch(D, label=labels[0], real_label=labels[1])
     images, label = (t.real, labels[1]) if name == "r1" else (t.fake, labels[0])
     theirs = 5 * (norm(D.a, images) * label.sum(dim=1)) ** 2
     assert_close(make("regularizer", name).penalty(t), theirs.detach(), EXACT, name)
 
 
 def test_penalties_leave_the_images_alone() -> None:
-    t = turn(Linear())
+    t = batch(Linear())
     for name in PENALTIES:
         make("regularizer", name).penalty(t)
     assert not any(x.requires_grad for x in (*t.real, *t.fake))
@@ -244,7 +244,7 @@ def test_path_length(monkeypatch: pytest.MonkeyPatch) -> None:
     path_length = make("regularizer", "path_length", weight=3.0, decay=0.25).double()
     assert (path_length.on, path_length.every, path_length.shrink) == ("g", 4, 2)
     path_length.mean.fill_(1.5)
-    penalty = path_length.penalty(turn(Linear(), G=G))
+    penalty = path_length.penalty(batch(Linear(), G=G))
     gradient = torch.einsum("np,lwp->nlw", noise.flatten(1), G.m) / 32**0.5
     lengths = (gradient**2).sum(dim=2).mean(dim=1) ** 0.5
     a = 0.75 * 1.5 + 0.25 * lengths.mean()
@@ -254,13 +254,13 @@ def test_path_length(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not path_length.mean.requires_grad
     for x, y in zip(*(torch.autograd.grad(p.mean(), G.m) for p in (penalty, theirs))):
         assert_close(x, y, EXACT, "gradient")
-    path_length.penalty(turn(Linear(), G=G))
+    path_length.penalty(batch(Linear(), G=G))
     assert_close(path_length.mean, (0.75 * a + 0.25 * lengths.mean()).detach(), EXACT, "mean after a second batch")
     assert "mean" in path_length.state_dict()
 
 
 def test_fakes_of_a_turn_are_made_once_without_a_graph() -> None:
-    t = turn(Linear(), G=LinearGenerator(), made=None)
+    t = batch(Linear(), G=LinearGenerator(), detached_fake=None)
     fake = t.fake
     assert not fake[0].requires_grad
     assert t.fake[0] is fake[0]

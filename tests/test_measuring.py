@@ -16,7 +16,7 @@ from ganzoo.evaluation import cache, choose, evaluate
 from ganzoo.evaluation import compare as compare_
 from ganzoo.evaluation.shares import share
 from ganzoo.interfaces import Metric, Stage
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import Node
 from ganzoo.registry.lookup import registry
 from ganzoo_cli import main
@@ -45,8 +45,8 @@ def recipe(*overrides: str) -> Node:
 
 def measured(node: Node) -> list[dict]:
     torch.manual_seed(0)
-    made = experiment(node)
-    return evaluate.generator(made.G.eval(), Stage(2), made.metrics(7), made.dataset(), 7, CPU)
+    made = build_experiment(node)
+    return evaluate.measure_generator(made.G.eval(), Stage(2), made.metrics(7), made.dataset(), 7, CPU)
 
 
 def values(records: list[dict]) -> dict[str, float]:
@@ -102,7 +102,7 @@ def test_a_damaged_file_is_made_anew(own_cache):
 
 
 def key_of(node: Node, seed: int = 7) -> str:
-    made = experiment(node)
+    made = build_experiment(node)
     (metric,), dataset = made.metrics(seed), made.dataset()
     evaluate.limit([metric], len(dataset))
     eye = metric.features(3) if metric.features else None
@@ -198,13 +198,13 @@ def test_published_names_mean_metric_and_numbers():
         ("is50k", "is", 50_000, 0),
         ("pr50k3_full", "pr", 50_000, 200_000),
     ):
-        cls, options = choose.meaning(alias, known)
+        cls, options = choose.resolve_metric(alias, known)
         assert cls.name == name
         assert options["num"] == num
         assert options.get("num_real", real) == real
-    assert choose.meaning("ppl2_wend", known)[0].name == "ppl"
+    assert choose.resolve_metric("ppl2_wend", known)[0].name == "ppl"
     with pytest.raises(UsageError, match=r"no metric 'fid50k_ful'\. Did you mean 'fid50k_full'\?"):
-        choose.meaning("fid50k_ful", known)
+        choose.resolve_metric("fid50k_ful", known)
 
 
 def folder_of(path: Path, seed: int, number: int = 12, side: int = 32) -> Path:
@@ -216,7 +216,7 @@ def folder_of(path: Path, seed: int, number: int = 12, side: int = 32) -> Path:
 
 
 def compare(*args: str) -> list[dict]:
-    a, b, shape = compare_.origins(args[0], args[1], registry_shape(), "cpu")
+    a, b, shape = compare_.open_sources(args[0], args[1], registry_shape(), "cpu")
     return compare_.compare(a, b, ["swd", "msssim"], shape)
 
 

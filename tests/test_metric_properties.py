@@ -213,8 +213,8 @@ class TestTrace:
     def test_of_hardly_regular_ones(self):
         """Far apart in size, where a root of eigenvalues would lose half of the digits."""
         scale = torch.logspace(0, -9, 30, dtype=torch.float64)
-        turn = torch.linalg.qr(normal(30, 30).double()).Q
-        a = turn @ scale.diag() @ turn.mT
+        batch = torch.linalg.qr(normal(30, 30).double()).Q
+        a = batch @ scale.diag() @ batch.mT
         assert trace_sqrt(a, a) == pytest.approx(float(scale.sum()), rel=1e-8)
 
 

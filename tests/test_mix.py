@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from ganzoo.errors import RecipeError
-from ganzoo.gan.rules import RULES, check
+from ganzoo.gan.rules import RULES
 from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import Stage
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
+from ganzoo.recipe.loading import checked
 from ganzoo.recipe.node import Node, parse
 from ganzoo.recipe.source import Source
 from ganzoo.registry.component import Component, options, slots
@@ -103,10 +104,7 @@ def source(mix: Mix) -> Source:
 
 def node_of(mix: Mix) -> Node:
     """The checked recipe of a mix. Raises RecipeError where a rule refuses it, and nothing else."""
-    recipe = source(mix)
-    node = parse(recipe, registry())
-    check(node, recipe)
-    return node
+    return checked(source(mix))
 
 
 def refusal(mix: Mix) -> RecipeError | None:
@@ -162,7 +160,7 @@ def resting(node: Node, seed: int) -> set[str]:
     And D's logit offset: a loss of differences does not see it, and a hinge within its margin neither.
     """
     torch.manual_seed(seed)
-    trainer = Trainer(experiment(node), torch.device("cpu"))
+    trainer = Trainer(build_experiment(node), torch.device("cpu"))
     nets = {"G": trainer.G, "D": trainer.D}
     before = {f"{net}.{name}": p.detach().clone() for net in nets for name, p in nets[net].named_parameters()}
     real = torch.randint(0, 256, (BATCH, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)

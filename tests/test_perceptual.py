@@ -68,7 +68,7 @@ def normalised(x: Tensor) -> Tensor:
 
 def apart(net: Perceptual, a: Tensor, b: Tensor) -> list[float]:
     with torch.no_grad():
-        return net.double().apart(a, net(b)).tolist()
+        return net.double().distance(a, net(b)).tolist()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -141,8 +141,8 @@ def test_weights_that_are_missing(make, monkeypatch, tmp_path):
 def test_perceptuals_are_differentiable_distances(name):
     net = registry().get("perceptual", name)(3)
     a = pixels(2, 3, 8, 8).float().requires_grad_()
-    assert net.apart(a, net(a.detach())).tolist() == [0, 0]
-    (gradient,) = torch.autograd.grad(net.apart(a, net(pixels(2, 3, 8, 8, seed=1).float())).sum(), a)
+    assert net.distance(a, net(a.detach())).tolist() == [0, 0]
+    (gradient,) = torch.autograd.grad(net.distance(a, net(pixels(2, 3, 8, 8, seed=1).float())).sum(), a)
     assert gradient.isfinite().all() and (gradient != 0).any()
 
 

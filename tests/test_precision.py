@@ -16,13 +16,14 @@ from foreign import outputs_of
 from ganzoo import recipe
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Stage
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.nn.act import bias_act
-from ganzoo.nn.precision import at_level
+from ganzoo.nn.precision import level_dtype
 from ganzoo.nn.resample import conv2d_resample, fir
-from ganzoo.runs import estimate as dryrun
+from ganzoo.runs import estimate, run
+from ganzoo.runs.folder import RunOptions
 from ganzoo.training import device
-from ganzoo.training.device import choose, described, dtype
+from ganzoo.training.device import choose_device, describe_precision, dtype
 from ganzoo_import.formats import ada
 from ganzoo_stylegan2.modulation import modulated_conv2d
 from reference import experiment as networks
@@ -46,16 +47,16 @@ def test_float16_serves_the_four_finest_sizes(finest):
     from_size = max(2 ** (int(math.log2(finest)) + 1 - 4), 8)
     for level, size in enumerate(sizes):
         expected = torch.float16 if size >= from_size else torch.float32
-        assert at_level(torch.float16, level, len(sizes)) == expected
-        assert at_level(torch.bfloat16, level, len(sizes)) == torch.bfloat16
-        assert at_level(None, level, len(sizes)) is None
+        assert level_dtype(torch.float16, level, len(sizes)) == expected
+        assert level_dtype(torch.bfloat16, level, len(sizes)) == torch.bfloat16
+        assert level_dtype(None, level, len(sizes)) is None
 
 
 @pytest.mark.parametrize("wanted", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", NAMES)
 def test_types_of_all_levels(name, wanted):
     """128x128 has the levels 4, 8, 16, ... 128: in float16 only the last four; sums of images and D's head never."""
-    made = experiment(small(name, *WIDER))
+    made = build_experiment(small(name, *WIDER))
     stage = Stage(5, 0.5 if made.growth else 1.0)
     G, D = made.G, made.D
     G.set_dtype(wanted)
@@ -83,13 +84,13 @@ def test_auto_is_bfloat16_where_it_is_computed_in_and_never_float16(monkeypatch)
     for there, chosen, why in ((True, torch.bfloat16, "computes in it"), (False, torch.float32, "has no bfloat16")):
         monkeypatch.setattr(device, "has_bf16", lambda where, there=there: there)
         assert dtype("auto", CPU) == chosen
-        assert why in described("auto", CPU)
+        assert why in describe_precision("auto", CPU)
     assert dtype("fp16", CPU) == torch.float16
-    assert described("fp32", CPU) == "float32, as asked"
+    assert describe_precision("fp32", CPU) == "float32, as asked"
 
 
 def test_float32_is_not_tf32():
-    choose("cpu")
+    choose_device("cpu")
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
@@ -203,7 +204,7 @@ def values(made, wanted, scale=1.0):
 @pytest.mark.parametrize("name", ["stylegan2-tiny", "msggan-tiny"])
 def test_networks_in_float16(name):
     torch.manual_seed(0)
-    made = experiment(small(name, "image.size=32", "generator.mixing=0"))
+    made = build_experiment(small(name, "image.size=32", "generator.mixing=0"))
     exact, half = values(made, torch.float64), values(made, torch.float16, 256.0)
     # of untrained networks, whose images' error is 1 to 11 half steps, by seed
     for what, a, b, tolerance in zip(("image", "dG", "dD"), exact, half, (16 * HALF, 0.1, 0.1)):
@@ -213,7 +214,7 @@ def test_networks_in_float16(name):
 def test_a_generator_of_huge_weights_in_float16():
     """Demodulation takes their size away again: images are those of float64 with the same limits."""
     torch.manual_seed(0)
-    G = experiment(small("stylegan2-tiny", "image.size=32", "generator.mixing=0")).G
+    G = build_experiment(small("stylegan2-tiny", "image.size=32", "generator.mixing=0")).G
     for block in G.synthesis.blocks:
         for layer in block.layers:
             layer.weight.data *= 1e4
@@ -249,7 +250,7 @@ def test_the_scale_of_losses_is_divided_out():
         made = trainer("stylegan2-tiny", f"training.precision={precision}")
         for net in (made.G, made.D):
             net.set_dtype(torch.float32)
-        made.part = 2
+        made.micro_batch = 2
         for _ in range(2):
             made.step(REAL, NONE, NONE)
         results.append([p.detach() for net in (made.G, made.D) for p in net.parameters()])
@@ -265,26 +266,33 @@ def test_the_scale_of_losses_is_divided_out():
 def test_parts_of_automatic_size_fit_into_memory(free, part, monkeypatch):
     """2 images take 0.5 GiB and 2 more 0.2: so n take 0.3 + 0.1 n, of which there may be 0.7 of what is free."""
     peaks = iter([1.0, 1.5, 1.7])
-    monkeypatch.setattr(dryrun, "peak_memory", lambda where: next(peaks))
-    monkeypatch.setattr(dryrun, "free_memory", lambda where: free)
-    monkeypatch.setattr(dryrun.Probe, "seconds", lambda self, size, taken: 0.0)
-    made = trainer("stylegan2-tiny", "training.batch=32", "training.batch_gpu=auto")
-    assert made.part == part
-    assert f"{part or 32} of 32 images" in made.chosen
-    said = []
-    made.say = said.append
-    made.begin()
-    made.begin()
-    assert len(said) == 1
+    monkeypatch.setattr(estimate, "peak_memory", lambda where: next(peaks))
+    monkeypatch.setattr(estimate, "free_memory", lambda where: free)
+    monkeypatch.setattr(estimate.TimedTrainer, "seconds", lambda self, size, taken: 0.0)
+    node = recipe.load("stylegan2-tiny", ["training.batch=32", "training.batch_gpu=auto"])
+    found, notice = estimate.largest_micro_batch(build_experiment(node), torch.device("cpu"))
+    assert found == part
+    assert f"{part or 32} of 32 images" in notice
+
+
+def test_the_run_says_how_many_images_it_computes_at_once(tmp_path):
+    node = small("stylegan2-tiny", "training.batch_gpu=auto", "training.kimg=0.016")
+    folder = run.train(node, RunOptions(outdir=tmp_path, device="cpu", workers=0))
+    assert (folder / "log.txt").read_text().count("batch_gpu auto: ") == 1
 
 
 def test_measuring_for_parts_of_automatic_size_changes_nothing():
     results = []
     for part in ("null", "auto"):
-        made = trainer("progan-tiny", f"training.batch_gpu={part}")
+        node = small("progan-tiny", f"training.batch_gpu={part}")
+        torch.manual_seed(0)
+        experiment = build_experiment(node)
+        if part == "auto":
+            assert estimate.largest_micro_batch(experiment, torch.device("cpu"))[0] is None
+        made = experiment.learner(torch.device("cpu"))
         made.step(REAL, NONE, NONE)
         results.append([p.detach() for net in (made.G, made.D, made.G_ema) for p in net.parameters()])
-    assert made.part is None
+    assert made.micro_batch is None
     assert all(torch.equal(a, b) for a, b in zip(*results))
 
 

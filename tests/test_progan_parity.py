@@ -13,7 +13,7 @@ from torch import Tensor
 
 import foreign
 from foreign import at, full, seen
-from ganzoo.interfaces import Discriminator, Stage, Turn
+from ganzoo.interfaces import Discriminator, GanBatch, Stage
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.norm import minibatch_std, pixel_norm
 from ganzoo_import.formats import akanimax, genforce, genforce_pggan
@@ -159,7 +159,7 @@ def test_dense_stem(dtype: torch.dtype) -> None:
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
-def wgan(dtype: torch.dtype, **tree: Any) -> tuple[Any, Recorded, Turn]:
+def wgan(dtype: torch.dtype, **tree: Any) -> tuple[Any, Recorded, GanBatch]:
     """akanimax's discriminator in the middle of a fade, our loss and penalty, the recorded batch."""
     recorded = load("06_wgan_gp", dtype)
     kwargs, state = recorded.meta["constructor_kwargs"], recorded.state()
@@ -167,7 +167,11 @@ def wgan(dtype: torch.dtype, **tree: Any) -> tuple[Any, Recorded, Turn]:
     gan.D.load_state_dict(AkanimaxProGAN().to_discriminator(state))
     stage = Stage(kwargs["depth"] - 2, recorded.meta["alpha"])
     z = torch.zeros(8, 4, dtype=dtype)
-    return gan, recorded, Turn(gan.G, gan.D, stage, z, None, (recorded["real"],), None, made=(recorded["fake"],))
+    return (
+        gan,
+        recorded,
+        GanBatch(gan.G, gan.D, stage, z, None, (recorded["real"],), None, detached_fake=(recorded["fake"],)),
+    )
 
 
 @PRECISIONS
@@ -175,13 +179,13 @@ def test_wgan_gp(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wasserstein loss with drift, penalty between real and fake, gradients of their sum."""
     drift = load("06_wgan_gp").meta["constructor_kwargs"]["drift"]
     loss, penalty = {"use": "wasserstein", "drift": drift}, {"use": "wgan_gp", "weight": 10, "target": 1}
-    gan, recorded, turn = wgan(dtype, loss=loss, regularizers=[penalty])
-    real, fake = gan.D(turn.real, None, turn.stage), gan.D(turn.fake, None, turn.stage)
+    gan, recorded, batch = wgan(dtype, loss=loss, regularizers=[penalty])
+    real, fake = gan.D(batch.real, None, batch.stage), gan.D(batch.fake, None, batch.stage)
     recorded.check("score_real", real.flatten())
     recorded.check("score_fake", fake.flatten())
     # This reference's weight belongs to the real image; ours, as the paper's, to the step towards the fake one.
     monkeypatch.setattr(torch, "rand_like", lambda like: 1 - recorded["eps"])
-    penalty = gan.regularizers[0].penalty(turn)
+    penalty = gan.regularizers[0].penalty(batch)
     recorded.check("gradient_penalty", penalty.mean(), GRADIENT)
     loss = gan.loss.d(real, fake).mean() + penalty.mean()
     recorded.check("d_loss", loss, GRADIENT)
@@ -200,7 +204,7 @@ def test_wgan_gp(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
 @PRECISIONS
 def test_logistic_loss(dtype: torch.dtype) -> None:
     """akanimax's standard GAN loss is the mean of D's two cross entropies, ours their sum."""
-    gan, recorded, turn = wgan(dtype, loss="logistic")
-    real, fake = gan.D(turn.real, None, turn.stage), gan.D(turn.fake, None, turn.stage)
+    gan, recorded, batch = wgan(dtype, loss="logistic")
+    real, fake = gan.D(batch.real, None, batch.stage), gan.D(batch.fake, None, batch.stage)
     recorded.check("bce_d_loss", gan.loss.d(real, fake).mean() / 2)
     recorded.check("bce_g_loss", gan.loss.g(fake, real).mean())

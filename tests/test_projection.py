@@ -78,17 +78,17 @@ def test_stylegan2s_learning_rate(precise, step, lr):
 def test_stylegan2s_noise_on_w(precise, step, factor):
     """As the projector adds it: the noise's deviation, in spreads."""
     assert stylegan2.noise_factor(step / 1000, 0.05, 0.75) == pytest.approx(factor, rel=1e-5)
-    view, projector = project.view(precise), made(precise, "stylegan2")
+    view, projector = project.freeze(precise), made(precise, "stylegan2")
     latent = torch.zeros(1, 1, 8, dtype=torch.float64)
     seeds = [replace(view, seed=i) for i in range(30)]
-    added = torch.cat([projector.tried(one, latent, step) for one in seeds])
+    added = torch.cat([projector.perturbed(one, latent, step) for one in seeds])
     assert float(added.std()) == pytest.approx(factor * view.spread, rel=0.2)
 
 
 def test_image2stylegans_constants(precise):
     projector = project.factory("image2stylegan", {"perceptual": "pixel"})(3)
     assert (projector.lr(0), projector.lr(4999), projector.steps, projector.space) == (0.01, 0.01, 5000, "w+")
-    adam = Projection(project.view(precise), projector, pixels(1, 3, 16, 16)).adam
+    adam = Projection(project.freeze(precise), projector, pixels(1, 3, 16, 16)).adam
     assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.9, 0.999), 1e-8)
 
 
@@ -121,7 +121,7 @@ def test_noise_regularizer_of_a_chessboard():
 
 
 def test_noise_stays_normal(precise):
-    search = through(Projection(project.view(precise), made(precise, "stylegan2", steps=5), pixels(2, 3, 16, 16)))
+    search = through(Projection(project.freeze(precise), made(precise, "stylegan2", steps=5), pixels(2, 3, 16, 16)))
     maps = [t for name, t in search.variables.items() if name.startswith(NOISE)]
     assert len(maps) == 5  # 4x4 has one, 8x8 and 16x16 two
     for t in maps:
@@ -135,14 +135,14 @@ def test_noise_stays_normal(precise):
 def test_mean_and_spread(precise):
     """Of the style codes of 10,000 latents of RandomState(123)."""
     w = precise.G.map(torch.from_numpy(np.random.RandomState(123).randn(10000, 8)).float().double()).numpy()
-    view = project.view(precise)
+    view = project.freeze(precise)
     assert view.mean.tolist() == pytest.approx(w.mean(axis=0).tolist(), rel=1e-9)
     assert view.spread == pytest.approx(math.sqrt(((w - w.mean(axis=0)) ** 2).sum() / 10000), rel=1e-9)
 
 
 def test_noise_inputs_of_a_growing_generator(snapshots):
     model = ganzoo.load(snapshots("growing"), "cpu")
-    view = project.view(model)
+    view = project.freeze(model)
     assert model.unfinished and view.shape.size == (8, 8)
     assert all("blocks.2" not in name for name in view.noises)
 
@@ -150,8 +150,8 @@ def test_noise_inputs_of_a_growing_generator(snapshots):
 def test_a_conditional_model_needs_its_class(snapshots):
     model = ganzoo.load(snapshots("conditional"), "cpu")
     with pytest.raises(UsageError, match="3 classes"):
-        project.view(model)
-    means = [project.view(model, label).mean for label in (0, 1)]
+        project.freeze(model)
+    means = [project.freeze(model, label).mean for label in (0, 1)]
     assert not torch.equal(*means)
 
 
@@ -163,7 +163,7 @@ def test_a_conditional_model_needs_its_class(snapshots):
 @pytest.mark.parametrize("space", ["w", "w+"])
 def test_every_generator(snapshots, name, method, space):
     model = ganzoo.load(snapshots(name), "cpu")
-    view = project.view(model, 1 if name == "conditional" else None)
+    view = project.freeze(model, 1 if name == "conditional" else None)
     channels, size = model.G.shape.channels, view.shape.size
     search = Projection(view, made(model, method, space=space, steps=3), pixels(2, channels, *size).float())
     begun = {n: t.detach().clone() for n, t in search.variables.items()}
@@ -185,7 +185,7 @@ def test_every_generator(snapshots, name, method, space):
 
 @pytest.mark.parametrize("init", ["mean", "uniform", "random"])
 def test_starts(precise, init):
-    view = project.view(precise, seed=5)
+    view = project.freeze(precise, seed=5)
     latent = made(precise, "image2stylegan", init=init).start(view, 2)
     assert latent.shape == (2, view.G.num_ws, 8)
     assert torch.equal(latent[0], latent[1])
@@ -200,7 +200,7 @@ def test_starts(precise, init):
 
 def test_the_loop_is_adam_on_the_summed_loss(precise):
     """Against the equations of Adam, written out, and autograd on the loss of the paper."""
-    view, target = project.view(precise), pixels(1, 3, 16, 16)
+    view, target = project.freeze(precise), pixels(1, 3, 16, 16)
     search = Projection(view, made(precise, "image2stylegan", lambda_percept=0.5, lambda_mse=2.0, steps=6), target)
     w = view.mean.expand(1, view.G.num_ws, -1).clone().requires_grad_()
     m, v = torch.zeros_like(w), torch.zeros_like(w)
@@ -217,7 +217,7 @@ def test_the_loop_is_adam_on_the_summed_loss(precise):
 
 @pytest.mark.parametrize("method", ["image2stylegan", "stylegan2"])
 def test_the_result_does_not_depend_on_company(precise, method):
-    view, targets = project.view(precise), pixels(3, 3, 16, 16)
+    view, targets = project.freeze(precise), pixels(3, 3, 16, 16)
     options = {"steps": 40, "perceptual": "conv-random", "patience": 6, "improvement": 0.05}
 
     def found(images: Tensor) -> tuple[Tensor, list[int]]:
@@ -233,7 +233,7 @@ def test_the_result_does_not_depend_on_company(precise, method):
 
 def test_patience(precise):
     """A search ends k steps after its last improvement, and stays where it was."""
-    view, targets = project.view(precise), pixels(2, 3, 16, 16)
+    view, targets = project.freeze(precise), pixels(2, 3, 16, 16)
     options = {"steps": 500, "patience": 5, "improvement": 0.3}
     search = Projection(view, made(precise, "image2stylegan", **options), targets)
     held: dict[int, Tensor] = {}
@@ -259,7 +259,7 @@ def test_patience(precise):
 @pytest.mark.parametrize("method", ["image2stylegan", "stylegan2"])
 def test_what_is_resumed_is_the_same_to_the_bit(snapshots, method):
     model = ganzoo.load(snapshots("stylegan2"), "cpu")
-    view, targets = project.view(model), pixels(3, 3, 16, 16).float()
+    view, targets = project.freeze(model), pixels(3, 3, 16, 16).float()
     options = {"steps": 24, "patience": 4, "improvement": 0.02, "perceptual": "conv-random"}
 
     def fresh() -> Projection:
@@ -280,7 +280,7 @@ def test_what_is_resumed_is_the_same_to_the_bit(snapshots, method):
 def test_an_image_of_the_generators_own_is_found(snapshots):
     """From a known w: the loss falls far, further in W+ than the target's distance from the mean image."""
     model = ganzoo.load(snapshots("stylegan2"), "cpu")
-    view, target = project.view(model), model.images([1, 2], psi=0.7)
+    view, target = project.freeze(model), model.images([1, 2], psi=0.7)
     mean = model.render(view.mean.expand(1, model.G.num_ws, -1))
     before = (mean - target).square().mean(dim=(1, 2, 3))
     for space in ("w", "w+"):

@@ -14,7 +14,7 @@ from ganzoo.model import checkpoint
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.lookup import registry
 from ganzoo.runs import run
-from ganzoo.runs.folder import Options
+from ganzoo.runs.folder import RunOptions
 from ganzoo_cli import main
 from ganzoo_projection import search as project
 from ganzoo_projection.search import Projection
@@ -48,7 +48,7 @@ def trained(generator: Path, outdir: Path, kimg: float = 0.032, **options: objec
         **options,
     }
     node = component_from("experiment", raw, registry())
-    return run.train(node, Options(name="encoder", outdir=outdir, device="cpu", workers=0))
+    return run.train(node, RunOptions(name="encoder", outdir=outdir, device="cpu", workers=0))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def encoder(snapshots, tmp_path_factory) -> Path:
 def test_it_learns(snapshots, encoder):
     """Of images that it never saw, it finds codes whose images are nearer than the mean's."""
     model = ganzoo.load(snapshots("stylegan2"), "cpu")
-    view, ws = project.view(model), model.styles(range(1000, 1016))
+    view, ws = project.freeze(model), model.styles(range(1000, 1016))
     target = model.render(ws)
     make = project.factory("encoder", {"weights": str(encoder), "perceptual": "pixel"})
     search = Projection(view, make(3), target)
@@ -78,7 +78,7 @@ def test_refined(snapshots, encoder):
     losses = []
     for steps in (0, 30):
         options = {"weights": str(encoder), "perceptual": "pixel", "steps": steps}
-        search = Projection(project.view(model), project.factory("encoder", options)(3), target)
+        search = Projection(project.freeze(model), project.factory("encoder", options)(3), target)
         while not search.done:
             search.advance()
         losses.append(float((search.images() - target).square().mean()))
@@ -94,10 +94,10 @@ def test_it_says_whose_it_is(snapshots, encoder, tmp_path):
     other = ganzoo.load(snapshots("other"), "cpu")
     projector = project.factory("encoder", {"weights": str(encoder), "perceptual": "pixel"})(3)
     with pytest.raises(CheckpointError, match="trained for another generator"):
-        Projection(project.view(other), projector, torch.zeros(1, 3, 16, 16))
+        Projection(project.freeze(other), projector, torch.zeros(1, 3, 16, 16))
     with pytest.raises(CheckpointError, match="no snapshot of an encoder"):
         project.factory("encoder", {"weights": str(snapshots("other")), "perceptual": "pixel"})(3).begin(
-            project.view(model), torch.zeros(1, 3, 16, 16)
+            project.freeze(model), torch.zeros(1, 3, 16, 16)
         )
     with pytest.raises(CheckpointError, match="holds no generator"):
         ganzoo.load(next(encoder.glob("snapshot-*.safetensors")), "cpu")
@@ -110,10 +110,10 @@ def test_any_generator(snapshots, tmp_path, name, space):
         snapshots(name), tmp_path, space=space, lambda_real=1.0, perceptual="conv-random", lambda_percept=0.8
     )
     model = ganzoo.load(snapshots(name), "cpu")
-    view, target = project.view(model), model.images([1, 2])
+    view, target = project.freeze(model), model.images([1, 2])
     options = {"weights": str(folder), "perceptual": "pixel", "space": space}
     search = Projection(view, project.factory("encoder", options)(model.G.shape.channels), target)
-    assert search.variables["latent"].shape[1:] == view.wide(model.G.num_ws if space == "w+" else 1)
+    assert search.variables["latent"].shape[1:] == view.latent_shape(model.G.num_ws if space == "w+" else 1)
     assert (folder / "fakes000000.032.png").exists()
 
 
@@ -123,7 +123,9 @@ def test_resumed_it_is_the_same(snapshots, tmp_path):
     raw = json.loads(json.dumps(checkpoint.header(next(half.glob("state-*"))).recipe))
     raw["training"]["kimg"] = 0.032
     node = component_from("experiment", raw, registry())
-    again = run.train(node, Options(name="encoder", outdir=tmp_path / "b", device="cpu", workers=0, resume=str(half)))
+    again = run.train(
+        node, RunOptions(name="encoder", outdir=tmp_path / "b", device="cpu", workers=0, resume=str(half))
+    )
     a, b = (checkpoint.read(max(f.glob("snapshot-*.safetensors")))[1] for f in (whole, again))
     assert a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
 

@@ -12,7 +12,7 @@ from conftest import small, trainer
 from ganzoo import recipe
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Generator, Images, Shape, Stage
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.nn.norm import minibatch_std
 from ganzoo.runs import folder as folder_
 from ganzoo.runs import run
@@ -23,7 +23,7 @@ from ganzoo_stylegan2.modulation import modulated_conv2d
 def gan(name: str, *overrides: str):
     """Networks with random strengths and biases, so that nothing hides behind a zero, in evaluation mode."""
     torch.manual_seed(0)
-    made = experiment(small(name, *overrides))
+    made = build_experiment(small(name, *overrides))
     with torch.no_grad():
         for p in [*made.G.parameters(), *made.D.parameters()]:
             p.add_(0.3 * torch.randn_like(p))
@@ -333,7 +333,7 @@ def test_other_shapes_train(name, size):
 @pytest.mark.parametrize("channels", [1, 4, 5])
 def test_any_number_of_channels_trains_and_samples(channels, tmp_path):
     node = small("stylegan2-tiny", f"image.channels={channels}", "training.kimg=0.004")
-    folder = run.train(node, folder_.Options(outdir=tmp_path, workers=1, device="cpu"))
+    folder = run.train(node, folder_.RunOptions(outdir=tmp_path, workers=1, device="cpu"))
     model = ganzoo.load(next(folder.glob("snapshot-*")), "cpu")
     images = model.images([0, 1])
     assert images.shape == (2, channels, 16, 16)

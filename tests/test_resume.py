@@ -25,7 +25,7 @@ CASES = {
 
 
 def train(name: str, folder: Path, *overrides: str, resume: str | None = None) -> Path:
-    return run.train(small(name, *overrides), folder_.Options(outdir=folder, resume=resume, workers=1, device="cpu"))
+    return run.train(small(name, *overrides), folder_.RunOptions(outdir=folder, resume=resume, workers=1, device="cpu"))
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ TICKS = ["training.tick_kimg=0.008", "training.kimg=0.08"]
 
 def train(folder, *overrides, resume=None, name="stylegan2-tiny"):
     node = small(name, *TICKS, *overrides)
-    return run.train(node, folder_.Options(outdir=folder, resume=resume and str(resume), workers=1, device="cpu"))
+    return run.train(node, folder_.RunOptions(outdir=folder, resume=resume and str(resume), workers=1, device="cpu"))
 
 
 def kimgs(folder, kind):
@@ -82,7 +82,7 @@ def test_the_best_and_the_newest_snapshots_are_kept(tmp_path, monkeypatch):
     def generator(G, stage, metrics, dataset, seed, device, progress=None):
         return [{"metric": m.name, "results": {"swd": next(values)}, "primary": "swd", "num_fake": 1} for m in metrics]
 
-    monkeypatch.setattr(evaluate, "generator", generator)
+    monkeypatch.setattr(evaluate, "measure_generator", generator)
     options = ["metrics=[swd]", "training.snapshot_ticks=2", "training.keep_last=1", "training.keep_best=1"]
     folder = train(tmp_path, *options)
     ranked = {r["snapshot"]: r["results"]["swd"] for r in read_json_lines(folder / "metric-swd.jsonl") if r["snapshot"]}
@@ -95,8 +95,8 @@ def test_a_generator_that_fades_in_is_measured_as_it_is(tmp_path):
     stage = Stage(2, 0.25)
     dataset = made.experiment.dataset()
     seeds, labels = [3, 4], torch.zeros(2, 0)
-    (faded,) = images_.fakes(made.G_ema, stage, seeds, made.device, labels)
-    (full,) = images_.fakes(made.G_ema, Stage(2), seeds, made.device, labels)
+    (faded,) = images_.generated_images(made.G_ema, stage, seeds, made.device, labels)
+    (full,) = images_.generated_images(made.G_ema, Stage(2), seeds, made.device, labels)
     assert faded.shape == (2, 3, *made.experiment.shape.size) and not torch.equal(faded, full)
     assert dataset is not None
 

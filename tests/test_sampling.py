@@ -70,28 +70,28 @@ def test_images_computed_at_once_are_those_computed_alone(snapshots, good, tmp_p
 def test_as_many_at_once_as_half_the_free_memory_holds(snapshots, monkeypatch):
     """An image's maps are at least those of its finest layers; what was computed before changes nothing."""
     model, free = ganzoo.load(snapshots("stylegan2")), 0.0
-    monkeypatch.setattr("ganzoo.model.free_memory", lambda device: free)
-    assert model.fitting() == 1
+    monkeypatch.setattr("ganzoo.model.model.free_memory", lambda device: free)
+    assert model.largest_batch() == 1
     finest = sum(4 * 16 * 16 * layer.weight.shape[0] for layer in model.G.synthesis.blocks[-1].layers)
     free = 2 * finest * 100 / 2**30
-    found = model.fitting(10_000)
+    found = model.largest_batch(10_000)
     assert 20 <= found <= 100
-    model.images(range(8), at_once=8)
-    assert model.fitting(10_000) == found
-    assert model.fitting(7) == 7
+    model.images(range(8), batch_size=8)
+    assert model.largest_batch(10_000) == found
+    assert model.largest_batch(7) == 7
     free *= 2
-    assert abs(model.fitting(10_000) - 2 * found) <= 1
+    assert abs(model.largest_batch(10_000) - 2 * found) <= 1
 
 
 def test_fewer_at_once_where_memory_runs_out(snapshots, good, fails, tmp_path, monkeypatch, capsys):
     """Halved until it fits, which is said; no image is lost. One that does not fit is an error."""
     render, asked = Model.render, []
 
-    def short(self, ws, *, at_once=1, **how):
-        asked.append(at_once)
-        if at_once > most:
+    def short(self, ws, *, batch_size=1, **how):
+        asked.append(batch_size)
+        if batch_size > most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return render(self, ws, at_once=at_once, **how)
+        return render(self, ws, batch_size=batch_size, **how)
 
     monkeypatch.setattr(Model, "render", short)
     most = 2
@@ -105,7 +105,7 @@ def test_fewer_at_once_where_memory_runs_out(snapshots, good, fails, tmp_path, m
 def test_seeds_are_one_for_each_image(snapshots):
     model = ganzoo.load(snapshots("stylegan2"))
     ws = model.styles([1, 2, 3])
-    for given in ({"seeds": [7]}, {"at_once": 0}):
+    for given in ({"seeds": [7]}, {"batch_size": 0}):
         with pytest.raises(UsageError, match="3 images"):
             model.render(ws, noise="random", **given)
 

@@ -11,7 +11,7 @@ import pytest
 
 STRANGERS = sorted((Path(__file__).parent / "strangers").glob("gz-*"))
 BROKEN = "plugin 'broken' (gz-broken 0.1.2) is broken: RuntimeError: needs libfoo 2"
-NEWER = "plugin 'newer' (gz-newer 7.0) asks for ganzoo's plugin API 2, this ganzoo has API 1: upgrade ganzoo."
+NEWER = "plugin 'newer' (gz-newer 7.0) asks for ganzoo's plugin API 3, this ganzoo has API 2: upgrade ganzoo."
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_a_strangers_recipe_trains_and_loads(there, snapshot, tmp_path):
     assert len([*tmp_path.glob("*.png")]) == 2
     code = f"""
 import torch
-from ganzoo import checkpoint
+from ganzoo.model import checkpoint
 head, tensors = checkpoint.read(__import__('pathlib').Path({str(snapshot)!r}))
 assert head.versions['fancy'] == 'gz-fancy 0.3.1', head.versions
 assert head.recipe['loss'] == {{'use': 'fancy:squared_hinge'}}, head.recipe['loss']
@@ -120,7 +120,7 @@ def test_a_strangers_state_resumes(there, snapshot, tmp_path):
     code = f"""
 import torch
 from pathlib import Path
-from ganzoo import checkpoint
+from ganzoo.model import checkpoint
 a, b = (checkpoint.read(sorted(Path(f).glob('state-*'))[-1]) for f in ({str(whole)!r}, {str(snapshot.parent)!r}))
 assert a[0].images == b[0].images == 24
 assert a[1].keys() == b[1].keys() and all(torch.equal(a[1][k], b[1][k]) for k in a[1])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import foreign
 from foreign import outputs_of
 from ganzoo.gan.gan import Gan
-from ganzoo.interfaces import Generator, Noise, Stage, Turn
+from ganzoo.interfaces import GanBatch, Generator, Noise, Stage
 from ganzoo_import.formats import ada
 from reference import FORWARD, GRADIENT, Recorded, experiment, load
 
@@ -116,7 +116,7 @@ def test_limits_of_a_skip_discriminator() -> None:
 # --- losses and penalties --------------------------------------------------------------------------------------------
 
 
-def pair(name: str, dtype: torch.dtype) -> tuple[Gan, Recorded, Turn]:
+def pair(name: str, dtype: torch.dtype) -> tuple[Gan, Recorded, GanBatch]:
     """Both networks, the loss and the penalties of a file, in training mode, and the turn of its batch."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
@@ -137,7 +137,7 @@ def pair(name: str, dtype: torch.dtype) -> tuple[Gan, Recorded, Turn]:
     gan.D.train().load_state_dict(ada.discriminator(recorded.state("D/"), meta["D"]))
     stage = Stage(len(gan.shape.sizes) - 1)
     label, real_label = (recorded[key] if labels else None for key in ("c", "real_c"))
-    return gan, recorded, Turn(gan.G, gan.D, stage, recorded["z"], label, (recorded["real"],), real_label)
+    return gan, recorded, GanBatch(gan.G, gan.D, stage, recorded["z"], label, (recorded["real"],), real_label)
 
 
 def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Module, convert: Any) -> None:
@@ -157,12 +157,12 @@ def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Mo
 @PRECISIONS
 @PAIRS
 def test_generator_loss(name: str, dtype: torch.dtype) -> None:
-    gan, recorded, turn = pair(name, dtype)
+    gan, recorded, batch = pair(name, dtype)
     with gan.G.noise("const"):
-        fake = gan.G(turn.z, turn.label)
+        fake = gan.G(batch.z, batch.label)
     if dtype == torch.float32:  # recorded in this precision only
         recorded.check("fake_img", fake[-1])
-    logits = gan.D(fake, turn.label)
+    logits = gan.D(fake, batch.label)
     recorded.check("Gmain/scores_fake", logits)
     loss = gan.loss.g(logits, torch.zeros_like(logits))
     recorded.check("Gmain/G_loss", loss[:, None])
@@ -174,15 +174,15 @@ def test_generator_loss(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("phase", ["Dmain", "Dboth"])
 def test_discriminator_loss(phase: str, name: str, dtype: torch.dtype) -> None:
     """The logistic loss alone, and with R1 in the same step."""
-    gan, recorded, turn = pair(name, dtype)
+    gan, recorded, batch = pair(name, dtype)
     with gan.G.noise("const"):
-        real, fake = gan.D(turn.real, turn.real_label), gan.D(turn.fake, turn.label)
+        real, fake = gan.D(batch.real, batch.real_label), gan.D(batch.fake, batch.label)
     recorded.check(f"{phase}/scores_real", real)
     recorded.check(f"{phase}/scores_fake", fake)
     loss, r1 = gan.loss.d(real, fake), gan.regularizers[0]
     recorded.check(f"{phase}/D_loss", loss[:, None])
     if phase == "Dboth":
-        penalty = r1.penalty(turn)
+        penalty = r1.penalty(batch)
         recorded.check("Dboth/D_reg", penalty, GRADIENT)
         recorded.check("Dboth/r1_penalty", penalty / (r1.gamma / 2), GRADIENT)
         loss = loss + penalty
@@ -193,15 +193,15 @@ def test_discriminator_loss(phase: str, name: str, dtype: torch.dtype) -> None:
 @PAIRS
 def test_r1(name: str, dtype: torch.dtype) -> None:
     """gamma/2 |∇D(real)|² of each sample, and its gradients at the weights of the lazy phase."""
-    gan, recorded, turn = pair(name, dtype)
-    image = turn.real[0].clone().requires_grad_()
-    scores = gan.D((image,), turn.real_label)
+    gan, recorded, batch = pair(name, dtype)
+    image = batch.real[0].clone().requires_grad_()
+    scores = gan.D((image,), batch.real_label)
     recorded.check("Dreg/scores_real", scores)
     (gradient,) = torch.autograd.grad(scores.sum(), image)
     recorded.check("r1_image_grad", gradient, GRADIENT)
     r1 = gan.regularizers[0]
     assert r1.every == recorded.meta["gains"]["Dreg"]
-    penalty = r1.penalty(turn)
+    penalty = r1.penalty(batch)
     recorded.check("Dreg/D_reg", penalty, GRADIENT)
     recorded.check("Dreg/r1_penalty", penalty / (r1.gamma / 2), GRADIENT)
     check_gradients(penalty, recorded, "Dreg", gan.D, ada.discriminator)
@@ -211,12 +211,12 @@ def test_r1(name: str, dtype: torch.dtype) -> None:
 @PAIRS
 def test_path_length(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Penalty, moving mean and gradients, which flow through the updated mean; on the first half of the latents."""
-    gan, recorded, turn = pair(name, dtype)
+    gan, recorded, batch = pair(name, dtype)
     path_length = gan.regularizers[1]
     path_length.mean.fill_(recorded.meta["pl_mean_before"])
     monkeypatch.setattr(torch, "randn_like", lambda x: recorded["pl_noise"])
     with gan.G.noise("const"):
-        penalty = path_length.penalty(turn)
+        penalty = path_length.penalty(batch)
     recorded.check("Greg/G_reg", penalty, GRADIENT)
     recorded.check("Greg/pl_penalty", penalty / path_length.weight, GRADIENT)
     recorded.check("Greg/pl_mean_after", path_length.mean, FORWARD)
@@ -227,11 +227,11 @@ def test_path_length(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPa
 @PAIRS
 def test_path_length_gradient_at_the_styles(name: str, dtype: torch.dtype) -> None:
     """∇_w Σ image · y and its length, from which the penalty is made."""
-    gan, recorded, turn = pair(name, dtype)
+    gan, recorded, batch = pair(name, dtype)
     noise = recorded["pl_noise"]
     with gan.G.noise("const"):
-        label = None if turn.label is None else turn.label[: len(noise)]
-        ws = gan.G.styles(turn.z[: len(noise)], label)
+        label = None if batch.label is None else batch.label[: len(noise)]
+        ws = gan.G.styles(batch.z[: len(noise)], label)
         image = gan.G.synthesize(ws)[-1]
     (gradient,) = torch.autograd.grad((image * noise).sum() / (image.shape[2] * image.shape[3]) ** 0.5, ws)
     recorded.check("pl_ws_grad", gradient, GRADIENT)

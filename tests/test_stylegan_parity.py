@@ -13,7 +13,7 @@ from torch import Tensor
 
 import foreign
 from foreign import at, full, outputs_of, seen
-from ganzoo.interfaces import Discriminator, Generator, Stage, Turn
+from ganzoo.interfaces import Discriminator, GanBatch, Generator, Stage
 from ganzoo_import.formats import genforce_stylegan, huangzh13
 from ganzoo_import.formats.genforce_stylegan import GenforceStyleGAN
 from ganzoo_objectives.penalties import R1
@@ -117,8 +117,8 @@ def test_r1(name: str, dtype: torch.dtype) -> None:
     (gradient,) = torch.autograd.grad(D((image,), label).sum(), image)
     recorded.check("r1_image_grad", gradient[: len(recorded.output("r1_image_grad")[0])], GRADIENT)
     G: Any = None
-    turn = Turn(G, D, Stage(len(D.shape.sizes) - 1), recorded["image"], label, (recorded["image"],), label)
-    recorded.check("r1_penalty", R1(gamma=2.0).penalty(turn), GRADIENT)
+    batch = GanBatch(G, D, Stage(len(D.shape.sizes) - 1), recorded["image"], label, (recorded["image"],), label)
+    recorded.check("r1_penalty", R1(gamma=2.0).penalty(batch), GRADIENT)
 
 
 # --- huangzh13 -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ganzoo.foreign import vgg
 from ganzoo_style_transfer.adain import AdaINTransfer, Decoder, OnePass, encode, padded
 from ganzoo_style_transfer.feature_maps import VGG19, ConvRandom, NormalisedNet, NormalisedVGG19
 from ganzoo_style_transfer.gatys import Gatys, Goal
-from ganzoo_style_transfer.interfaces import Commission, Painting
+from ganzoo_style_transfer.interfaces import StyleTask, StyleTransferRun
 from ganzoo_style_transfer.statistics import gram, mean_std
 from ganzoo_style_transfer.style_statistics import BatchNormStatistics, GaussianMMD, Gram, LinearMMD, PolynomialMMD
 
@@ -28,15 +28,15 @@ def picture(height: int, width: int, seed: int) -> Tensor:
     return F.interpolate(small, (height, width), mode="bicubic").clamp(-1, 1)
 
 
-def commission(seed: int = 0, *, size: tuple[int, int] = (24, 32)) -> Commission:
-    return Commission(picture(*size, 1), ((picture(30, 20, 2), 1.0),), seed)
+def commission(seed: int = 0, *, size: tuple[int, int] = (24, 32)) -> StyleTask:
+    return StyleTask(picture(*size, 1), ((picture(30, 20, 2), 1.0),), seed)
 
 
 def gatys(**options) -> Gatys:
     return Gatys(features=ConvRandom, **options)
 
 
-def painted(transfer: Gatys, wanted: Commission | None = None) -> Painting:
+def painted(transfer: Gatys, wanted: StyleTask | None = None) -> StyleTransferRun:
     painting = transfer.begin(wanted or commission(), CPU)
     while painting.done < painting.total:
         painting.advance()
@@ -50,7 +50,7 @@ class TestGoal:
 
     def test_is_the_papers(self) -> None:
         """alpha sum (F - P)² / 2 + beta sum_l w_l sum (G - A)² / (4 C² M²), w_l = 1 / layers (arXiv:1508.06576)."""
-        one = Commission(picture(24, 32, 1), ((picture(24, 32, 2), 1.0),))
+        one = StyleTask(picture(24, 32, 1), ((picture(24, 32, 2), 1.0),))
         x, net = picture(24, 32, 3), ConvRandom()
         ours, p, a = (net(image, net.layers) for image in (x, one.content, one.styles[0][0]))
         content = (ours["relu2"] - p["relu2"]).square().sum() / 2
@@ -74,7 +74,7 @@ class TestGoal:
         wanted = commission()
         goal = self.goal(True, of=wanted)
         assert goal(wanted.content)[1]["content"].item() == 0
-        same = Commission(wanted.content, ((wanted.content, 1.0),))
+        same = StyleTask(wanted.content, ((wanted.content, 1.0),))
         assert self.goal(True, of=same)(wanted.content)[0].item() < 1e-10
 
     def test_styles_share(self) -> None:
@@ -82,7 +82,7 @@ class TestGoal:
         content, a, b, x = (picture(24, 32, seed) for seed in range(4))
 
         def style(*styles: tuple[Tensor, float]) -> float:
-            return self.goal(False, of=Commission(content, styles))(x)[1]["style"].item()
+            return self.goal(False, of=StyleTask(content, styles))(x)[1]["style"].item()
 
         mean = 0.25 * style((a, 1.0)) + 0.75 * style((b, 1.0))
         assert style((a, 0.25), (b, 0.75)) == pytest.approx(mean, rel=1e-4)
@@ -92,7 +92,7 @@ class TestGoal:
         net = ConvRandom()
         for name, buffer in net.named_buffers():
             buffer.zero_() if name.endswith("conv0") else None
-        one = Commission(picture(16, 16, 0), ((picture(16, 16, 1), 1.0),))
+        one = StyleTask(picture(16, 16, 0), ((picture(16, 16, 1), 1.0),))
         total, _ = Goal(net, Gram(), one, "relu2", ("relu1",), (1.0, 1.0), True)(picture(16, 16, 2))
         assert total.item() == 0
 
@@ -214,7 +214,7 @@ class TestGatys:
         hidden[:, :, ~opaque] = 1.0
         styles = ((picture(30, 20, 2), 1.0),)
         made = [
-            gatys(preserve_color=True).begin(Commission(image, styles, 0, opaque), CPU).goal.styles[0][1]["relu1"][0]
+            gatys(preserve_color=True).begin(StyleTask(image, styles, 0, opaque), CPU).goal.styles[0][1]["relu1"][0]
             for image in (content, hidden)
         ]
         assert torch.equal(*made)
@@ -306,7 +306,7 @@ class TestWeights:
 
 
 class TestOnePass:
-    def paint(self, wanted: Commission, alpha: float = 1.0) -> Tensor:
+    def paint(self, wanted: StyleTask, alpha: float = 1.0) -> Tensor:
         torch.manual_seed(0)
         painting = OnePass(ConvRandom(), Decoder(ConvRandom.plan), wanted, alpha)
         painting.advance()
@@ -328,11 +328,11 @@ class TestOnePass:
     def test_styles_are_interpolated(self) -> None:
         """A weight of 1 is that style alone; equal styles in any weights are one."""
         content, a, b = (picture(24, 32, seed) for seed in range(3))
-        alone = self.paint(Commission(content, ((a, 1.0),)))
-        assert torch.equal(self.paint(Commission(content, ((a, 1.0), (b, 0.0)))), alone)
-        twice = self.paint(Commission(content, ((a, 0.3), (a, 0.7))))
+        alone = self.paint(StyleTask(content, ((a, 1.0),)))
+        assert torch.equal(self.paint(StyleTask(content, ((a, 1.0), (b, 0.0)))), alone)
+        twice = self.paint(StyleTask(content, ((a, 0.3), (a, 0.7))))
         assert torch.allclose(twice, alone, atol=1e-5)
-        assert not torch.allclose(self.paint(Commission(content, ((a, 0.5), (b, 0.5)))), alone, atol=1e-2)
+        assert not torch.allclose(self.paint(StyleTask(content, ((a, 0.5), (b, 0.5)))), alone, atol=1e-2)
 
     def test_padding_repeats_the_border(self) -> None:
         x = padded(picture(5, 6, 0), 4)

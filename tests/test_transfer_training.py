@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganzoo import recipe
 from ganzoo.errors import RecipeError, UsageError
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import parse
 from ganzoo.recipe.source import Source
 from ganzoo.registry.lookup import registry
@@ -49,11 +49,11 @@ def tree(folders: Path, **more) -> dict:
 
 def learner(folders: Path, **more) -> Learner:
     torch.manual_seed(0)
-    return experiment(parse(Source(tree(folders, **more)), registry())).learner(torch.device("cpu"))
+    return build_experiment(parse(Source(tree(folders, **more)), registry())).learner(torch.device("cpu"))
 
 
 def contents(folders: Path, count: int = 4) -> Tensor:
-    dataset = experiment(parse(Source(tree(folders)), registry())).dataset()
+    dataset = build_experiment(parse(Source(tree(folders)), registry())).dataset()
     return torch.stack([torch.from_numpy(dataset.image(i).copy()) for i in range(count)])
 
 
@@ -119,7 +119,7 @@ class TestSteps:
     def test_each_style_is_shown_once_an_epoch(self, folders, monkeypatch) -> None:
         ours, real, seen = learner(folders, resize=None), contents(folders), []
         monkeypatch.setattr(ours, "cropped", lambda images: seen.append(images) or images[:, :, :16, :16].float())
-        monkeypatch.setattr(ours, "descend", lambda *args: None)
+        monkeypatch.setattr(ours, "optimize", lambda *args: None)
         small = real[:, :, :16, :16]
         for _ in range(7):
             ours.step(small, no_labels(4), no_labels(4))
@@ -208,9 +208,9 @@ def test_the_recipe_in_the_docs_is_the_papers() -> None:
     assert (node.value("style_weight"), node.value("lr_decay"), node.value("resize")) == (10, 5e-5, 512)
     assert node.value("image").shape().size == (256, 256)
     with torch.device("meta"):
-        nets = experiment(node).networks()
+        nets = build_experiment(node).networks()
     assert {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()} == {"decoder": 3_505_219}
 
 
 def test_the_small_recipe_needs_no_file() -> None:
-    assert experiment(recipe.load(RECIPES / "adain-random.yaml")).networks()
+    assert build_experiment(recipe.load(RECIPES / "adain-random.yaml")).networks()

@@ -17,15 +17,15 @@ from ganzoo.gan.watchdog import (
     WARMUP,
     Row,
     Watchdog,
-    blind,
+    chance_loss,
     checks,
     diversity,
     history,
     judge,
-    lost,
+    lost_progress,
     magnitude,
+    relative_d_loss,
     relative_diversity,
-    sight,
 )
 from ganzoo.interfaces import Metric
 from ganzoo.registry.lookup import registry
@@ -109,14 +109,14 @@ def test_relative_diversity_says_nothing_where_the_real_images_are_alike():
     ],
 )
 def test_the_loss_of_a_blind_discriminator(name, options, value):
-    assert blind(loss(name, **options)) == pytest.approx(value, abs=2e-4)
+    assert chance_loss(loss(name, **options)) == pytest.approx(value, abs=2e-4)
 
 
 def test_sight_is_a_share_of_it_and_nothing_for_wasserstein():
     row = Row(1, {"loss/d": LOGISTIC / 4})
-    assert sight(row, LOGISTIC) == pytest.approx(0.25)
-    assert sight(row, 0) is None
-    assert sight(Row(1, {}), LOGISTIC) is None
+    assert relative_d_loss(row, LOGISTIC) == pytest.approx(0.25)
+    assert relative_d_loss(row, 0) is None
+    assert relative_d_loss(Row(1, {}), LOGISTIC) is None
 
 
 def test_magnitude_takes_what_is_no_number_as_infinite():
@@ -139,13 +139,13 @@ def test_magnitude_takes_what_is_no_number_as_infinite():
     ],
 )
 def test_lost_is_the_share_of_the_gain_in_logarithms(values, share):
-    assert lost(values) == (None if share is None else pytest.approx(share))
+    assert lost_progress(values) == (None if share is None else pytest.approx(share))
 
 
 @given(st.lists(st.floats(1, 1e3), min_size=2, max_size=9), st.floats(0.1, 10))
 def test_lost_does_not_depend_on_the_metrics_unit(values, unit):
     assume(all(abs(math.log(values[0] / v) - GAIN) > 1e-9 for v in values))  # not on the border of what counts
-    there, here = lost([v * unit for v in values]), lost(values)
+    there, here = lost_progress([v * unit for v in values]), lost_progress(values)
     assert there == (None if here is None else pytest.approx(here, abs=1e-6))
 
 

@@ -10,7 +10,7 @@ from ganzoo.gan import watchdog
 from ganzoo.io.log import read_json_lines
 from ganzoo.model import checkpoint
 from ganzoo.runs import run
-from ganzoo.runs.folder import Options
+from ganzoo.runs.folder import RunOptions
 
 FAILING = ["training.d_lr=1e-9", "training.kimg=0.2"]  # a discriminator that learns nothing
 
@@ -21,7 +21,9 @@ def early(monkeypatch):
 
 
 def train(tmp_path, *overrides, **options):
-    return run.train(small("stylegan2-tiny", *overrides), Options(outdir=tmp_path, device="cpu", workers=0, **options))
+    return run.train(
+        small("stylegan2-tiny", *overrides), RunOptions(outdir=tmp_path, device="cpu", workers=0, **options)
+    )
 
 
 def lines(folder):

@@ -18,7 +18,7 @@ from ganzoo import recipe
 from ganzoo.errors import RecipeError
 from ganzoo.gan.gan import Gan
 from ganzoo.interfaces import Generator, Shape, Stage
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.nn.equal import ActConv2d, ActLinear, Conv2d, Linear
 from ganzoo_msggan.pyramids import LinearRGB, PyramidTrunk
 from ganzoo_progan.discriminator import PlainDown
@@ -106,7 +106,7 @@ def test_no_mapping_passes_the_latent_on():
 
 def network(name: str, *overrides: str) -> Gan:
     """Networks with random strengths and biases, in evaluation mode."""
-    made = experiment(small(name, *overrides))
+    made = build_experiment(small(name, *overrides))
     for net in (made.G, made.D):
         stirred(net).eval().requires_grad_(False)
     return made
@@ -288,7 +288,7 @@ def test_listed_channels_are_those_of_the_rule():
     sentence = r"channels: \[8, 8\] names 2 levels, and the images have 3 \(4x4, 8x8, 16x16\): list one number for each"
     for part in ("generator", "discriminator"):
         with pytest.raises(RecipeError, match=sentence):
-            experiment(recipe.load("stylegan2-tiny", ["image.size=16", f"{part}.channels=[8, 8]"]))
+            build_experiment(recipe.load("stylegan2-tiny", ["image.size=16", f"{part}.channels=[8, 8]"]))
 
 
 def test_tanh_holds_images_within_bounds():

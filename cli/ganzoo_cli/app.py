@@ -44,21 +44,16 @@ class LazyCommand(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """All installed commands, in the order in which help lists them: ganzoo's own, then those of others by name."""
+    """All installed commands: ganzoo's own by name, then those of others."""
 
-    @cached_property
-    def installed(self) -> dict[str, Command]:
-        """Commands by name."""
-        return {command.name: command for command in commands()}
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        summaries = command_summaries()
+        self.commands.update({c.name: LazyCommand(c, summaries.get(c.name, "")) for c in commands()})
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names for `gz --help`."""
-        return list(self.installed)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command of a name, not yet imported; None where there is none."""
-        command = self.installed.get(cmd_name)
-        return command and LazyCommand(command, command_summaries().get(cmd_name, ""))
+        return list(self.commands)
 
 
 app = typer.Typer(name="gz", cls=Commands, context_settings=SETTINGS, no_args_is_help=True, add_completion=False)

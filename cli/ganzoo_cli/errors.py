@@ -17,7 +17,7 @@ def run(args: Sequence[str] | None) -> int:
     given = sys.argv[1:] if args is None else args
     try:
         code = _ran(given)
-        torchrun.well()
+        torchrun.clear_exit_code()
         sys.stdout.flush()
         return code
     except SystemExit as err:  # a reader that went away; rich and click end this way

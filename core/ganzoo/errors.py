@@ -21,7 +21,7 @@ class ZooError(Exception):
     """Everything a user can fix; the command line prints it without a traceback."""
 
     exit_code = 1
-    together = False  # whether all processes of a training raise it: then there is no use in starting them anew
+    on_all_ranks = False  # whether all processes of a training raise it: then there is no use in starting them anew
 
 
 class UsageError(ZooError):
@@ -56,7 +56,7 @@ class CheckpointError(ZooError):
     """A safetensors file that cannot be used."""
 
 
-class Lost(ZooError):
+class RankLost(ZooError):
     """Another process of this training has ended."""
 
 
@@ -64,17 +64,17 @@ class Diverged(ZooError):
     """Training produced a number that is not finite."""
 
     exit_code = 4
-    together = True
+    on_all_ranks = True
 
 
 class Interrupted(ZooError):
     """Training was stopped by a signal; its state has been written."""
 
     exit_code = 130
-    together = True
+    on_all_ranks = True
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Say " Did you mean 'x'?", or nothing where no known name is near."""
     near = get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

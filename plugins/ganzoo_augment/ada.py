@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from ganzoo.errors import RecipeError
-from ganzoo.interfaces import Augment, Dice
+from ganzoo.interfaces import Augment, SampleRng
 from ganzoo.types import Logits, Pyramid
 from ganzoo_augment.transforms import PIPELINES, Pipeline, Transform, applied, draw
 
@@ -59,7 +59,7 @@ class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
             raise RecipeError("augment: with target null, p stays 0 and nothing is augmented: set p too, such as 0.3.")
         chosen = dict.fromkeys(PIPELINES[pipeline], 1.0) | multipliers
         self.multipliers = {name: m for name, m in chosen.items() if m > 0}
-        self.target, self.speed_kimg, self.every, self.dice = target, speed_kimg, every, Dice()
+        self.target, self.speed_kimg, self.every, self.rng = target, speed_kimg, every, SampleRng()
         for name in ("p", "signs", "count", "iterations", "images"):
             self.register_buffer(name, torch.tensor(p if name == "p" else 0.0))
 
@@ -68,7 +68,7 @@ class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
         if not self.p:
             return images
         chances = {name: m * self.p for name, m in self.multipliers.items()}
-        return applied(draw(images[-1], chances, self.dice), images)
+        return applied(draw(images[-1], chances, self.rng), images)
 
     @torch.no_grad()
     def observe(self, real: Logits) -> None:

@@ -6,7 +6,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor
 
-from ganzoo.interfaces import Augment, Dice
+from ganzoo.interfaces import Augment, SampleRng
 from ganzoo.types import Image, Pyramid
 from ganzoo_augment.transforms import colours
 from ganzoo_augment.warp import erase, shift
@@ -38,7 +38,7 @@ class DiffAugment(Augment, name="diffaugment", paper="arXiv:2006.10738"):
         self, *, policy: Annotated[tuple[Policy, ...], MinLen(1)] = ("color", "translation", "cutout")
     ) -> None:
         super().__init__()
-        self.policy, self.dice = policy, Dice()
+        self.policy, self.rng = policy, SampleRng()
 
     def forward(self, images: Pyramid) -> Pyramid:
         """Transform each image, all its scales alike. Alpha is moved and cut out, and else left alone."""
@@ -49,7 +49,7 @@ class DiffAugment(Augment, name="diffaugment", paper="arXiv:2006.10738"):
         return self._cutout(images) if "cutout" in self.policy else images
 
     def _uniform(self, images: Pyramid, *shape: int) -> Tensor:
-        return self.dice.uniform(images[-1].new_empty(len(images[-1]), *shape))
+        return self.rng.uniform(images[-1].new_empty(len(images[-1]), *shape))
 
     def _sides(self, images: Pyramid) -> Tensor:
         """Width and height of the finest images, [2]."""

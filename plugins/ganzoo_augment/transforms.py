@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganzoo.interfaces import Dice
+from ganzoo.interfaces import SampleRng
 from ganzoo.types import Image, PerSample, Pyramid, Size
 from ganzoo_augment.warp import amplify, erase, warp
 from ganzoo_augment.wavelets import BANDS
@@ -56,12 +56,12 @@ class Lots:
         dice: where random numbers come from
     """
 
-    def __init__(self, like: PerSample, chances: Mapping[Transform, Tensor | float], dice: Dice) -> None:
-        self.like, self.chances, self.dice = like, chances, dice
+    def __init__(self, like: PerSample, chances: Mapping[Transform, Tensor | float], rng: SampleRng) -> None:
+        self.like, self.chances, self.rng = like, chances, rng
 
     def uniform(self, *shape: int) -> Tensor:
         """Numbers in [0, 1), [N, *shape]."""
-        return self.dice.uniform(self.like.new_empty(len(self.like), *shape))
+        return self.rng.uniform(self.like.new_empty(len(self.like), *shape))
 
     def signed(self, *shape: int) -> Tensor:
         """Numbers in [-1, 1), [N, *shape]."""
@@ -69,7 +69,7 @@ class Lots:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, [N, *shape]."""
-        return self.dice.normal(self.like.new_empty(len(self.like), *shape))
+        return self.rng.normal(self.like.new_empty(len(self.like), *shape))
 
     def power(self, deviation: float) -> Tensor:
         """2^N(0, deviation²), [N]."""
@@ -257,10 +257,10 @@ def colours(x: Image) -> int:
     return 3 if x.shape[1] == 4 else x.shape[1]
 
 
-def draw(finest: Image, chances: Mapping[Transform, Tensor | float], dice: Dice) -> Draw:
+def draw(finest: Image, chances: Mapping[Transform, Tensor | float], rng: SampleRng) -> Draw:
     """Draw for each of the images [N, C, H, W]."""
     size, c = (finest.shape[2], finest.shape[3]), colours(finest)
-    lots = Lots(finest.new_empty(len(finest)), chances, dice)
+    lots = Lots(finest.new_empty(len(finest)), chances, rng)
     noise = box = None
     inverse, matrix = geometry(lots, size), colour(lots, c)
     bands = gains(lots) if "imgfilter" in chances else None

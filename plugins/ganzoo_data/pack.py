@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ganzoo import __version__
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset
-from ganzoo.io.files import folder, whole
+from ganzoo.io.files import atomic_write, ensure_folder
 
 Format = Literal["zip", "tar"]
 Label = int | list[float]  # a class number, or a vector
@@ -74,7 +74,7 @@ def destination(out: Path, form: Format | None, source: str, overwrite: bool) ->
         raise UsageError(f"{out} is what is to be packed: choose another name.")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists already: choose another name, or say --overwrite.")
-    folder(out.parent, "gz data pack")
+    ensure_folder(out.parent, "gz data pack")
     return out
 
 
@@ -109,7 +109,7 @@ def write(
         "fitted": {**dataset.fitted, "size": list(dataset.size)},
     }
     opened = _zip if out.suffix.lower() == ".zip" else _tar
-    with whole(out) as temporary, opened(temporary, about, labels is not None) as add:
+    with atomic_write(out) as temporary, opened(temporary, about, labels is not None) as add:
         for done, (name, data) in enumerate(_encoded(dataset), 1):
             add(name, data, None if labels is None else labels[done - 1])
             if progress and (done % AHEAD == 0 or done == len(dataset)):

@@ -20,7 +20,7 @@ from ganzoo.errors import UsageError
 from ganzoo.interfaces import NoiseMode
 from ganzoo.io.images import Pixels
 from ganzoo.model.latent_files import Space
-from ganzoo.model.model import Given, Model
+from ganzoo.model.model import LabelInput, Model
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -61,7 +61,7 @@ class Walk:
     loop: bool = True
     psi: float = 1.0
     cutoff: int | None = None
-    label: Given = None
+    label: LabelInput = None
     noise: NoiseMode = "const"
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class Walk:
         return np.concatenate(made)
 
 
-def gathered(model: Model, found: Sequence[Tensor], space: Space | None = None, label: Given = None) -> Tensor:
+def gathered(model: Model, found: Sequence[Tensor], space: Space | None = None, label: LabelInput = None) -> Tensor:
     """Keyframes for a space: latents [K, Z], or style codes [K, L, W].
 
     Where no space is asked for, it is w if the layers of the generator have styles, else z.

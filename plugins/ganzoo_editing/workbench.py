@@ -131,7 +131,7 @@ class Editing:
             of = f"the codes of {owner}" if owner else "what was not written with this picture"
             refuse(f"--out {out}: {plain} and {full.name} hold {of}: choose another name, or remove them.")
         place = out if out.is_dir() else out.parent
-        files.folder(place, f"--out {out}")
+        files.ensure_folder(place, f"--out {out}")
         require_writable(place / stem.name, f"--out {out}")
 
 

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from ganzoo import __version__
 from ganzoo.errors import CheckpointError, UsageError, ZooError
 from ganzoo.io import hashes
-from ganzoo.io.files import folder, whole
+from ganzoo.io.files import atomic_write, ensure_folder
 from ganzoo.model import checkpoint
 from ganzoo.model.model import Model
-from ganzoo.model.restore import gan, growing
+from ganzoo.model.restore import build_gan, growth_note
 from ganzoo.training.seeds import latents
 from ganzoo.types import Image, Label, Latent
 
@@ -40,9 +40,9 @@ def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
     """One of a checkpoint's networks, with its weights, on the CPU."""
     head, tensors = checkpoint.read(path)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        made = gan(path, head)
+        made = build_gan(path, head)
     module: nn.Module = made.D if net == "D" else made.G
-    checkpoint.fill(module, tensors, net, path)
+    checkpoint.load_weights(module, tensors, net, path)
     return module.eval()
 
 
@@ -60,8 +60,8 @@ def unfinished(path: Path) -> str:
     """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
     head = checkpoint.header(path)
     with torch.device("meta"):  # takes no memory
-        made = gan(path, head)
-    return growing(made.shape, made.stage_at(head.images))
+        made = build_gan(path, head)
+    return growth_note(made.shape, made.stage_at(head.images))
 
 
 class Drawing(nn.Module):
@@ -180,9 +180,9 @@ def _difference(model: Model, drawing: Drawing, file: Path) -> float:
 @contextmanager
 def _written(out: Path) -> Iterator[Path]:
     """A temporary file that takes its name only where all went well."""
-    folder(out.parent, str(out))
+    ensure_folder(out.parent, str(out))
     try:
-        with whole(out) as temporary:
+        with atomic_write(out) as temporary:
             yield temporary
     except SafetensorError as err:
         raise CheckpointError(f"{out} cannot be written: {' '.join(str(err).split())}.") from None

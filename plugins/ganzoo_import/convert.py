@@ -19,7 +19,7 @@ from ganzoo.gan.gan import Gan
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header, Tensors
 from ganzoo.model.model import load
-from ganzoo.model.restore import experiment
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.index import index
 from ganzoo.recipe.loading import checked
 from ganzoo.recipe.node import Node, component_from, versions
@@ -130,7 +130,7 @@ def _checked(path: Path, name: str, converted: Converted, total: int) -> Importe
         raise CheckpointError(f"{path}: '{name}' gives the networks {', '.join(converted.nets) or 'none'}, not G_ema.")
     for net, state in converted.nets.items():
         given = {f"{net}.{key}": tensor for key, tensor in state.items()}
-        checkpoint.fitting(made.D if net == "D" else made.G, given, net, path)
+        checkpoint.matching_tensors(made.D if net == "D" else made.G, given, net, path)
     told = {*converted.used, *converted.unused}
     if len(told) != len(converted.used) + len(converted.unused) or len(told) != total:
         raise CheckpointError(
@@ -147,7 +147,7 @@ def _built(path: Path, recipe: dict[str, Any]) -> tuple[Node, Gan]:
     try:
         node = checked(source)
         with torch.device("meta"):
-            made = experiment(node)
+            made = build_experiment(node)
         if not isinstance(made, Gan):
             raise RecipeError(f"'{made.name}' is no GAN")
         return node, made

@@ -7,7 +7,7 @@ from typing import Any
 
 from ganzoo.interfaces import Logger
 from ganzoo.interfaces.logger import numbers
-from ganzoo.io.files import whole
+from ganzoo.io.files import atomic_write
 
 
 class Table(Logger, name="csv"):
@@ -26,7 +26,7 @@ class Table(Logger, name="csv"):
         """Write the whole table anew: columns may come later, as those of metrics do."""
         self.rows.setdefault(row["kimg"], {}).update(numbers(row))
         names = sorted({name for line in self.rows.values() for name in line})
-        with whole(self.path) as half, half.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(self.path) as half, half.open("w", newline="", encoding="utf-8") as file:
             lines = csv.DictWriter(file, ["kimg", *names], restval="")
             lines.writeheader()
             lines.writerows({"kimg": kimg, **line} for kimg, line in self.rows.items())

@@ -17,9 +17,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import CheckpointError, DataError, UsageError
-from ganzoo.interfaces import Discriminator, Generator, Probe, Shape, Stage, Statistic, Which
+from ganzoo.interfaces import Discriminator, Generator, GeneratorMetric, Shape, Stage, Statistic, Which
 from ganzoo.model import checkpoint
-from ganzoo.model.restore import gan
+from ganzoo.model.restore import build_gan
 from ganzoo.nn.resample import downsample
 from ganzoo.training.seeds import image_seeds, latents
 from ganzoo.types import Image, Latent, Progress, Pyramid
@@ -171,8 +171,8 @@ def load_classifiers(folder: Path | None, shape: Shape, device: torch.device) ->
 def _classifier(path: Path, shape: Shape) -> Discriminator:
     head, tensors = checkpoint.read(path)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        D = gan(path, head).D
-    checkpoint.fill(D, tensors, "D", path)
+        D = build_gan(path, head).D
+    checkpoint.load_weights(D, tensors, "D", path)
     fault = ""
     if D.labels:
         fault = "wants labels: a classifier of images alone is wanted."
@@ -208,7 +208,7 @@ def classify(D: Discriminator, images: Image) -> Tensor:
 # --- the metric ------------------------------------------------------------------------------------------------------
 
 
-class LinearSeparability(Probe, name="linsep", paper="arXiv:1812.04948"):
+class LinearSeparability(GeneratorMetric, name="linsep", paper="arXiv:1812.04948"):
     """Linear separability of latents (linsep/z) and of style codes (linsep/w), as 2 to the sum of H(Y|X); 1 is perfect.
 
     For each attribute a classifier judges generated images, those it is least sure of are left out, and a linear

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganzoo.errors import DataError, RecipeError, UsageError
-from ganzoo.interfaces import Features, Generator, Probe, Shape, Stage, Which
+from ganzoo.interfaces import Features, Generator, GeneratorMetric, Shape, Stage, Which
 from ganzoo.registry.component import Make
 from ganzoo.training.seeds import image_seeds
 from ganzoo.types import Image, Label, Latent, PerSample, Progress, Styles
@@ -144,7 +144,7 @@ def draw_pair(seed: int, index: int, z_dim: int) -> tuple[float, NDArray[np.floa
 # --- the metric ------------------------------------------------------------------------------------------------------
 
 
-class PPL(Probe, name="ppl", paper="arXiv:1812.04948"):
+class PPL(GeneratorMetric, name="ppl", paper="arXiv:1812.04948"):
     """Perceptual path length: mean squared LPIPS of images a small step apart, over the step's square.
 
     Defaults are those of ppl2_wend, the PPL of arXiv:1912.04958; the others have the published options. Both images of

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from ganzoo import interfaces as zoo
-from ganzoo.interfaces import Meeting, Stage
+from ganzoo.interfaces import LevelChannels, Stage
 from ganzoo.nn.equal import Conv2d
 from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
@@ -64,28 +64,28 @@ class PyramidTrunk(zoo.Trunk, name="pyramid", paper=PAPER):
         self.combine = combine
         super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
 
-    def meeting(self, level: int, plan: Plan, image_channels: int) -> Meeting:
+    def level_channels(self, level: int, plan: Plan, image_channels: int) -> LevelChannels:
         """The finest image starts the trunk; the coarser ones are combined with its features."""
         channels = plan[level][1]
         if level == len(plan) - 1:
-            return Meeting(image=(image_channels, channels), block=channels, together=channels)
+            return LevelChannels(image=(image_channels, channels), block=channels, merged=channels)
         if self.combine == "simple":
-            return Meeting(image=None, block=channels, together=channels + image_channels)
+            return LevelChannels(image=None, block=channels, merged=channels + image_channels)
         if self.combine == "cat_lin":
-            return Meeting(image=(channels + image_channels, channels), block=channels, together=channels)
+            return LevelChannels(image=(channels + image_channels, channels), block=channels, merged=channels)
         half = channels // 2
-        return Meeting(image=(image_channels, channels - half), block=half, together=channels)
+        return LevelChannels(image=(image_channels, channels - half), block=half, merged=channels)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
-        x = self.features(images[-1], stage.level)
+        x = self.from_image(images[-1], stage.level)
         for level in range(stage.level, 0, -1):
-            x = self.joined(self.halved(x, level), images[level - 1], level - 1)
+            x = self.joined(self.down(x, level), images[level - 1], level - 1)
         return x
 
     def joined(self, x: Maps, image: Image, level: int) -> Maps:
         """Features [rgb, x], as the released code orders them."""
         if self.combine == "lin_cat":
-            return torch.cat([self.features(image, level), x], dim=1)
+            return torch.cat([self.from_image(image, level), x], dim=1)
         together = torch.cat([image.to(x.dtype), x], dim=1)
-        return together if self.combine == "simple" else self.features(together, level)
+        return together if self.combine == "simple" else self.from_image(together, level)

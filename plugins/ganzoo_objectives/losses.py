@@ -34,7 +34,7 @@ class Saturating(Logistic, name="saturating", paper="arXiv:1406.2661"):
 class Hinge(Loss, name="hinge", paper="arXiv:1705.02894"):
     """D relu(1 - r) + relu(1 + f), G -f."""
 
-    unbounded = True
+    critic = True
 
     def d(self, real: Logits, fake: Logits) -> PerSample:
         """Only samples inside the margin count."""
@@ -52,7 +52,7 @@ class Wasserstein(Loss, name="wasserstein", paper="arXiv:1701.07875"):
         drift: keeps D's outputs near zero (arXiv:1710.10196, appendix A.1)
     """
 
-    unbounded = True
+    critic = True
 
     def __init__(self, *, drift: Annotated[float, Ge(0)] = 1e-3) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class LSGAN(Loss, name="lsgan", paper="arXiv:1611.04076"):
         targets: "standard" as above; "progan" is that of arXiv:1710.10196, appendix B: D r² + 0.1 (f - 1)², G f²
     """
 
-    unbounded = True
+    critic = True
 
     def __init__(self, *, targets: Literal["standard", "progan"] = "standard") -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def average(logits: Logits) -> Tensor:
 class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.00734"):
     """Hinge on how much more real a sample looks than the average of the other kind."""
 
-    unbounded = True
+    critic = True
     relativistic = True
 
     def d(self, real: Logits, fake: Logits) -> PerSample:
@@ -114,7 +114,7 @@ class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.0
 class RelativisticPaired(Loss, name="relativistic_paired", paper="arXiv:1807.00734"):
     """Logistic on the difference of a real and a fake: D softplus(f - r), G softplus(r - f)."""
 
-    unbounded = True
+    critic = True
     relativistic = True
 
     def d(self, real: Logits, fake: Logits) -> PerSample:

@@ -103,9 +103,9 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
-        x = self.features(images[-1], stage.level)
+        x = self.from_image(images[-1], stage.level)
         for level in range(stage.level, 0, -1):
-            x = self.halved(x, level)
+            x = self.down(x, level)
         return x
 
 
@@ -132,9 +132,9 @@ class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
-        x = self.features(images[-1], stage.level)
+        x = self.from_image(images[-1], stage.level)
         for level in range(stage.level, 0, -1):
-            x = self.halved(x, level)
+            x = self.down(x, level)
             if level == stage.level and stage.alpha < 1:
-                x = torch.lerp(self.features(downsample(images[-1], (1, 1)), level - 1), x, stage.alpha)
+                x = torch.lerp(self.from_image(downsample(images[-1], (1, 1)), level - 1), x, stage.alpha)
         return x

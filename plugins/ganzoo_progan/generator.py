@@ -12,7 +12,7 @@ from ganzoo.interfaces import Stage
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.norm import pixel_norm
-from ganzoo.nn.precision import wide
+from ganzoo.nn.precision import at_least_fp32
 from ganzoo.nn.resample import OddTaps, blurred, upsample
 from ganzoo.registry.component import Make
 from ganzoo.types import Image, Label, Latent, Maps, Pyramid, Size, Style, Styles
@@ -45,7 +45,7 @@ class BatchNorm(zoo.Norm, name="batch_norm", paper="arXiv:1502.03167"):
 
     def forward(self, x: Maps) -> Maps:
         """In training with the batch's statistics, else with their moving average."""
-        y: Maps = self.norm(wide(x))
+        y: Maps = self.norm(at_least_fp32(x))
         return y.to(x.dtype)
 
 
@@ -60,7 +60,7 @@ class LayerNorm(zoo.Norm, name="layer_norm", paper="arXiv:1607.06450"):
 
     def forward(self, x: Maps) -> Maps:
         """The same in training and after it."""
-        y: Maps = self.norm(wide(x))
+        y: Maps = self.norm(at_least_fp32(x))
         return y.to(x.dtype)
 
 

@@ -1,7 +1,7 @@
 """What stands at the end of a discriminator: statistics of the batch, and from the features to the logit."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -155,19 +155,13 @@ class ProjectionHead(DenseHead, name="projection", paper="arXiv:1802.05637"):
         labels: int,
         /,
         *,
-        mapping: Make[zoo.Mapping],
-        statistic: Make[zoo.Statistic] | None = MinibatchStd,
         gain: Gain = "activation",
-        clamp: Annotated[float, Gt(0)] | None = None,
-        width: Count | None = None,
-        out_gain: Annotated[float, Gt(0)] = 1.0,
-        norm: Make[zoo.Norm] | None = None,
-        equalized: bool = True,
+        mapping: Make[zoo.Mapping],
         cmap_dim: Count | None = None,
+        **options: Any,
     ) -> None:
         self.cmap_dim = (cmap_dim or channels) if labels else 1
-        dense = {"gain": gain, "clamp": clamp, "width": width, "out_gain": out_gain, "equalized": equalized}
-        super().__init__(channels, size, labels, statistic=statistic, norm=norm, **dense)  # type: ignore[arg-type]
+        super().__init__(channels, size, labels, gain=gain, **options)
         self.mapping = mapping(0, self.cmap_dim, labels) if labels else None
         if self.mapping is not None and self.mapping.keeps_size and self.cmap_dim != labels:
             raise RecipeError(
@@ -205,18 +199,12 @@ class EmbeddingHead(DenseHead, name="embedding", paper="arXiv:1802.05637"):
         labels: int,
         /,
         *,
-        statistic: Make[zoo.Statistic] | None = MinibatchStd,
-        gain: Gain = "weight",
-        clamp: Annotated[float, Gt(0)] | None = None,
         width: Count | None = None,
-        out_gain: Annotated[float, Gt(0)] = 1.0,
-        norm: Make[zoo.Norm] | None = None,
-        equalized: bool = True,
         max_norm: Annotated[float, Gt(0)] | None = None,
         activated: bool = False,
+        **options: Any,
     ) -> None:
-        dense = {"gain": gain, "clamp": clamp, "width": width, "out_gain": out_gain, "equalized": equalized}
-        super().__init__(channels, size, labels, statistic=statistic, norm=norm, **dense)  # type: ignore[arg-type]
+        super().__init__(channels, size, labels, width=width, **options)
         self.max_norm, self.activated = max_norm, activated
         self.vectors = torch.nn.Parameter(torch.randn(labels, width or channels)) if labels else None
 
@@ -273,11 +261,11 @@ class _AuxiliaryClassifier(zoo.Regularizer):
         super().__init__(every=every)
         self.weight = weight
 
-    def entropy(self, turn: zoo.Turn, images: tuple[Tensor, ...], label: Label) -> Tensor:
+    def entropy(self, batch: zoo.GanBatch, images: tuple[Tensor, ...], label: Label) -> Tensor:
         """Of some images under their labels, [N]."""
-        assert turn.classify is not None
+        assert batch.classify is not None
         assert label is not None
-        return self.weight * cross_entropy(turn.classify(images, turn.stage), label)
+        return self.weight * cross_entropy(batch.classify(images, batch.stage), label)
 
 
 class ACGANDiscriminator(_AuxiliaryClassifier, name="acgan_d", paper="arXiv:1610.09585"):
@@ -285,9 +273,9 @@ class ACGANDiscriminator(_AuxiliaryClassifier, name="acgan_d", paper="arXiv:1610
 
     on = "d"
 
-    def penalty(self, turn: zoo.Turn) -> Tensor:
+    def penalty(self, batch: zoo.GanBatch) -> Tensor:
         """L_C of both, [N]."""
-        return self.entropy(turn, turn.real, turn.real_label) + self.entropy(turn, turn.fake, turn.label)
+        return self.entropy(batch, batch.real, batch.real_label) + self.entropy(batch, batch.fake, batch.label)
 
 
 class ACGANGenerator(_AuxiliaryClassifier, name="acgan_g", paper="arXiv:1610.09585"):
@@ -295,6 +283,6 @@ class ACGANGenerator(_AuxiliaryClassifier, name="acgan_g", paper="arXiv:1610.095
 
     on = "g"
 
-    def penalty(self, turn: zoo.Turn) -> Tensor:
+    def penalty(self, batch: zoo.GanBatch) -> Tensor:
         """L_C of generated images, [N]."""
-        return self.entropy(turn, turn.generated, turn.label)
+        return self.entropy(batch, batch.fake_with_graph, batch.label)

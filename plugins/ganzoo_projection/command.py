@@ -14,7 +14,7 @@ from ganzoo_cli.host.options import Device, Json
 if TYPE_CHECKING:
     from ganzoo.model.model import Model
     from ganzoo.recipe.node import Node
-    from ganzoo_projection.interfaces import View
+    from ganzoo_projection.interfaces import FrozenGenerator
     from ganzoo_projection.job.job import Job
 
 Option = typer.Option
@@ -88,7 +88,7 @@ def project(
     from ganzoo_projection import search
 
     chosen = search.node(method, nested(flags, settings))
-    view = search.view(model, class_, seed)
+    view = search.freeze(model, class_, seed)
     _cautions(model, view, chosen, space, init)
     with TemporaryDirectory() as scratch:
         where = (Path(scratch), num, stress, outdir, overwrite)
@@ -97,7 +97,7 @@ def project(
 
 def _run(
     model: "Model",
-    view: "View",
+    view: "FrozenGenerator",
     chosen: "Node",
     images: list[Path],
     fitting: dict[str, Any],
@@ -170,7 +170,7 @@ def _once(flags: dict[str, Any], settings: dict[str, Any]) -> None:
         refuse(f"--set {name}={settings[name]}: --{name} says {flags[name]} already: give one of them.")
 
 
-def _cautions(model: "Model", view: "View", chosen: "Node", space: str | None, init: str | None) -> None:
+def _cautions(model: "Model", view: "FrozenGenerator", chosen: "Node", space: str | None, init: str | None) -> None:
     """Say on stderr what a user may not expect of this model."""
     if model.unfinished:
         note(f"{model.path.name}: {model.unfinished}: images are projected at the size it had reached.")

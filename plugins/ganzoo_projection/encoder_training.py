@@ -10,7 +10,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from ganzoo.errors import UsageError
-from ganzoo.interfaces import Dataset, Dice, Experiment, Schedule, Shape, Stage
+from ganzoo.interfaces import Dataset, Experiment, SampleRng, Schedule, Shape, Stage
 from ganzoo.model.model import load
 from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.registry.component import Make
@@ -19,7 +19,7 @@ from ganzoo.training.labels import labels_at
 from ganzoo.training.learner import GradientLearner, adam
 from ganzoo.types import Image, Label, PerSample
 from ganzoo_projection import search
-from ganzoo_projection.interfaces import Perceptual, View, Weight
+from ganzoo_projection.interfaces import FrozenGenerator, Perceptual, Weight
 from ganzoo_projection.perceptual import LPIPSDistance
 from ganzoo_projection.projectors.encoder import PREFIX, Encoder
 
@@ -76,12 +76,12 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
         self._dataset = dataset
 
     @cached_property
-    def view(self) -> View:
+    def view(self) -> FrozenGenerator:
         """The generator, read when it is needed. Raises CheckpointError, or UsageError where the recipe names none."""
         if self.generator is None:
             raise UsageError("the recipe names no generator: add --set generator=snapshot.safetensors.")
         model = load(self.generator.expanduser(), "cpu")
-        return search.view(model, 0 if model.G.labels else None)
+        return search.freeze(model, 0 if model.G.labels else None)
 
     @property
     def shape(self) -> Shape:  # type: ignore[override]
@@ -130,15 +130,15 @@ class EncoderLearner(GradientLearner):
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
         """One iteration on this process's share of a batch."""
         self.begin()
-        self.descend(PREFIX, "main", len(real), partial(self.objective, real, label, fake_label))
-        self.images += len(real) * distributed.place()[1]
+        self.optimize(PREFIX, "main", len(real), partial(self.objective, real, label, fake_label))
+        self.images += len(real) * distributed.rank_and_world()[1]
         self.iteration += 1
 
-    def objective(self, real: Tensor, label: Tensor, fake_label: Tensor, rows: range, dice: Dice) -> Tensor:
+    def objective(self, real: Tensor, label: Tensor, fake_label: Tensor, rows: range, rng: SampleRng) -> Tensor:
         """The loss on as many generated images as a part of the batch has, and on its real ones; a mean."""
         some, e = slice(rows.start, rows.stop), self.experiment
         own = fake_label[some].to(self.device) if e.labels else None
-        z = dice.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim))
+        z = rng.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim))
         with torch.no_grad(), self.G.noise("const"):
             ws = self.G.styles(z, own, self.view.stage)
             images = self.G.synthesize(ws, self.view.stage)[-1]
@@ -147,7 +147,7 @@ class EncoderLearner(GradientLearner):
         variance = self.view.spread**2 / ws.shape[-1]
         far = (found - ws).square().flatten(1).mean(dim=1) / max(variance, 1e-12)
         loss = e.lambda_latent * far + self.reconstruction(images, found, "synthetic")
-        self.note("loss/latent", far)
+        self.log("loss/latent", far)
         if e.lambda_real:
             x = to_unit(real[some].to(self.device))
             of = label[some].to(self.device) if e.labels else None
@@ -165,14 +165,14 @@ class EncoderLearner(GradientLearner):
         with self.G.noise("const"):
             made = self.G.synthesize(codes, self.view.stage)[-1]
         mse = (made - target).square().flatten(1).mean(dim=1)
-        self.note(f"loss/{which}-mse", mse)
+        self.log(f"loss/{which}-mse", mse)
         if not self.experiment.lambda_percept:
             return self.experiment.lambda_mse * mse
         with torch.no_grad():
             wanted = self.perceptual(target)
-        apart = self.perceptual.apart(made, wanted)
-        self.note(f"loss/{which}-perceptual", apart)
-        return self.experiment.lambda_mse * mse + self.experiment.lambda_percept * apart
+        distance = self.perceptual.distance(made, wanted)
+        self.log(f"loss/{which}-perceptual", distance)
+        return self.experiment.lambda_mse * mse + self.experiment.lambda_percept * distance
 
     def modules(self) -> dict[str, nn.Module]:
         """The encoder."""

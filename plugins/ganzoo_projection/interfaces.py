@@ -39,7 +39,7 @@ class Perceptual(nn.Module, Component, kind="perceptual"):
         """What is compared, of images in about [-1, 1]; differentiable."""
         raise NotImplementedError
 
-    def apart(self, images: Image, target: Parts) -> PerSample:
+    def distance(self, images: Image, target: Parts) -> PerSample:
         """How far images look from the targets with these tensors, [N]."""
         parts = self(images)
         return sum(
@@ -49,7 +49,7 @@ class Perceptual(nn.Module, Component, kind="perceptual"):
 
 
 @dataclass(frozen=True)
-class View:
+class FrozenGenerator:
     """A trained generator as a projector sees it: fixed, with what is known of its style codes.
 
     Args:
@@ -83,7 +83,7 @@ class View:
         """The label, once for each of so many images."""
         return None if self.label is None else self.label.expand(count, -1)
 
-    def wide(self, layers: int) -> tuple[int, ...]:
+    def latent_shape(self, layers: int) -> tuple[int, ...]:
         """The shape of one latent: [Z] without a mapping, else [layers, W]."""
         return (layers, self.mean.shape[0]) if self.mapped else (self.G.z_dim,)
 
@@ -155,30 +155,30 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
         self.lambda_percept, self.lambda_mse = lambda_percept, lambda_mse
         self.patience, self.improvement = patience, improvement
 
-    def begin(self, view: View, target: Image) -> Variables:
+    def begin(self, view: FrozenGenerator, target: Image) -> Variables:
         """What is optimised, for targets [N, C, H, W]: "latent", and noise maps where they are searched for too."""
         return {"latent": self.start(view, len(target))}
 
-    def start(self, view: View, count: int) -> Tensor:
+    def start(self, view: FrozenGenerator, count: int) -> Tensor:
         """The latents at the start: z [N, Z] where there is no mapping, else [N, 1, W] or [N, L, W] as `space` says.
 
         Without a mapping, style codes have no mean that is an image: the start is random there.
         """
         layers = view.G.num_ws if self.space == "w+" else 1
         if self.init == "uniform":
-            one = 2 * torch.rand(view.wide(layers), generator=torch.Generator().manual_seed(view.seed)) - 1
+            one = 2 * torch.rand(view.latent_shape(layers), generator=torch.Generator().manual_seed(view.seed)) - 1
         elif view.mapped and self.init == "mean":
             one = view.mean.expand(layers, -1)
         else:  # the latent of which `gz generate` makes the image of this seed
             z = torch.from_numpy(np.random.RandomState(view.seed).randn(1, view.G.z_dim)).to(view.mean)
             one = view.G.map(z, view.label).expand(layers, -1) if view.mapped else z[0]
-        return one.detach().to(view.mean).expand(count, *view.wide(layers)).clone()
+        return one.detach().to(view.mean).expand(count, *view.latent_shape(layers)).clone()
 
     @abstractmethod
     def lr(self, step: int) -> float:
         """Adam's learning rate at a step, from 0 on."""
 
-    def tried(self, view: View, latent: Tensor, step: int) -> Tensor:
+    def perturbed(self, view: FrozenGenerator, latent: Tensor, step: int) -> Tensor:
         """The latent whose image is compared at a step."""
         return latent
 
@@ -186,5 +186,5 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
         """What is minimised beside the images' distance, [N]."""
         return None
 
-    def settle(self, variables: Variables) -> None:
+    def after_step(self, variables: Variables) -> None:
         """Called after each step, without gradients: may change the variables in place."""

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from ganzoo.interfaces import Noise
-from ganzoo.model.model import Given, Model, alone
+from ganzoo.model.model import LabelInput, Model, one_by_one
 from ganzoo.recipe.node import Node, component_from
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Image, PerSample, Styles
-from ganzoo_projection.interfaces import Projector, View
+from ganzoo_projection.interfaces import FrozenGenerator, Projector
 
 LATENTS, LATENTS_SEED = 10_000, 123  # of which the mean is taken (arXiv:1912.04958, appendix D, and its code)
 
@@ -41,7 +41,7 @@ def factory(name: str, options: Mapping[str, Any] | None = None) -> "partial[Pro
 
 
 @torch.no_grad()
-def view(model: Model, label: Given = None, seed: int = 0) -> View:
+def freeze(model: Model, label: LabelInput = None, seed: int = 0) -> FrozenGenerator:
     """A model as projectors see it. Raises UsageError where a conditional model gets no label, or another one does."""
     G, given = model.G, model.label(label)
     draws = np.random.RandomState(LATENTS_SEED).randn(LATENTS, G.z_dim)
@@ -62,7 +62,7 @@ def view(model: Model, label: Given = None, seed: int = 0) -> View:
 
     with G.drawing(draw):
         G.synthesize(at.expand(1, G.num_ws, -1), model.stage)
-    return View(G, model.stage, given, at, spread, model.has_mapping, tuple(used), model.header.digest, seed)
+    return FrozenGenerator(G, model.stage, given, at, spread, model.has_mapping, tuple(used), model.header.digest, seed)
 
 
 class Projection:
@@ -75,7 +75,7 @@ class Projection:
         frames: how many style codes on the way are kept, for a film
     """
 
-    def __init__(self, view: View, projector: Projector, target: Image, frames: int = 0) -> None:
+    def __init__(self, view: FrozenGenerator, projector: Projector, target: Image, frames: int = 0) -> None:
         device, count = view.mean.device, len(target)
         self.view, self.projector = view, projector.to(device).eval().requires_grad_(False)
         self.target = target.to(view.mean)
@@ -123,7 +123,7 @@ class Projection:
         self.adam.step()
         found = loss.detach()
         with torch.no_grad():
-            projector.settle(self.variables)
+            projector.after_step(self.variables)
             if stops:
                 found = self._stay(found, before)
         self._losses.append(found)
@@ -133,11 +133,11 @@ class Projection:
     def _loss(self) -> PerSample:
         """What is minimised, [N]."""
         projector, view = self.projector, self.view
-        latent = projector.tried(view, self.variables["latent"], self.step)
+        latent = projector.perturbed(view, self.variables["latent"], self.step)
         images = view.images(view.codes(latent), self.variables)
         loss = projector.lambda_mse * (images - self.target).square().flatten(1).mean(dim=1)
         if projector.lambda_percept:
-            loss = loss + projector.lambda_percept * projector.perceptual.apart(images, self.wanted)
+            loss = loss + projector.lambda_percept * projector.perceptual.distance(images, self.wanted)
         penalty = projector.penalty(self.variables)
         return loss if penalty is None else loss + penalty
 
@@ -165,7 +165,7 @@ class Projection:
         codes, made = self.codes(), []
         for i in range(len(codes)):
             own = {} if stored else {name: t[i : i + 1].detach() for name, t in self.variables.items()}
-            made.append(alone(lambda one, own=own: self.view.images(one, own).cpu(), codes[i : i + 1]))  # type: ignore[misc]
+            made.append(one_by_one(lambda one, own=own: self.view.images(one, own).cpu(), codes[i : i + 1]))  # type: ignore[misc]
         return torch.cat(made)
 
     @property

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ganzoo.interfaces import Generator, Noise, Shape, Stage
 from ganzoo.types import Image, Label, Latent, Maps, Pyramid, Size, Style, Styles
-from ganzoo_projection.interfaces import View
+from ganzoo_projection.interfaces import FrozenGenerator
 from ganzoo_projection.search import Projection
 
 N, C, W, LAYERS = 3, 3, 6, 4
@@ -24,12 +24,12 @@ def check_perceptual(make: "partial[Any]", cls: Any, size: Size) -> Iterator[str
     for channels in (1, 3, 4):
         net = make(channels).eval()
         a, b = _images(size, channels, 0).requires_grad_(), _images(size, channels, 1)
-        value = net.apart(a, net(b))
+        value = net.distance(a, net(b))
         if tuple(value.shape) != (N,) or not torch.isfinite(value).all() or not (value > 0).all():
             yield f"finds {value.tolist()} between {N} images of {channels} channels, not a positive number each"
-        if float(net.apart(b, net(b)).abs().max()) > 0:
+        if float(net.distance(b, net(b)).abs().max()) > 0:
             yield "an image is not at distance 0 from itself"
-        alone = torch.cat([net.apart(x[None], net(y[None])) for x, y in zip(a, b)])
+        alone = torch.cat([net.distance(x[None], net(y[None])) for x, y in zip(a, b)])
         if not torch.allclose(alone, value, rtol=1e-4, atol=1e-7):
             yield "an image's distance depends on the others of its batch"
         (gradient,) = torch.autograd.grad(value.sum(), a)
@@ -78,9 +78,9 @@ def check_projector(make: "partial[Any]", cls: Any, size: Size) -> Iterator[str]
     G = _Small(size).eval().requires_grad_(False)
     mean = G.map(torch.randn(100, W)).mean(dim=0)
     for mapped in (True, False):
-        view = View(G, Stage(0), None, mean, 1.0, mapped, ("noisy",), "00" * 32)
+        view = FrozenGenerator(G, Stage(0), None, mean, 1.0, mapped, ("noisy",), "00" * 32)
 
-        def search(target: Tensor, view: View = view) -> Projection:
+        def search(target: Tensor, view: FrozenGenerator = view) -> Projection:
             projector = make(C)
             projector.steps = 20
             return Projection(view, projector, target)

@@ -16,7 +16,7 @@ from ganzoo.registry.component import Make
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Image, Maps, Size
 from ganzoo_style_transfer.feature_maps import NormalisedVGG19, frozen, in_order, prepared
-from ganzoo_style_transfer.interfaces import Commission, FeatureMaps, Painting, Transfer
+from ganzoo_style_transfer.interfaces import FeatureMaps, StyleTask, StyleTransferRun, Transfer
 from ganzoo_style_transfer.statistics import adain
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
@@ -81,12 +81,12 @@ def mixed(content: Maps, styles: list[tuple[Maps, float]], alpha: float) -> Maps
     return alpha * target + (1 - alpha) * content
 
 
-class OnePass(Painting):
+class OnePass(StyleTransferRun):
     """A picture that is made in a single step."""
 
     total = 1
 
-    def __init__(self, features: FeatureMaps, decoder: Decoder, commission: Commission, alpha: float) -> None:
+    def __init__(self, features: FeatureMaps, decoder: Decoder, commission: StyleTask, alpha: float) -> None:
         self.features, self.decoder, self.commission, self.alpha = features, decoder, commission, alpha
         self.made = commission.content
 
@@ -127,7 +127,7 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
     ) -> None:
         self.weights, self.features, self.alpha, self.preserve_color = weights, features, alpha, preserve_color
 
-    def begin(self, commission: Commission, device: torch.device) -> Painting:
+    def begin(self, commission: StyleTask, device: torch.device) -> StyleTransferRun:
         """Read encoder and decoder."""
         features, decoder = self._networks()
         commission = prepared(commission, device, self.preserve_color)
@@ -160,7 +160,7 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
         make = self.features or component_from(FeatureMaps.kind, told, registry()).bind()
         features: FeatureMaps = make()
         decoder = Decoder(features.plan)
-        checkpoint.fill(decoder, tensors, PREFIX, path)
+        checkpoint.load_weights(decoder, tensors, PREFIX, path)
         return features, decoder.eval().requires_grad_(False)
 
     def memory(self, size: Size) -> int:

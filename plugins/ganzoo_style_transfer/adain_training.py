@@ -11,7 +11,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from ganzoo.errors import RecipeError, UsageError
-from ganzoo.interfaces import Dataset, Dice, Experiment, Images, Schedule, Stage
+from ganzoo.interfaces import Dataset, Experiment, Images, SampleRng, Schedule, Stage
 from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.registry.component import Make
 from ganzoo.training import distributed
@@ -131,14 +131,14 @@ class DecoderLearner(GradientLearner):
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
         """One iteration on this process's share of a batch of contents."""
         self.begin()
-        rank, count = distributed.place()
+        rank, count = distributed.rank_and_world()
         share = len(real)
         first = self.images + rank * share
         styles, _ = self.styles.batch(first, share, following=first + count * share)
         pairs = self.cropped(real), self.cropped(styles)
         for group in self.optimizers[PREFIX].param_groups:
             group["lr"] = self.schedule.lr / (1 + self.experiment.lr_decay * self.iteration)
-        self.descend(PREFIX, "main", share, lambda rows, dice: self.objective(*pairs, rows, dice))
+        self.optimize(PREFIX, "main", share, lambda rows, rng: self.objective(*pairs, rows, rng))
         self.images += count * share
         self.iteration += 1
 
@@ -150,7 +150,7 @@ class DecoderLearner(GradientLearner):
         cut = [image[:, y : y + height, x : x + width] for image, (y, x) in zip(images, places)]
         return to_unit(torch.stack(cut)).to(self.device)
 
-    def objective(self, content: Image, style: Image, rows: range, dice: Dice) -> Tensor:
+    def objective(self, content: Image, style: Image, rows: range, rng: SampleRng) -> Tensor:
         """Content and style loss of a part of the batch."""
         some = slice(rows.start, rows.stop)
         layers = self.features.style
@@ -161,8 +161,8 @@ class DecoderLearner(GradientLearner):
             made = self.features(self.decoder(target), [*layers, *self.features.layers[-1:]])
             near = content_loss(made[self.features.layers[-1]], target)
             alike = torch.stack([style_loss(made[name], told[name]) for name in layers]).sum()
-        self.note("loss/content", near)
-        self.note("loss/style", alike)
+        self.log("loss/content", near)
+        self.log("loss/style", alike)
         return self.experiment.content_weight * near + self.experiment.style_weight * alike
 
     def modules(self) -> dict[str, nn.Module]:

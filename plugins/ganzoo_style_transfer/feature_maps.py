@@ -17,7 +17,7 @@ from ganzoo.io.hashes import fingerprint
 from ganzoo.nn.random_convs import WIDTHS, RandomConvs
 from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps
-from ganzoo_style_transfer.interfaces import Commission, FeatureMaps
+from ganzoo_style_transfer.interfaces import FeatureMaps, StyleTask
 from ganzoo_style_transfer.statistics import coral
 
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{8,64})?$")]
@@ -191,7 +191,7 @@ def frozen(features: FeatureMaps, device: torch.device) -> FeatureMaps:
     return features
 
 
-def prepared(commission: Commission, device: torch.device, preserve_color: bool) -> Commission:
+def prepared(commission: StyleTask, device: torch.device, preserve_color: bool) -> StyleTask:
     """A commission on a device; with `preserve_color`, its styles with the colours of the content's visible pixels."""
     styles = commission.styles
     if preserve_color:

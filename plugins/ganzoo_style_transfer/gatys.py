@@ -16,7 +16,14 @@ from ganzoo.errors import Diverged
 from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps, Size
 from ganzoo_style_transfer.feature_maps import VGG19, frozen, plan_of, prepared
-from ganzoo_style_transfer.interfaces import Commission, Described, FeatureMaps, Painting, StyleStatistic, Transfer
+from ganzoo_style_transfer.interfaces import (
+    FeatureMaps,
+    StyleFeatures,
+    StyleStatistic,
+    StyleTask,
+    StyleTransferRun,
+    Transfer,
+)
 from ganzoo_style_transfer.statistics import gatys_content_loss
 from ganzoo_style_transfer.style_statistics import Gram
 
@@ -51,7 +58,7 @@ class Goal:
         self,
         features: FeatureMaps,
         statistic: StyleStatistic,
-        commission: Commission,
+        commission: StyleTask,
         content_layer: str,
         style_layers: tuple[str, ...],
         weights: tuple[float, float],
@@ -64,7 +71,7 @@ class Goal:
             layers = tuple(dict.fromkeys([content_layer, *style_layers]))
             self.layers, own = layers, features(commission.content, layers)
             self.content = own[content_layer]
-            self.styles: list[tuple[float, dict[str, Described]]] = []
+            self.styles: list[tuple[float, dict[str, StyleFeatures]]] = []
             for image, share in commission.styles:
                 maps = features(image, style_layers)
                 self.styles.append((share, {name: statistic.describe(maps[name]) for name in style_layers}))
@@ -90,7 +97,7 @@ class Goal:
         return total, {"total": total, "content": parts["content"], "style": style} | parts
 
 
-class Pixels(Painting):
+class Pixels(StyleTransferRun):
     """An image that an optimizer changes."""
 
     def __init__(
@@ -246,7 +253,7 @@ class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):
         self.init, self.optimizer, self.steps = init, optimizer, steps
         self.lr, self.preserve_color = lr or (1.0 if optimizer == "lbfgs" else 0.02), preserve_color
 
-    def begin(self, commission: Commission, device: torch.device) -> Painting:
+    def begin(self, commission: StyleTask, device: torch.device) -> StyleTransferRun:
         """Start with the content, or with uniform noise of the seed."""
         features = frozen(self.features(), device)
         commission = prepared(commission, device, self.preserve_color)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganzoo.registry.component import Component
 from ganzoo.types import Image, Maps, PerSample, Size
 
-Described = tuple[Tensor, ...]  # what a statistic keeps of a style's maps
+StyleFeatures = tuple[Tensor, ...]  # what a statistic keeps of a style's maps
 
 
 class FeatureMaps(nn.Module, Component, ABC, kind="feature_maps"):
@@ -44,11 +44,11 @@ class StyleStatistic(Component, ABC, kind="style_statistic"):
     trial: ClassVar[str] = "ganzoo_style_transfer.trials:check_style_statistic"
 
     @abstractmethod
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """All that `distance` needs of a style's maps [1, C, H', W']. May draw from torch's global generator."""
 
     @abstractmethod
-    def distance(self, x: Maps, style: Described) -> PerSample:
+    def distance(self, x: Maps, style: StyleFeatures) -> PerSample:
         """How far maps [N, C, H, W] are from a style, [N], at least 0, and 0 for the style itself; differentiable.
 
         May draw positions from torch's global generator, which the caller seeds.
@@ -56,7 +56,7 @@ class StyleStatistic(Component, ABC, kind="style_statistic"):
 
 
 @dataclass(frozen=True)
-class Commission:
+class StyleTask:
     """What is to be painted.
 
     Args:
@@ -72,7 +72,7 @@ class Commission:
     opaque: Tensor | None = None
 
 
-class Painting(ABC):
+class StyleTransferRun(ABC):
     """A picture in the making, step by step; the same steps give the same bits, whether or not it was set down."""
 
     done = 0  # steps so far
@@ -105,7 +105,7 @@ class Transfer(Component, ABC, kind="transfer"):
     trial: ClassVar[str] = "ganzoo_style_transfer.trials:check_transfer"
 
     @abstractmethod
-    def begin(self, commission: Commission, device: torch.device) -> Painting:
+    def begin(self, commission: StyleTask, device: torch.device) -> StyleTransferRun:
         """Start a painting.
 
         Raises:

@@ -18,7 +18,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
 @dataclass(frozen=True)
-class Opened:
+class Picture:
     """A picture: colours uint8 [3, H, W], alpha uint8 [H, W] where it has one, (height, width) of the file."""
 
     rgb: Pixels
@@ -40,7 +40,7 @@ class Opened:
         return rgb if self.alpha is None else np.concatenate([rgb, self.alpha[None]])
 
 
-def read(path: Path, size: int, *, flat: bool = False) -> Opened:
+def read(path: Path, size: int, *, flat: bool = False) -> Picture:
     """Read a picture, upright, at most `size` pixels a side. Raises DataError that names the file.
 
     Gray pictures become RGB. With `flat`, what is transparent shows white. Else alpha is kept, pixels that nobody sees
@@ -76,4 +76,4 @@ def read(path: Path, size: int, *, flat: bool = False) -> Opened:
     pixels = np.array(made).transpose(2, 0, 1)
     alpha = np.ascontiguousarray(pixels[3]) if len(pixels) == 4 else None
     rgb = np.ascontiguousarray(pixels[:3]) if alpha is None else np.where(alpha == 0, np.uint8(255), pixels[:3])
-    return Opened(rgb, alpha, source)
+    return Picture(rgb, alpha, source)

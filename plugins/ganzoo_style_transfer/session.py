@@ -28,10 +28,10 @@ from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.recipe.node import Node, component_from, nested
 from ganzoo.registry.lookup import registry
-from ganzoo.training.device import choose
+from ganzoo.training.device import choose_device
 from ganzoo.version import __version__
-from ganzoo_style_transfer.interfaces import Commission, Painting, Transfer
-from ganzoo_style_transfer.pictures import Opened, read
+from ganzoo_style_transfer.interfaces import StyleTask, StyleTransferRun, Transfer
+from ganzoo_style_transfer.pictures import Picture, read
 
 FRAMES = 50  # of a film, where nothing else is asked for
 
@@ -113,7 +113,7 @@ def stylize(node: Node, request: Request) -> dict[str, Any]:
     content = read(request.content, request.size)
     styles = [read(path, request.size, flat=True) for path in request.styles]
     shares = _shares(request)
-    device, transfer = choose(request.device), node.bind()()
+    device, transfer = choose_device(request.device), node.bind()()
     size = content.rgb.shape[1], content.rgb.shape[2]
     need = require_room(transfer, size, device)
     facts = {
@@ -126,7 +126,7 @@ def stylize(node: Node, request: Request) -> dict[str, Any]:
     opaque = None if content.alpha is None else torch.from_numpy(content.alpha > 0)
     pairs = tuple((style.unit(), share) for style, share in zip(styles, shares))
     try:
-        painting = transfer.begin(Commission(content.unit(), pairs, request.seed, opaque), device)
+        painting = transfer.begin(StyleTask(content.unit(), pairs, request.seed, opaque), device)
     except DataError as err:
         names = ", ".join(map(str, request.styles))
         raise DataError(f"{request.content} in the style of {names}: {err} Choose larger pictures.") from None
@@ -156,7 +156,7 @@ def _check_paths(request: Request) -> None:
 
 
 def _require_place(path: Path, option: str) -> None:
-    files.folder(path.parent, f"{option} {path}")
+    files.ensure_folder(path.parent, f"{option} {path}")
     require_writable(path, f"{option} {path}")
 
 
@@ -172,7 +172,7 @@ def _shares(request: Request) -> list[float]:
     return [share / sum(given) for share in given]
 
 
-def _say_sizes(log: Log, request: Request, content: Opened, size: tuple[int, int], need: int) -> None:
+def _say_sizes(log: Log, request: Request, content: Picture, size: tuple[int, int], need: int) -> None:
     if max(content.source) > request.size:
         log.say(
             f"{request.content} has {content.source[1]}x{content.source[0]} pixels; it is scaled down to "
@@ -185,7 +185,13 @@ class _Session:
     """A painting with its files."""
 
     def __init__(
-        self, request: Request, painting: Painting, content: Opened, facts: dict[str, Any], log: Log, node: Node
+        self,
+        request: Request,
+        painting: StyleTransferRun,
+        content: Picture,
+        facts: dict[str, Any],
+        log: Log,
+        node: Node,
     ) -> None:
         self.request, self.painting, self.content, self.facts, self.log = request, painting, content, facts, log
         self.node, self.frames = node, list[Pixels]()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.errors import DataError
-from ganzoo.nn.precision import wide
+from ganzoo.nn.precision import at_least_fp32
 from ganzoo.types import Maps
 
 Per = Literal["none", "hw", "chw", "nchw"]
@@ -41,7 +41,7 @@ def mean_std(x: Maps, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
             f"the deviation of a map needs two positions at least, not {x.shape[2]} x {x.shape[3]}: the image is too"
             " small for this layer."
         )
-    variance, mean = torch.var_mean(wide(x), dim=[2, 3], correction=1, keepdim=True)
+    variance, mean = torch.var_mean(at_least_fp32(x), dim=[2, 3], correction=1, keepdim=True)
     return mean, (variance + eps).sqrt()
 
 
@@ -62,8 +62,8 @@ def adain(content: Maps, style: Maps, alpha: float = 1.0, eps: float = 1e-5) -> 
         [N, C, H, W]
     """
     (mean, std), (style_mean, style_std) = mean_std(content, eps), mean_std(style, eps)
-    styled = (wide(content) - mean) / std * style_std + style_mean
-    return (alpha * styled + (1 - alpha) * wide(content)).to(content.dtype)
+    styled = (at_least_fp32(content) - mean) / std * style_std + style_mean
+    return (alpha * styled + (1 - alpha) * at_least_fp32(content)).to(content.dtype)
 
 
 def content_loss(x: Maps, target: Maps) -> Tensor:
@@ -78,7 +78,7 @@ def content_loss(x: Maps, target: Maps) -> Tensor:
     Returns:
         scalar
     """
-    return (wide(x) - wide(target)).square().mean()
+    return (at_least_fp32(x) - at_least_fp32(target)).square().mean()
 
 
 def statistics_loss(x: Maps, style: Maps, eps: float = 1e-5) -> Tensor:
@@ -136,7 +136,7 @@ def gram(x: Maps, per: Per = "none") -> Tensor:
         [N, C, C], symmetric; [N C, N C] for nchw
     """
     n, c, h, w = x.shape
-    flat = wide(x).reshape(n, c, h * w)
+    flat = at_least_fp32(x).reshape(n, c, h * w)
     if per == "nchw":
         flat = flat.flatten(0, 1)
     divisor = {"none": 1, "hw": h * w, "chw": c * h * w, "nchw": n * c * h * w}[per]
@@ -170,7 +170,7 @@ def gatys_content_loss(x: Maps, content: Maps) -> Tensor:
     Returns:
         [N]
     """
-    return (wide(x) - wide(content)).square().sum(dim=[1, 2, 3]) / 2
+    return (at_least_fp32(x) - at_least_fp32(content)).square().sum(dim=[1, 2, 3]) / 2
 
 
 def gatys_style_loss(x: Maps, style: Maps) -> Tensor:
@@ -216,7 +216,7 @@ def coral(source: Tensor, target: Tensor, as_published: bool = False) -> Tensor:
 
     def split(image: Tensor, pixels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         (mean,), (std,) = mean_std(image[None], eps=0)
-        normal = ((wide(image) - mean) / std.clamp_min(torch.finfo(std.dtype).tiny)).flatten(1)
+        normal = ((at_least_fp32(image) - mean) / std.clamp_min(torch.finfo(std.dtype).tiny)).flatten(1)
         scale = 1.0 if as_published else pixels / normal.shape[1]
         scatter = normal @ normal.mT * scale + torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
         return mean, std, normal, scatter

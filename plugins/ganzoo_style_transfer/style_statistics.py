@@ -7,9 +7,9 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from ganzoo.nn.precision import wide
+from ganzoo.nn.precision import at_least_fp32
 from ganzoo.types import Maps, PerSample
-from ganzoo_style_transfer.interfaces import Described, StyleStatistic
+from ganzoo_style_transfer.interfaces import StyleFeatures, StyleStatistic
 from ganzoo_style_transfer.statistics import gram, gram_error, mean_std, moments_error
 
 LI = "arXiv:1701.01036"
@@ -22,11 +22,11 @@ class Gram(StyleStatistic, name="gram", paper="arXiv:1508.06576"):
     It is MMD² / (4 C²) under the kernel (x . y)² (arXiv:1701.01036): it matches raw second moments, and nothing else.
     """
 
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """The Gram matrix, [1, C, C]."""
         return (gram(style, "hw"),)
 
-    def distance(self, x: Maps, style: Described) -> PerSample:
+    def distance(self, x: Maps, style: StyleFeatures) -> PerSample:
         """E of each sample, [N]."""
         return gram_error(gram(x, "hw"), style[0])
 
@@ -37,11 +37,11 @@ class BatchNormStatistics(StyleStatistic, name="bn", paper=LI):
     What AdaIN matches. Weaker than Gram: it sees no products of different channels, and is not equivalent to it.
     """
 
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """Means and deviations, [1, C, 1, 1] each."""
         return mean_std(style)
 
-    def distance(self, x: Maps, style: Described) -> PerSample:
+    def distance(self, x: Maps, style: StyleFeatures) -> PerSample:
         """Mean squared differences, [N]."""
         return moments_error(mean_std(x), style)
 
@@ -52,13 +52,13 @@ class LinearMMD(StyleStatistic, name="mmd-linear", paper=LI):
     Two styles of equal means are one to it. Divided by C, a normaliser of our own.
     """
 
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """Means, [1, C]."""
-        return (wide(style).mean(dim=[2, 3]),)
+        return (at_least_fp32(style).mean(dim=[2, 3]),)
 
-    def distance(self, x: Maps, style: Described) -> PerSample:
+    def distance(self, x: Maps, style: StyleFeatures) -> PerSample:
         """Mean squared difference of the means, [N]."""
-        return (wide(x).mean(dim=[2, 3]) - style[0]).square().mean(dim=1)
+        return (at_least_fp32(x).mean(dim=[2, 3]) - style[0]).square().mean(dim=1)
 
 
 class Sampled(StyleStatistic):
@@ -73,20 +73,20 @@ class Sampled(StyleStatistic):
 
     def columns(self, x: Maps) -> Tensor:
         """Feature vectors of the positions, or of those that are drawn: [N, P, C]."""
-        flat = wide(x).flatten(2)
+        flat = at_least_fp32(x).flatten(2)
         if flat.shape[2] > self.positions:
             flat = flat[:, :, torch.randperm(flat.shape[2])[: self.positions].to(x.device)]
         return flat.mT
 
     @abstractmethod
-    def kernel(self, x: Tensor, y: Tensor, style: Described) -> Tensor:
+    def kernel(self, x: Tensor, y: Tensor, style: StyleFeatures) -> Tensor:
         """Kernel of any two vectors, [N, P, P']."""
 
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """The style's vectors, [1, P, C]."""
         return (self.columns(style),)
 
-    def distance(self, x: Maps, style: Described) -> PerSample:
+    def distance(self, x: Maps, style: StyleFeatures) -> PerSample:
         """mean k(x, x) + mean k(y, y) - 2 mean k(x, y), [N]."""
         ours, theirs = self.columns(x), style[0]
         pairs = ((ours, ours), (theirs, theirs), (ours, theirs))
@@ -118,7 +118,7 @@ class PolynomialMMD(Sampled, name="mmd-poly", paper=LI):
     ) -> None:
         self.degree, self.offset, self.positions = degree, offset, positions
 
-    def kernel(self, x: Tensor, y: Tensor, style: Described) -> Tensor:
+    def kernel(self, x: Tensor, y: Tensor, style: StyleFeatures) -> Tensor:
         """(x . y + offset)^degree."""
         return (x @ y.mT + self.offset).pow(self.degree)
 
@@ -126,14 +126,14 @@ class PolynomialMMD(Sampled, name="mmd-poly", paper=LI):
         """4 C²."""
         return float(2 * channels) ** 2
 
-    def _moments(self, x: Maps) -> Described:
-        return wide(x).mean(dim=[2, 3]), gram(x, "hw")
+    def _moments(self, x: Maps) -> StyleFeatures:
+        return at_least_fp32(x).mean(dim=[2, 3]), gram(x, "hw")
 
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """Mean [1, C] and second moments [1, C, C]; vectors [1, P, C] from degree 3 on."""
         return super().describe(style) if self.degree > 2 else self._moments(style)
 
-    def distance(self, x: Maps, style: Described) -> PerSample:
+    def distance(self, x: Maps, style: StyleFeatures) -> PerSample:
         """MMD² / (4 C²), [N]."""
         if self.degree > 2:
             return super().distance(x, style)
@@ -156,13 +156,13 @@ class GaussianMMD(Sampled, name="mmd-gauss", paper=LI):
     def __init__(self, *, bandwidth: Annotated[float, Gt(0)] = 1.0, positions: Positions = 1024) -> None:
         self.bandwidth, self.positions = bandwidth, positions
 
-    def kernel(self, x: Tensor, y: Tensor, style: Described) -> Tensor:
+    def kernel(self, x: Tensor, y: Tensor, style: StyleFeatures) -> Tensor:
         """exp(-|x - y|² / (2 s²))."""
         squares = x.square().sum(dim=2)[:, :, None] + y.square().sum(dim=2)[:, None, :]
         return (-(squares - 2 * x @ y.mT).clamp_min(0) / (2 * style[1])).exp()
 
-    def describe(self, style: Maps) -> Described:
+    def describe(self, style: Maps) -> StyleFeatures:
         """The style's vectors [1, P, C], and s² [1, 1, 1]."""
-        flat = wide(style).flatten(2)
+        flat = at_least_fp32(style).flatten(2)
         spread = 2 * flat.var(dim=2, correction=0).sum(dim=1)[:, None, None]  # mean of |x - y|² over all pairs
         return *super().describe(style), torch.where(spread > 0, self.bandwidth * spread, torch.ones_like(spread))

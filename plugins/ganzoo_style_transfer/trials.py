@@ -8,7 +8,7 @@ import torch
 
 from ganzoo.errors import UsageError
 from ganzoo.types import Image, Size
-from ganzoo_style_transfer.interfaces import Commission, Painting
+from ganzoo_style_transfer.interfaces import StyleTask, StyleTransferRun
 
 N, C = 3, 5
 
@@ -60,13 +60,13 @@ def check_transfer(make: "partial[Any]", cls: Any, size: Size) -> Iterator[str]:
     """A picture of the content's size, the same when it was set down in between."""
     content = (size[0] * 4 + 1, size[1] * 4)
     styles = ((_image((size[1] * 4, size[0] * 3), 1), 0.5), (_image(content, 2), 0.5))
-    commission = Commission(_image(content, 0), styles, seed=1)
+    commission = StyleTask(_image(content, 0), styles, seed=1)
     transfer = make()
     if transfer.memory(content) <= 0:
         yield "memory() says that it takes none"
 
-    def begin() -> Painting:
-        painting: Painting = transfer.begin(commission, torch.device("cpu"))
+    def begin() -> StyleTransferRun:
+        painting: StyleTransferRun = transfer.begin(commission, torch.device("cpu"))
         return painting
 
     try:

@@ -50,10 +50,10 @@ class MLP(zoo.Mapping, name="mlp", paper=PAPER):
         embed_dim: Count | None = None,
     ) -> None:
         super().__init__()
-        self.together = embed == "matrix"
-        length = embed_dim or (z_dim if self.together and z_dim else w_dim)
+        self.on_all_ranks = embed == "matrix"
+        length = embed_dim or (z_dim if self.on_all_ranks and z_dim else w_dim)
         matrix, dense = (None, math.sqrt(labels)), (0.0, 1.0)
-        bias, scale = matrix if self.together else dense
+        bias, scale = matrix if self.on_all_ranks else dense
         self.embed = Linear(labels, length, bias=bias, gain=scale) if labels else None
         widths = [z_dim + (length if labels else 0), *[width or w_dim] * (depth - 1), w_dim]
         self.layers = Stack(ActLinear(a, b, gain=gain, lr_mul=lr_mul) for a, b in zip(widths, widths[1:]))
@@ -70,7 +70,7 @@ class MLP(zoo.Mapping, name="mlp", paper=PAPER):
         if self.embed is None:
             return pixel_norm(z)
         assert label is not None
-        if self.together:
+        if self.on_all_ranks:
             return pixel_norm(torch.cat([z, self.embed(label)], dim=1))
         embedded = pixel_norm(self.embed(label))
         return torch.cat([pixel_norm(z), embedded], dim=1) if z.shape[1] else embedded

@@ -89,8 +89,8 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""
         image = images[-1]
-        x = self.features(image, stage.level)
+        x = self.from_image(image, stage.level)
         for level in range(stage.level, 0, -1):
             image = downsample(image, self.resample_filter)
-            x = self.halved(x, level) + self.features(image, level - 1)
+            x = self.down(x, level) + self.from_image(image, level - 1)
         return x

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ganzoo.nn.precision import wide
+from ganzoo.nn.precision import at_least_fp32
 from ganzoo.nn.resample import Taps, conv2d_resample
 from ganzoo.types import Maps
 
@@ -43,7 +43,7 @@ def modulated_conv2d(
             return x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
         d = (norm + EPS / scale.square()).rsqrt().clamp_max(torch.finfo(x.dtype).max)
         return x * d.to(x.dtype)[:, :, None, None]
-    return x if scale is None else (wide(x) * scale[:, :, None, None]).to(x.dtype)
+    return x if scale is None else (at_least_fp32(x) * scale[:, :, None, None]).to(x.dtype)
 
 
 def unit(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor, Tensor]:

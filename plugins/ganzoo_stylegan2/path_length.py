@@ -7,7 +7,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from ganzoo.interfaces import Regularizer, Turn
+from ganzoo.interfaces import GanBatch, Regularizer
 from ganzoo.training import distributed
 from ganzoo.types import PerSample
 
@@ -39,14 +39,14 @@ class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(()))
 
-    def penalty(self, turn: Turn) -> PerSample:
+    def penalty(self, batch: GanBatch) -> PerSample:
         """[N / shrink]. The mean that is subtracted is the updated one, and the gradient flows through it."""
-        n = max(1, len(turn.z) // self.shrink)
-        label = None if turn.label is None else turn.label[:n]
-        ws = turn.G.styles(turn.z[:n], label, turn.stage)
+        n = max(1, len(batch.z) // self.shrink)
+        label = None if batch.label is None else batch.label[:n]
+        ws = batch.G.styles(batch.z[:n], label, batch.stage)
         ws = ws if ws.requires_grad else ws.detach().requires_grad_()  # a mapping without parameters
-        image = turn.G.synthesize(ws, turn.stage)[-1]
-        y = turn.dice.normal(image) / math.sqrt(image.shape[2] * image.shape[3])
+        image = batch.G.synthesize(ws, batch.stage)[-1]
+        y = batch.rng.normal(image) / math.sqrt(image.shape[2] * image.shape[3])
         return self.weight * (self._lengths(image, ws, y)).square()
 
     def _lengths(self, image: Tensor, ws: Tensor, y: Tensor) -> Tensor:

@@ -55,17 +55,17 @@ def verify(path: File) -> None:
     import torch
 
     from ganzoo.model import checkpoint
-    from ganzoo.model.restore import experiment, tree
+    from ganzoo.model.restore import build_experiment, recipe_of
 
     known()
     head, tensors = checkpoint.verify(path)
-    node = tree(path, head)
+    node = recipe_of(path, head)
     if head.kind == "snapshot":
         with torch.device("meta"):
-            made = experiment(node)
+            made = build_experiment(node)
         held = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
         nets = made.networks()
         for prefix, net in [*nets.items(), *([("G_ema", nets["G"])] if "G" in nets else [])]:
             if prefix in held or prefix not in ("G", "D"):
-                checkpoint.fitting(net, tensors, prefix, path)
+                checkpoint.matching_tensors(net, tensors, prefix, path)
     say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

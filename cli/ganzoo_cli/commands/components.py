@@ -22,13 +22,13 @@ def components_list(
     as_json: Json = False,
 ) -> None:
     """List all components by kind."""
-    from ganzoo.errors import UsageError, nearest
+    from ganzoo.errors import UsageError, did_you_mean
     from ganzoo.recipe.index import index
 
     rows = sorted(index()["components"], key=lambda row: (row["kind"], row["name"]))
     kinds = sorted({row["kind"] for row in rows})
     if kind is not None and kind not in kinds:
-        raise UsageError(f"no kind '{kind}'.{nearest(kind, kinds)} Known: {', '.join(kinds)}.")
+        raise UsageError(f"no kind '{kind}'.{did_you_mean(kind, kinds)} Known: {', '.join(kinds)}.")
     rows = [row for row in rows if kind in (None, row["kind"])]
     if as_json:
         return say_json(rows)

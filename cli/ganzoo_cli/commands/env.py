@@ -11,10 +11,10 @@ def env(as_json: Json = False) -> None:
     import torch
 
     from ganzoo.runs.folder import environment
-    from ganzoo.training.device import choose, has_bf16
+    from ganzoo.training.device import choose_device, has_bf16
 
     known()
-    device = choose()
+    device = choose_device()
     facts: dict[str, Any] = {k: v for k, v in environment(device, []).items() if k != "command"}
     facts["devices"] = [
         "cpu",

@@ -21,13 +21,13 @@ from ganzoo_cli.host.drawing import (
     Psi,
     about_with,
     cautions,
-    counted,
     fits,
     loaded,
     new_outdir,
     numbers,
     places,
     refuse,
+    report_on_interrupt,
 )
 from ganzoo_cli.host.options import Device
 
@@ -91,7 +91,7 @@ def generate(
     cautions(model, trunc)
     new_outdir(outdir)
     how = {"psi": trunc, "cutoff": trunc_cutoff, "noise": noise_mode}
-    draw(model, wanted, how, outdir, columns, model.fitting() if batch == "auto" else int(batch))
+    draw(model, wanted, how, outdir, columns, model.largest_batch() if batch == "auto" else int(batch))
 
 
 def draw(
@@ -100,7 +100,7 @@ def draw(
     how: dict[str, Any],
     outdir: Path,
     columns: int,
-    at_once: int = 1,
+    batch_size: int = 1,
 ) -> None:
     """Write a picture for each class and seed, or with `columns` one of all."""
     import numpy as np
@@ -113,10 +113,10 @@ def draw(
     tiles = []
     with (
         Log(None, len(wanted)) as log,
-        counted("images", len(wanted), outdir) as written,
-        beside(written.append) as write,
+        report_on_interrupt("images", len(wanted), outdir) as written,
+        background_writer(written.append) as write,
     ):
-        for done, (label, seed, image) in enumerate(drawn(model, wanted, how, at_once), 1):
+        for done, (label, seed, image) in enumerate(drawn(model, wanted, how, batch_size), 1):
             log.progress(done, f"seed {seed}")
             if columns:
                 tiles.append(image)
@@ -132,7 +132,7 @@ def draw(
 
 
 def drawn(
-    model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], at_once: int
+    model: "Model", wanted: Sequence[tuple[int | None, int]], how: dict[str, Any], batch_size: int
 ) -> "Iterator[tuple[int | None, int, Pixels]]":
     """Class, seed and pixels of each image, so many computed at once; fewer where memory runs out, which is said."""
     from ganzoo.training.device import is_memory
@@ -140,21 +140,21 @@ def drawn(
     for label, group in groupby(wanted, key=lambda pair: pair[0]):
         seeds = [seed for _, seed in group]
         while seeds:
-            some = seeds[:at_once]
+            some = seeds[:batch_size]
             try:
-                pixels = model.pixels(model.images(some, label=label, at_once=at_once, **how))
+                pixels = model.pixels(model.images(some, label=label, batch_size=batch_size, **how))
             except Exception as err:
                 if len(some) == 1 or not is_memory(err):
                     raise
-                at_once = (len(some) + 1) // 2
-                note(f"out of memory: going on with {at_once} images at once (--batch {at_once}).")
+                batch_size = (len(some) + 1) // 2
+                note(f"out of memory: going on with {batch_size} images at once (--batch {batch_size}).")
                 continue
             yield from ((label, seed, image) for seed, image in zip(some, pixels))
             seeds = seeds[len(some) :]
 
 
 @contextmanager
-def beside(written: Callable[[Path], object]) -> Iterator[Callable[[Path, Callable[[], None]], None]]:
+def background_writer(written: Callable[[Path], object]) -> Iterator[Callable[[Path, Callable[[], None]], None]]:
     """Takes files, and what writes each, and has them written beside what is computed meanwhile.
 
     Files are printed and given to `written` in the order in which they came, once they are whole. The first that

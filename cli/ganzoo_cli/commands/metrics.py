@@ -117,17 +117,25 @@ def compare(
     from ganzoo.errors import UsageError
     from ganzoo.evaluation import choose as choose_
     from ganzoo.evaluation import compare
-    from ganzoo.training.device import choose
+    from ganzoo.training.device import choose_device
 
     names = _listed(metrics)
     if not names:
         raise UsageError("--metrics names none: write it as swd,msssim.")
     for name in names:
-        choose_.meaning(name, known())
-    a, b, shape = compare.origins(one, other, _shape(one, other, size, channels), device)
+        choose_.resolve_metric(name, known())
+    a, b, shape = compare.open_sources(one, other, _shape(one, other, size, channels), device)
     with _Progress(", ".join(names)) as progress:
         found = compare.compare(
-            a, b, names, shape, seed=seed, num=num, options=pairs(set_), device=choose(device), progress=progress.tell
+            a,
+            b,
+            names,
+            shape,
+            seed=seed,
+            num=num,
+            options=pairs(set_),
+            device=choose_device(device),
+            progress=progress.tell,
         )
     _report([[record] for record in found], out, as_json)
 
@@ -233,7 +241,7 @@ def _measured(
     from ganzoo.evaluation import score
 
     for name in names:
-        choose_.meaning(name, registry)
+        choose_.resolve_metric(name, registry)
     model = ganzoo.load(ckpt, device)
     dataset = score.real_set(model, data)
     _compared(model, dataset, ckpt, data)

@@ -64,11 +64,13 @@ def _moved(path: Path) -> Iterator[str]:
 
 def _metrics() -> list[str]:
     """Metrics that need neither weights nor a generator's inside; those that compare with real images first."""
-    from ganzoo.interfaces import Metric, Probe
+    from ganzoo.interfaces import GeneratorMetric, Metric
     from ganzoo.registry.component import slots
     from ganzoo.registry.lookup import registry
 
-    found = [cls for cls in registry() if issubclass(cls, Metric) and not issubclass(cls, Probe) and not slots(cls)]
+    found = [
+        cls for cls in registry() if issubclass(cls, Metric) and not issubclass(cls, GeneratorMetric) and not slots(cls)
+    ]
     return [cls.name for cls in sorted(found, key=lambda cls: not cls.paired)]
 
 
@@ -86,13 +88,13 @@ def _for_own_images(reference: str) -> str:
 def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
     """(recipe, state) of the run that --resume means where no recipe is named. Raises UsageError, CheckpointError."""
     from ganzoo.errors import CheckpointError, UsageError
-    from ganzoo.runs.folder import states
+    from ganzoo.runs.folder import candidate_states
 
     if resume is None or resume == "auto":
         raise UsageError(
             "name a RECIPE (see 'gz recipe list'), or continue a run with --resume latest or --resume PATH."
         )
-    state = states(resume, outdir)[0]
+    state = candidate_states(resume, outdir)[0]
     if not state.is_file():
         raise CheckpointError(f"--resume {resume}: there is no state-*.safetensors.")
     recipe = state.parent / "recipe.resolved.yaml"

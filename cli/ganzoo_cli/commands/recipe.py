@@ -48,7 +48,7 @@ def list_(
 
 def _matching(rows: list[dict[str, Any]], word: str | None) -> list[dict[str, Any]]:
     """The rows of a plugin, or those that hold a word; all of them without one."""
-    from ganzoo.errors import UsageError, nearest
+    from ganzoo.errors import UsageError, did_you_mean
 
     if word is None:
         return rows
@@ -58,7 +58,7 @@ def _matching(rows: list[dict[str, Any]], word: str | None) -> list[dict[str, An
     keys = ("name", "title", "paper")
     found = [row for row in rows if any(word.lower() in str(row.get(key, "")).lower() for key in keys)]
     if not found:
-        close = nearest(word, sorted(plugins | {str(row["name"]) for row in rows}))
+        close = did_you_mean(word, sorted(plugins | {str(row["name"]) for row in rows}))
         raise UsageError(f"no architecture has '{word}' in its name, title or paper.{close}")
     return found
 
@@ -121,11 +121,11 @@ def _parameters(node: "Node") -> dict[str, int]:
     """{slot: number of trainable parameters} of the networks and of the parts that stand in slots of theirs."""
     import torch
 
-    from ganzoo.model.restore import experiment
+    from ganzoo.model.restore import build_experiment
     from ganzoo.recipe.contents import parameters
 
     with torch.device("meta"):  # shapes only: takes no memory
-        made = experiment(node)
+        made = build_experiment(node)
     names = {"G": "generator", "D": "discriminator"}
     nets = {names.get(name, name): net for name, net in made.networks().items()}
     counts = {name: parameters(net) for name, net in nets.items()}
@@ -218,13 +218,13 @@ def validate(file: Reference, set_: Sets = []) -> None:  # noqa: B006
     """Check a recipe as training would, without data. Prints OK, or what is wrong with file and line."""
     import torch
 
-    from ganzoo.model.restore import experiment
+    from ganzoo.model.restore import build_experiment
     from ganzoo.recipe.loading import load
 
     known()
     node = load(file, set_)
     with torch.device("meta"):  # shapes only: takes no memory
-        experiment(node)
+        build_experiment(node)
     say(f"OK: {file}")
 
 

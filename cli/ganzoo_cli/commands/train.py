@@ -113,7 +113,7 @@ def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -
     from ganzoo.runs import run
 
     path = recipes.find(reference)
-    folder = run.train(node, rundir.Options(name=path.stem, text=_as_given(path, overrides), **options))
+    folder = run.train(node, rundir.RunOptions(name=path.stem, text=_as_given(path, overrides), **options))
     if first():
         say(str(folder))
         summary(folder, node, reference)
@@ -228,10 +228,10 @@ def _share(node: "Node", recipe: str, overrides: list[str], processes: int) -> "
 
 def _dry_run(node: "Node", source: "Source", device: str) -> None:
     from ganzoo.io.log import duration
-    from ganzoo.model.restore import experiment
+    from ganzoo.model.restore import build_experiment
     from ganzoo.runs import estimate
 
-    made = experiment(node)
+    made = build_experiment(node)
     dataset = made.dataset()
     note("Measuring a few iterations on random images; nothing is written.")
     found = estimate.estimate(made, device)

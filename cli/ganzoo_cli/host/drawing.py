@@ -57,13 +57,13 @@ def cautions(model: "Model", psi: float | None = None) -> None:
 
 def new_outdir(outdir: Path) -> None:
     """Make the folder for the pictures."""
-    from ganzoo.io.files import folder
+    from ganzoo.io.files import ensure_folder
 
-    folder(outdir, f"--outdir {outdir}")
+    ensure_folder(outdir, f"--outdir {outdir}")
 
 
 @contextmanager
-def counted(what: str, total: int, folder: Path) -> Iterator[list[Any]]:
+def report_on_interrupt(what: str, total: int, folder: Path) -> Iterator[list[Any]]:
     """Takes the files that have been written, and at an interrupt says how many there are."""
     written: list[Any] = []
     try:

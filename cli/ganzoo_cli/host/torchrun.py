@@ -22,7 +22,7 @@ def torchrun(processes: int, args: Sequence[str]) -> int:
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "code"
-        command = [sys.executable, "-m", "ganzoo_cli.several", "--standalone", f"--nproc-per-node={processes}"]
+        command = [sys.executable, "-m", "ganzoo_cli.host.torchrun", "--standalone", f"--nproc-per-node={processes}"]
         command += [f"--max-restarts={RESTARTS}", "-m", "ganzoo_cli", *args]
         env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ, EXIT_FILE: str(file)}
         child = subprocess.Popen(command, env=env, start_new_session=True)
@@ -68,17 +68,17 @@ def exit_code(err: BaseException, code: int) -> int:
 
     What all processes end with together is no reason for torchrun to start them anew: they end as if all were well.
     """
-    from ganzoo.errors import Lost
+    from ganzoo.errors import RankLost
 
-    if not launched() or isinstance(err, Lost):
+    if not launched() or isinstance(err, RankLost):
         return code
     if place := os.environ.get(EXIT_FILE):
         Path(place).write_text(str(code))
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-    return 0 if getattr(err, "together", False) and restarts else code
+    return 0 if getattr(err, "on_all_ranks", False) and restarts else code
 
 
-def well() -> None:
+def clear_exit_code() -> None:
     """A process has come to the end of its training: what ended an earlier one no longer counts."""
     if launched() and first() and (place := os.environ.get(EXIT_FILE)):
         Path(place).unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def told(err: BaseException, sentence: str) -> str:
     """What a process says of an error: what all meet, the first one says; what one meets, it says with its number."""
     if not launched():
         return sentence
-    if getattr(err, "together", False):
+    if getattr(err, "on_all_ranks", False):
         return sentence if first() else ""
     return f"process {os.environ['RANK']}: {sentence}"
 

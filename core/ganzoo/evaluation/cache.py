@@ -13,8 +13,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ganzoo.interfaces import Dataset, Features, Metric, Probe
-from ganzoo.io.files import cache_dir, whole
+from ganzoo.interfaces import Dataset, Features, GeneratorMetric, Metric
+from ganzoo.io.files import atomic_write, cache_dir
 from ganzoo.training import distributed
 from ganzoo.version import __version__
 
@@ -37,7 +37,7 @@ def key(metric: Metric, dataset: Dataset, seed: int, eye: Features | None) -> st
 
 
 def _file(metric: Metric, dataset: Dataset, seed: int, eye: Eye) -> Path | None:
-    if isinstance(metric, Probe) or not metric.cacheable or metric.num_real == 0:
+    if isinstance(metric, GeneratorMetric) or not metric.cacheable or metric.num_real == 0:
         return None
     return cache_dir() / "statistics" / f"{metric.name}-{key(metric, dataset, seed, eye(metric))}.safetensors"
 
@@ -50,7 +50,7 @@ def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -> 
         if path is not None and path.is_file():
             with suppress(SafetensorError, OSError, ValueError):
                 kept = load_file(path)
-        if distributed.any_of(kept is None):  # processes on several machines: each has a cache of its own
+        if distributed.any_rank(kept is None):  # processes on several machines: each has a cache of its own
             continue
         with suppress(KeyError, RuntimeError):
             metric.merge("real", kept or {})
@@ -66,5 +66,5 @@ def remember(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -
             continue
         with suppress(OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 save_file({k: t.contiguous() for k, t in metric.state("real").items()}, temporary)

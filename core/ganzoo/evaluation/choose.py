@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from ganzoo.errors import UsageError, nearest
-from ganzoo.interfaces import Metric, Probe, Shape
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.interfaces import GeneratorMetric, Metric, Shape
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import options as options_of
 from ganzoo.registry.lookup import Registry, registry
 
 
-def meaning(name: str, known: Registry) -> tuple[type[Metric], dict[str, Any]]:
+def resolve_metric(name: str, known: Registry) -> tuple[type[Metric], dict[str, Any]]:
     """The metric of a name, or of a published name such as fid50k_full, and the options that this one implies.
 
     Raises UsageError that lists the names.
@@ -22,11 +22,11 @@ def meaning(name: str, known: Registry) -> tuple[type[Metric], dict[str, Any]]:
         return cls, dict(cls.aliases[name])
     if name.rpartition(":")[2] not in known.names("metric"):
         names = sorted([*known.names("metric"), *published])
-        raise UsageError(f"no metric '{name}'.{nearest(name, names)} Known: {', '.join(names)}.")
+        raise UsageError(f"no metric '{name}'.{did_you_mean(name, names)} Known: {', '.join(names)}.")
     return cast(type[Metric], known.get("metric", name)), {}
 
 
-def factories(
+def metric_factories(
     names: Sequence[str], recipe: Mapping[str, Any], num: int | None, options: Mapping[str, Any]
 ) -> "list[partial[Metric]]":
     """Metrics with the options that their names imply, or those that a recipe gives them, or their own.
@@ -34,18 +34,20 @@ def factories(
     `options` go to all metrics that have them. Raises UsageError where none has.
     """
     known = registry()
-    fields = [options_of(meaning(name, known)[0]).model_fields for name in names]
+    fields = [options_of(resolve_metric(name, known)[0]).model_fields for name in names]
     for option in options:
         if not any(option in own for own in fields):
             raise UsageError(f"--set {option}: {' and '.join(names)} has no such option; see 'gz components show'.")
     own = [{k: v for k, v in options.items() if k in some} for some in fields]
-    return [factory(name, recipe, num, some) for name, some in zip(names, own)]
+    return [metric_factory(name, recipe, num, some) for name, some in zip(names, own)]
 
 
-def factory(name: str, recipe: Mapping[str, Any], num: int | None, options: Mapping[str, Any]) -> "partial[Metric]":
+def metric_factory(
+    name: str, recipe: Mapping[str, Any], num: int | None, options: Mapping[str, Any]
+) -> "partial[Metric]":
     """One of them."""
     known = registry()
-    cls, implied = meaning(name, known)
+    cls, implied = resolve_metric(name, known)
     given = [m for m in recipe.get("metrics", []) if known.get("metric", m["use"]) is cls]
     own = dict(given[0]) if given and not implied else {}
     use = name if name.rpartition(":")[2] == cls.name else f"{known.owner(cls)}:{cls.name}"
@@ -54,7 +56,7 @@ def factory(name: str, recipe: Mapping[str, Any], num: int | None, options: Mapp
     return bound
 
 
-def made(factories: Sequence["partial[Metric]"], shape: Shape, seed: int) -> list[Metric]:
+def build_metrics(factories: Sequence["partial[Metric]"], shape: Shape, seed: int) -> list[Metric]:
     """Fresh metrics, to be filled once."""
     metrics = [make(shape, seed) for make in factories]
     for metric, make in zip(metrics, factories):
@@ -62,8 +64,8 @@ def made(factories: Sequence["partial[Metric]"], shape: Shape, seed: int) -> lis
     return metrics
 
 
-def refuse_probes(metrics: Sequence[Metric]) -> None:
+def refuse_generator_metrics(metrics: Sequence[Metric]) -> None:
     """Raise UsageError for a metric that asks a generator, where there are only images."""
     for metric in metrics:
-        if isinstance(metric, Probe):
+        if isinstance(metric, GeneratorMetric):
             raise UsageError(f"'{metric.name}' asks a generator, so it needs a checkpoint and compares no images.")

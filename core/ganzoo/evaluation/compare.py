@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ganzoo.errors import DataError, UsageError
 from ganzoo.evaluation import evaluate, images, record
-from ganzoo.evaluation.choose import factories, made, refuse_probes
-from ganzoo.evaluation.score import grown
+from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics
+from ganzoo.evaluation.score import require_grown
 from ganzoo.interfaces import Dataset, Shape
 from ganzoo.model.model import Model, load
 from ganzoo.recipe.datasets import open_set
@@ -22,7 +22,7 @@ from ganzoo.types import Progress
 
 
 @dataclass(frozen=True)
-class Origin:
+class ImageSource:
     """One of two sets that are compared: images of a folder, a zip or a registered dataset, or a model's."""
 
     source: str
@@ -41,12 +41,14 @@ class Origin:
         elif self.model is not None and num:
             seeds = image_seeds(seed, range(num))
             labels = _any_labels(self.model, num, seed)
-            yield from images.fakes(self.model.G, grown(self.model), seeds, self.model.device, labels)
+            yield from images.generated_images(
+                self.model.G, require_grown(self.model), seeds, self.model.device, labels
+            )
 
     def about(self) -> dict[str, Any]:
         """What it is, for the record."""
         if self.dataset is not None:
-            return record.described(self.dataset)
+            return record.describe_dataset(self.dataset)
         assert self.model is not None
         return {"title": self.model.path.name, "digest": self.model.header.digest, "kimg": self.model.header.kimg}
 
@@ -66,7 +68,7 @@ def is_checkpoint(source: str) -> bool:
     return Path(source).suffix == ".safetensors"
 
 
-def origins(one: str, other: str, shape: Shape | None, device: str) -> tuple[Origin, Origin, Shape]:
+def open_sources(one: str, other: str, shape: Shape | None, device: str) -> tuple[ImageSource, ImageSource, Shape]:
     """Open two sets at one size: that of the model where there is one, else `shape`.
 
     Raises UsageError where no size is known, DataError where two models make images of different sizes.
@@ -80,11 +82,11 @@ def origins(one: str, other: str, shape: Shape | None, device: str) -> tuple[Ori
     if common is None:
         raise UsageError("two sets of images need a size at which they are compared: add --size WIDTHxHEIGHT.")
 
-    def opened(source: str) -> Origin:
+    def opened(source: str) -> ImageSource:
         if source in models:
-            return Origin(source, None, models[source])
+            return ImageSource(source, None, models[source])
         try:
-            return Origin(source, open_set(source, common.size, common.channels, 0, registry()), None)
+            return ImageSource(source, open_set(source, common.size, common.channels, 0, registry()), None)
         except UsageError as err:
             raise UsageError(str(err).removeprefix("--data ")) from None
 
@@ -92,8 +94,8 @@ def origins(one: str, other: str, shape: Shape | None, device: str) -> tuple[Ori
 
 
 def compare(
-    one: Origin,
-    other: Origin,
+    one: ImageSource,
+    other: ImageSource,
     names: Sequence[str],
     shape: Shape,
     *,
@@ -105,11 +107,13 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Metrics of the first set, with the second one as the real images: a record each."""
     began = time.monotonic()
-    metrics = made(factories(names, {}, num, options or {}), shape, seed)
-    refuse_probes(metrics)
+    metrics = build_metrics(metric_factories(names, {}, num, options or {}), shape, seed)
+    refuse_generator_metrics(metrics)
     wanted = max(m.num if m.num_real is None else m.num_real for m in metrics)
     evaluate.limit(metrics, wanted if other.count is None else other.count, one.count)
     fake = one.images(max(m.num for m in metrics), seed)
     real = other.images(max(m.num_real or 0 for m in metrics), seed + 1 if other.source == one.source else seed)
     about = {"judged": one.about(), "compared": f"{one.source} with {other.source}", "seed": seed}
-    return evaluate.sets(metrics, fake, real, other.dataset, began, device, progress, reference=other.about(), **about)
+    return evaluate.measure_sets(
+        metrics, fake, real, other.dataset, began, device, progress, reference=other.about(), **about
+    )

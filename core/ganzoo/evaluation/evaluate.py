@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ganzoo.errors import DataError
 from ganzoo.evaluation import cache
-from ganzoo.evaluation.extractors import Eyes
-from ganzoo.evaluation.images import BATCH, fakes, real_images
+from ganzoo.evaluation.extractors import Extractors
+from ganzoo.evaluation.images import BATCH, generated_images, real_images
 from ganzoo.evaluation.record import provenance
 from ganzoo.evaluation.shares import gather, share
-from ganzoo.interfaces import Dataset, Generator, Metric, Probe, Stage, Which
-from ganzoo.training.distributed import ALONE, Share, any_of, place
+from ganzoo.interfaces import Dataset, Generator, GeneratorMetric, Metric, Stage, Which
+from ganzoo.training.distributed import ALONE, Share, any_rank, rank_and_world
 from ganzoo.training.labels import drawn_labels
 from ganzoo.training.seeds import image_seeds
 from ganzoo.types import Progress
@@ -44,11 +44,11 @@ def limit(metrics: Sequence[Metric], real: int, fake: int | None = None) -> None
             raise DataError(f"{few} images are too few to measure a distribution ({metric.name}): give at least 2.")
 
 
-def feed(
+def update_all(
     metrics: Sequence[Metric],
     which: Which,
     images: Iterable[Tensor],
-    eyes: Eyes,
+    eyes: Extractors,
     progress: Progress | None = None,
     total: int = 0,
 ) -> None:
@@ -67,7 +67,7 @@ def feed(
             break
 
 
-def sets(
+def measure_sets(
     metrics: Sequence[Metric],
     fake: Iterable[Tensor],
     real: Iterable[Tensor],
@@ -89,15 +89,15 @@ def sets(
         progress: what to tell
         about: more for the records
     """
-    eyes = Eyes(metrics, metrics[0].shape.channels, device or torch.device("cpu"))
+    eyes = Extractors(metrics, metrics[0].shape.channels, device or torch.device("cpu"))
     lookers = [m for m in metrics if m.num_real != 0]
     if lookers:
-        feed(lookers, "real", real, eyes, progress)
-    feed(metrics, "fake", fake, eyes, progress)
+        update_all(lookers, "real", real, eyes, progress)
+    update_all(metrics, "fake", fake, eyes, progress)
     return [provenance(m, m.compute(), dataset, began, eyes.of(m), **about) for m in metrics]
 
 
-def generator(
+def measure_generator(
     G: Generator,
     stage: Stage,
     metrics: Sequence[Metric],
@@ -111,9 +111,9 @@ def generator(
     Statistics of the real images are kept for the next time. Several processes share the work: each calls this, and
     all get the whole result. Raises DataError where the images do not allow it.
     """
-    began, at = time.monotonic(), place()
+    began, at = time.monotonic(), rank_and_world()
     limit(metrics, len(dataset))
-    eyes = Eyes(metrics, metrics[0].shape.channels, device)
+    eyes = Extractors(metrics, metrics[0].shape.channels, device)
     cached = cache.recall(metrics, dataset, seed, eyes.of)
     empty = copy.deepcopy(list(metrics)) if at != ALONE else []
     fault = ""
@@ -121,7 +121,7 @@ def generator(
         _look(G, stage, metrics, cached, dataset, seed, eyes, device, progress, at)
     except DataError as err:  # perhaps of this process alone: the others must not wait for it
         fault = str(err)
-    if any_of(bool(fault)):
+    if any_rank(bool(fault)):
         raise DataError(fault or "another process could not measure its share.")
     if empty:
         metrics = gather(metrics, empty, [i for i, m in enumerate(metrics) if m in cached], at)
@@ -137,23 +137,23 @@ def _look(
     cached: Sequence[Metric],
     dataset: Dataset,
     seed: int,
-    eyes: Eyes,
+    eyes: Extractors,
     device: torch.device,
     progress: Progress | None,
     at: Share,
 ) -> None:
     """Show this process's share of the images to all metrics."""
-    fresh = [m for m in metrics if m not in cached and m.num_real != 0 and not isinstance(m, Probe)]
+    fresh = [m for m in metrics if m not in cached and m.num_real != 0 and not isinstance(m, GeneratorMetric)]
     for number in sorted({m.num_real or 0 for m in fresh}):  # another number is another sample of the set
         some = [m for m in fresh if m.num_real == number]
         mine = share(min(number, len(dataset)), at)
-        feed(some, "real", real_images(dataset, number, BATCH, seed, at), eyes, progress, len(mine))
-    lookers = [m for m in metrics if not isinstance(m, Probe)]
+        update_all(some, "real", real_images(dataset, number, BATCH, seed, at), eyes, progress, len(mine))
+    lookers = [m for m in metrics if not isinstance(m, GeneratorMetric)]
     if lookers:
         num = max(m.num for m in lookers)
         seeds = image_seeds(seed, range(num))
         _feed_fakes(G, stage, lookers, seeds, drawn_labels(dataset, num, 1), eyes, device, progress, at)
-    for probe in (m for m in metrics if isinstance(m, Probe)):
+    for probe in (m for m in metrics if isinstance(m, GeneratorMetric)):
         probe.rank, probe.world, probe.eye = *at, eyes.of(probe)
         probe.probe(G, stage, device, partial(drawn_labels, dataset), progress or (lambda what, done, total: None))
 
@@ -164,16 +164,16 @@ def _feed_fakes(
     metrics: Sequence[Metric],
     seeds: Sequence[int],
     labels: Tensor,
-    eyes: Eyes,
+    eyes: Extractors,
     device: torch.device,
     progress: Progress | None,
     at: Share,
 ) -> None:
     """Each process makes its share of what every metric wants: the metrics' numbers differ, so shares are cut apart."""
     if at == ALONE:
-        feed(metrics, "fake", fakes(G, stage, seeds, device, labels), eyes, progress)
+        update_all(metrics, "fake", generated_images(G, stage, seeds, device, labels), eyes, progress)
         return
     for number in sorted({m.num for m in metrics}):
         some, mine = [m for m in metrics if m.num == number], share(number, at)
-        own = fakes(G, stage, [seeds[i] for i in mine], device, labels[mine.start : mine.stop])
-        feed(some, "fake", own, eyes, progress, len(mine))
+        own = generated_images(G, stage, [seeds[i] for i in mine], device, labels[mine.start : mine.stop])
+        update_all(some, "fake", own, eyes, progress, len(mine))

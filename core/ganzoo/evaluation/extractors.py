@@ -11,7 +11,7 @@ from ganzoo.interfaces import Features, Metric
 from ganzoo.registry.component import Make
 
 
-class Eyes:
+class Extractors:
     """The feature extractors of several metrics, each built once and run once a batch."""
 
     def __init__(self, metrics: Sequence[Metric], channels: int, device: torch.device) -> None:

@@ -36,7 +36,9 @@ def _images(dataset: Dataset, indices: NDArray[np.int64], batch: int) -> Iterato
 
 
 @torch.inference_mode()
-def fakes(G: Generator, stage: Stage, seeds: Sequence[int], device: torch.device, labels: Tensor) -> Iterator[Tensor]:
+def generated_images(
+    G: Generator, stage: Stage, seeds: Sequence[int], device: torch.device, labels: Tensor
+) -> Iterator[Tensor]:
     """uint8 images [N, C, H, W], a latent and a label [K] for each seed; noise is random, but the seed's own."""
     for start in range(0, len(seeds), BATCH):
         own = seeds[start : start + BATCH]

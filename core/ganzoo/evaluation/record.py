@@ -27,7 +27,7 @@ def provenance(
         "options": {k: v for k, v in metric.options.items() if k != "extractor"} | {"num": metric.num},
         "size": list(metric.shape.size),
         "channels": metric.shape.channels,
-        "data": None if dataset is None else described(dataset),
+        "data": None if dataset is None else describe_dataset(dataset),
         "extractor": looked,
         "ganzoo": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,7 +36,7 @@ def provenance(
     }
 
 
-def described(dataset: Dataset) -> dict[str, Any]:
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """Which images, how many, and how they were fitted to the size."""
     return {
         "title": dataset.title,

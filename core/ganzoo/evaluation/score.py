@@ -15,11 +15,11 @@ from typing import Any
 
 from ganzoo.errors import DataError, UsageError
 from ganzoo.evaluation import evaluate, images
-from ganzoo.evaluation.choose import factories, made, refuse_probes
+from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics
 from ganzoo.interfaces import Dataset, Stage
 from ganzoo.io.hashes import recipe_hash
 from ganzoo.model.model import Model
-from ganzoo.model.restore import tree
+from ganzoo.model.restore import recipe_of
 from ganzoo.recipe.datasets import open_set, section
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Progress
@@ -41,14 +41,14 @@ def real_set(model: Model, source: str | None = None) -> Dataset:
     if not recorded:
         raise UsageError(f"{model.path} does not say which images it was trained on: add --data PATH.")
     try:
-        return tree(model.path, model.header)["dataset"].bind()(shape.size, shape.channels, labels)
+        return recipe_of(model.path, model.header)["dataset"].bind()(shape.size, shape.channels, labels)
     except DataError as err:
         raise DataError(
             f"the training images of {model.path} are not where they were: {str(err).split(':')[0]}. Add --data PATH."
         ) from None
 
 
-def grown(model: Model) -> Stage:
+def require_grown(model: Model) -> Stage:
     """The finest stage. Raises DataError for a model that was still growing."""
     sizes = model.G.shape.sizes
     if model.stage.level < len(sizes) - 1:
@@ -79,24 +79,26 @@ class Scorer:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.dataset = model, dataset
-        self.factories = factories(names, model.header.recipe, num, options or {})
+        self.factories = metric_factories(names, model.header.recipe, num, options or {})
         self.recipe_seed: int = model.header.recipe["training"]["seed"]
 
     def measure(self, seed: int, progress: Progress | None = None) -> list[dict[str, Any]]:
         """The model against the real images, measured as in training: a record a metric of values and their origin."""
         model, head = self.model, self.model.header
-        metrics = made(self.factories, model.G.shape, seed)
-        records = evaluate.generator(model.G, grown(model), metrics, self.dataset, seed, model.device, progress)
+        metrics = build_metrics(self.factories, model.G.shape, seed)
+        records = evaluate.measure_generator(
+            model.G, require_grown(model), metrics, self.dataset, seed, model.device, progress
+        )
         about = {"snapshot": model.path.name, "digest": head.digest, "recipe": recipe_hash(head.recipe)}
         return [{**record, "compared": "model", "kimg": head.kimg, **about} for record in records]
 
     def floor(self, seed: int, progress: Progress | None = None) -> list[dict[str, Any]]:
         """One random half of the real images against the other: what a perfect model would get, at this number."""
-        began, metrics = time.monotonic(), made(self.factories, self.model.G.shape, seed)
-        refuse_probes(metrics)
+        began, metrics = time.monotonic(), build_metrics(self.factories, self.model.G.shape, seed)
+        refuse_generator_metrics(metrics)
         one, other, size = images.halves(self.dataset, images.BATCH, seed)
         evaluate.limit(metrics, size, size)
-        return evaluate.sets(
+        return evaluate.measure_sets(
             metrics, one, other, self.dataset, began, self.model.device, progress, compared="real halves", seed=seed
         )
 

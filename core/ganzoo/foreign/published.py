@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError
 from ganzoo.foreign.torchfile import read
-from ganzoo.io.files import cache_dir, whole
+from ganzoo.io.files import atomic_write, cache_dir
 from ganzoo.io.hashes import file_hash
 from ganzoo.types import Progress
 
@@ -57,7 +57,7 @@ class Published:
             raise CheckpointError(f"{path} is not there, and nothing was fetched. {how}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 _download(self.url, temporary, progress)
                 if not (found := file_hash(temporary)).startswith(self.sha256):
                     raise CheckpointError(f"what {self.url} gave has the sha256 {found[:16]}, not {self.sha256}. {how}")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganzoo.gan.generator import Count
 from ganzoo.interfaces import Discriminator, Head, Shape, Stage, Trunk, TrunkPart
-from ganzoo.nn.precision import wide
+from ganzoo.nn.precision import at_least_fp32
 from ganzoo.registry.component import Make
 from ganzoo.types import Label, Logits, Maps, Pyramid
 
@@ -65,7 +65,7 @@ class ComposedDiscriminator(Discriminator, name="composed"):
 
     def features(self, images: Pyramid, stage: Stage | None = None) -> Maps:
         """What the head sees, in float32 (its statistics and sums need it)."""
-        return wide(self.trunk(images, stage or Stage(len(self.shape.sizes) - 1)))
+        return at_least_fp32(self.trunk(images, stage or Stage(len(self.shape.sizes) - 1)))
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps."""

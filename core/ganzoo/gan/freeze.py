@@ -6,7 +6,7 @@ from ganzoo.errors import RecipeError
 from ganzoo.gan.discriminator import ComposedDiscriminator
 
 
-def frozen(D: nn.Module, count: int) -> dict[str, nn.Parameter]:
+def first_layers(D: nn.Module, count: int) -> dict[str, nn.Parameter]:
     """The parameters of a discriminator's first layers, counted from the image, by name (Freeze-D, arXiv:2002.10964).
 
     A layer is what has a kernel of its own, in the order from_rgb, then each block's: of a residual block the two

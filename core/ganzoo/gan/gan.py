@@ -1,7 +1,7 @@
 """What the recipe of a GAN holds. Its signature is the schema of a recipe, and binding it builds the experiment."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -46,6 +46,8 @@ class Gan(AdversarialExperiment, name="gan"):
         loggers: where a run tells how it goes, beside its own files
         training: how to train
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"image": Images(size=16)}
 
     def __init__(
         self,

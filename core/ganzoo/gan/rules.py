@@ -76,8 +76,8 @@ def regularizers_fit(node: CheckedRecipe) -> Iterator[Fault]:
     loss = _at(node, "loss")
     stem, layer = _at(node, "generator.synthesis.stem"), _at(node, "generator.synthesis.block.layer")
     for i, cls in enumerate(_classes(node, "regularizers")):
-        if cls.needs_unbounded and not loss.unbounded:
-            losses = _such("loss", lambda other: other.unbounded)
+        if cls.needs_critic and not loss.critic:
+            losses = _such("loss", lambda other: other.critic)
             yield _fault(
                 f"regularizers.{i}",
                 f"'{cls.name}' holds D's gradient at a norm that the loss '{loss.name}', a classifier with a sigmoid,",

@@ -2,26 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from ganzoo.gan.freeze import frozen
+from ganzoo.gan.freeze import first_layers
 from ganzoo.interfaces import (
     Augment,
     Dataset,
-    Dice,
     Discriminator,
     Experiment,
+    GanBatch,
     Generator,
     Growth,
     Loss,
     Regularizer,
+    SampleRng,
     Schedule,
     Stage,
-    Turn,
 )
 from ganzoo.interfaces.experiment import Count, Positive
 from ganzoo.nn.pixels import to_uint8, to_unit
@@ -33,8 +33,8 @@ from ganzoo.training.learner import GradientLearner, adam
 from ganzoo.training.seeds import latents
 from ganzoo.types import Label, Logits, PerSample, Pyramid
 
-Who = Literal["g", "d"]
-Turns = Callable[[range, Dice], Turn]
+NetworkName = Literal["g", "d"]
+BatchFactory = Callable[[range, SampleRng], GanBatch]
 
 
 class Training(Schedule):
@@ -95,79 +95,79 @@ class Trainer(GradientLearner):
         self.nets = {"g": self.G, "d": self.D}
         self.stage = self.stage_at(0)
         self.optimizers = {"g": self._adam("g"), "d": self._adam("d")}
-        self.frozen = set(frozen(self.D, self.options.freeze_d).values())
+        self.frozen = set(first_layers(self.D, self.options.freeze_d).values())
 
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
         """One iteration on this process's share of a batch."""
         self.begin()
         self.enter(self.stage_at(self.images))
-        turns = self.turns(real, label, fake_label)
+        gan_batches = self.gan_batches(real, label, fake_label)
 
-        for who in self.learners():
+        for network in self.learners():
             # the loss, with the penalties that are due at every iteration
-            self.descend(who, "main", len(real), partial(self.objective, who, turns))
-            for reg in self.due(who, lazy=True):  # each a step of its own, `every` times as strong
-                self.descend(who, reg.name, len(real), partial(self.lazily, reg, turns))
+            self.optimize(network, "main", len(real), partial(self.objective, network, gan_batches))
+            for reg in self.due(network, lazy=True):  # each a step of its own, `every` times as strong
+                self.optimize(network, reg.name, len(real), partial(self.lazily, reg, gan_batches))
 
-        batch = len(real) * distributed.place()[1]
-        self.agree()
+        batch = len(real) * distributed.rank_and_world()[1]
+        self.sync_buffers()
         self.follow(batch)
         if self.augment:
             self.augment.adapt(batch)  # alike in all processes
-            self.agreed()
+            self.mark_synced()
         self.images += batch
         self.iteration += 1
 
     # --- the words of the step ---------------------------------------------------------------------------------------
 
-    def objective(self, who: Who, turns: Turns, rows: range, dice: Dice) -> Tensor:
+    def objective(self, network: NetworkName, gan_batches: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
         """The adversarial loss of one network, with the penalties that are due at every iteration; a mean."""
-        turn = turns(rows, dice)
-        loss = self.adversarial(who, turn).mean()
-        for reg in self.due(who, lazy=False):
-            loss = loss + self.penalty(reg, turn).mean()
+        batch = gan_batches(rows, rng)
+        loss = self.adversarial(network, batch).mean()
+        for reg in self.due(network, lazy=False):
+            loss = loss + self.penalty(reg, batch).mean()
         return loss
 
-    def lazily(self, reg: Regularizer, turns: Turns, rows: range, dice: Dice) -> Tensor:
+    def lazily(self, reg: Regularizer, gan_batches: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
         """A penalty that makes up for the iterations without it; a mean."""
-        return self.penalty(reg, turns(rows, dice)).mean() * reg.every
+        return self.penalty(reg, gan_batches(rows, rng)).mean() * reg.every
 
-    def adversarial(self, who: Who, turn: Turn) -> PerSample:
+    def adversarial(self, network: NetworkName, batch: GanBatch) -> PerSample:
         """The adversarial loss of one network, [N]."""
-        if who == "g":
-            fake = turn.D(turn.generated, turn.label, turn.stage)
+        if network == "g":
+            fake = batch.D(batch.fake_with_graph, batch.label, batch.stage)
             real = torch.zeros_like(fake)
             if self.loss.relativistic:
                 with torch.no_grad():
-                    real = turn.D(turn.real, turn.real_label, turn.stage)
+                    real = batch.D(batch.real, batch.real_label, batch.stage)
             loss = self.loss.g(fake, real)
         else:
-            pair = [(self.augmented(turn.fake), turn.label), (self.augmented(turn.real), turn.real_label)]
-            fake, real = self.D.judge_each(pair, turn.stage)
+            pair = [(self.augmented(batch.fake), batch.label), (self.augmented(batch.real), batch.real_label)]
+            fake, real = self.D.judge_each(pair, batch.stage)
             loss = self.loss.d(real, fake)
-            turn.observe(real)
-            self.note("scores/fake", fake)
-            self.note("scores/real", real)
-            self.note("signs/real", real.sign())
-        self.note(f"loss/{who}", loss)
+            batch.observe(real)
+            self.log("scores/fake", fake)
+            self.log("scores/real", real)
+            self.log("signs/real", real.sign())
+        self.log(f"loss/{network}", loss)
         return loss
 
-    def penalty(self, reg: Regularizer, turn: Turn) -> PerSample:
+    def penalty(self, reg: Regularizer, batch: GanBatch) -> PerSample:
         """A regularizer's penalty, [N]."""
-        value = reg.penalty(turn)
-        self.note(f"penalty/{reg.name}", value)
+        value = reg.penalty(batch)
+        self.log(f"penalty/{reg.name}", value)
         return value
 
-    def due(self, who: Who, *, lazy: bool) -> list[Regularizer]:
+    def due(self, network: NetworkName, *, lazy: bool) -> list[Regularizer]:
         """The regularizers of a network that are due now: the lazy ones, or those of every iteration."""
-        regs = cast(list[Regularizer], [reg for reg in self.regularizers if cast(Regularizer, reg).on == who])
-        steps = self.iteration // (self.options.g_every if who == "g" else 1)
+        regs = cast(list[Regularizer], [reg for reg in self.regularizers if cast(Regularizer, reg).on == network])
+        steps = self.iteration // (self.options.g_every if network == "g" else 1)
         return [reg for reg in regs if (reg.every > 1) == lazy and steps % reg.every == 0]
 
-    def learners(self) -> list[Who]:
+    def learners(self) -> list[NetworkName]:
         """The networks that learn in this iteration, in order."""
-        order = cast(tuple[Who, Who], tuple(self.options.order))
-        return [who for who in order if who == "d" or (self.iteration + 1) % self.options.g_every == 0]
+        order = cast(tuple[NetworkName, NetworkName], tuple(self.options.order))
+        return [network for network in order if network == "d" or (self.iteration + 1) % self.options.g_every == 0]
 
     def judge(self, images: Pyramid, label: Label, stage: Stage) -> Logits:
         """The discriminator, with the augmentation in front."""
@@ -186,19 +186,29 @@ class Trainer(GradientLearner):
         if self.augment:
             self.augment.observe(real.detach())
 
-    def turns(self, real: Tensor, label: Tensor, fake_label: Tensor) -> Turns:
+    def gan_batches(self, real: Tensor, label: Tensor, fake_label: Tensor) -> BatchFactory:
         """A part of the batch with latents of its own, by its rows and what they draw."""
         labels = bool(self.experiment.labels)
 
-        def turn(rows: range, dice: Dice) -> Turn:
+        def batch(rows: range, rng: SampleRng) -> GanBatch:
             some = slice(rows.start, rows.stop)
             part = self.pyramid(real[some].to(self.device, non_blocking=True))
             own, other = (t[some].to(self.device) if labels else None for t in (label, fake_label))
-            z = dice.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim))
-            extra: dict[str, Any] = {"classify": self.classify, "observe": self.observe, "dice": dice}
-            return Turn(self.G, self.judge, self.stage, z, other, part, own, **extra)
+            z = rng.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim))
+            return GanBatch(
+                G=self.G,
+                D=self.judge,
+                stage=self.stage,
+                z=z,
+                label=other,
+                real=part,
+                real_label=own,
+                classify=self.classify,
+                observe=self.observe,
+                rng=rng,
+            )
 
-        return turn
+        return batch
 
     def follow(self, batch: int) -> None:
         """The moving average of G takes a step."""
@@ -222,23 +232,23 @@ class Trainer(GradientLearner):
 
     # --- optimizers and growth ---------------------------------------------------------------------------------------
 
-    def _adam(self, who: Who) -> torch.optim.Adam:
+    def _adam(self, network: NetworkName) -> torch.optim.Adam:
         """Adam; lazy steps make it move more often, so step length and memory shrink (arXiv:1912.04958, appendix B)."""
-        c = self.lazy_factor(who)
+        c = self.lazy_factor(network)
         betas = (self.options.betas[0] ** c, self.options.betas[1] ** c)
-        return adam(self.nets[who].parameters(), self.options, self.device, lr=self.lr(who), betas=betas)
+        return adam(self.nets[network].parameters(), self.options, self.device, lr=self.lr(network), betas=betas)
 
-    def lazy_factor(self, who: Who) -> float:
+    def lazy_factor(self, network: NetworkName) -> float:
         """Main steps as a share of all optimizer steps: k / (k + 1) for one penalty at each k-th iteration."""
         regs = [cast(Regularizer, r) for r in self.regularizers]
-        return 1 / (1 + sum(1 / r.every for r in regs if r.on == who and r.every > 1))
+        return 1 / (1 + sum(1 / r.every for r in regs if r.on == network and r.every > 1))
 
-    def lr(self, who: Who) -> float:
+    def lr(self, network: NetworkName) -> float:
         """Learning rate of a network at the present stage, corrected for lazy steps."""
         o, growth = self.options, self.experiment.growth
         rate = growth.lr(self.stage, o.lr) if growth else o.lr
-        own = o.d_lr / o.lr if who == "d" and o.d_lr else 1.0  # D's rate follows the schedule too
-        return rate * own * self.lazy_factor(who)
+        own = o.d_lr / o.lr if network == "d" and o.d_lr else 1.0  # D's rate follows the schedule too
+        return rate * own * self.lazy_factor(network)
 
     def stage_at(self, images: int) -> Stage:
         """Where growth stands after so many images."""
@@ -262,11 +272,11 @@ class Trainer(GradientLearner):
         growth = self.experiment.growth
         reset = growth is not None and growth.resets_optimizer(self.stage, stage)
         self.stage = stage
-        for who, optimizer in self.optimizers.items():
+        for network, optimizer in self.optimizers.items():
             if reset:
                 optimizer.state.clear()
             for group in optimizer.param_groups:
-                group["lr"] = self.lr(cast(Who, who))
+                group["lr"] = self.lr(cast(NetworkName, network))
 
     # --- what is kept and shown --------------------------------------------------------------------------------------
 
@@ -285,7 +295,7 @@ class Trainer(GradientLearner):
         G, z = self.G_ema, latents(range(count), self.G_ema.z_dim).to(self.device)
         labels = drawn_labels(dataset, count, 0).to(self.device) if G.labels else None
         with G.noise("const"):
-            size = min(32, self.part or self.batch())  # no more memory than training takes
+            size = min(32, self.micro_batch or self.batch())  # no more memory than training takes
             parts = [
                 to_uint8(G(z[i : i + size], None if labels is None else labels[i : i + size], self.stage)[-1].cpu())
                 for i in range(0, count, size)

@@ -86,7 +86,7 @@ def relative_diversity(made: Tensor, real: Tensor) -> float | None:
     return diversity(ours) / reference if reference >= 1 else None  # less than a gray level: copies of one image
 
 
-def blind(loss: Loss) -> float:
+def chance_loss(loss: Loss) -> float:
     """The least loss of a discriminator that gives all images one score: 2 log 2 for the logistic loss."""
     scores = [torch.full((1, 1), c / 20) for c in range(-40, 41)]
     apart = copy.deepcopy(loss).cpu()  # the training's own stays where it is, and as it is
@@ -94,7 +94,7 @@ def blind(loss: Loss) -> float:
         return min(float(apart.d(c, c)) for c in scores)
 
 
-def sight(row: Row, blind: float) -> float | None:
+def relative_d_loss(row: Row, blind: float) -> float | None:
     """The discriminator's loss as a share of a blind one's: 0 where it is sure of all images, 1 where it sees nothing.
 
     None for losses that say nothing of the kind, such as Wasserstein's: a blind one's is 0.
@@ -103,9 +103,9 @@ def sight(row: Row, blind: float) -> float | None:
     return None if loss is None or blind <= 0 else loss / blind
 
 
-def winning(row: Row, blind: float) -> float | None:
+def relative_d_loss_unless_best(row: Row, blind: float) -> float | None:
     """`sight`, or 1 while the metric is near its best: of a generator that learns, a sure discriminator is no fault."""
-    return 1.0 if row.values.get("behind", 1.0) < 0.25 else sight(row, blind)
+    return 1.0 if row.values.get("behind", 1.0) < 0.25 else relative_d_loss(row, blind)
 
 
 def magnitude(row: Row) -> float | None:
@@ -114,7 +114,7 @@ def magnitude(row: Row) -> float | None:
     return max((v if math.isfinite(v) else math.inf for v in found), default=None)
 
 
-def lost(values: Sequence[float]) -> float | None:
+def lost_progress(values: Sequence[float]) -> float | None:
     """The share of what a run had gained that it has lost: 0 at its best, 1 at its first value, more where it is worse.
 
     In logarithms, so that an FID that rises from 4 to 40 counts. None where nothing much was gained yet: a metric may
@@ -175,7 +175,7 @@ def checks(blind: float) -> list[Check]:
         ),
         Check(
             "discriminator wins",
-            partial(winning, blind=blind),
+            partial(relative_d_loss_unless_best, blind=blind),
             bad=0.05,
             well=0.1,
             ticks=8,
@@ -185,7 +185,7 @@ def checks(blind: float) -> list[Check]:
         ),
         Check(
             "discriminator fails",
-            partial(sight, blind=blind),
+            partial(relative_d_loss, blind=blind),
             bad=0.99,
             well=0.97,
             ticks=4,
@@ -265,7 +265,7 @@ def history(folder: Path, metric: type[Metric] | None = None) -> list[Row]:
             known["diversity"] = record["diversity"]
         until = sum(kimg < record["kimg"] for kimg, _ in values)
         if until > seen:
-            share = lost([value for _, value in values[:until]])
+            share = lost_progress([value for _, value in values[:until]])
             known |= {} if share is None else {"lost": share}
             behind = {"behind": 1.0 if share is None else share}
         rows.append(Row(record["kimg"], known | behind))
@@ -277,7 +277,7 @@ class Watchdog:
     """Asked at each tick of a run, it gives the alarms that are new; all that it knows stands in the run's files."""
 
     def __init__(self, folder: Path, loss: Loss, metric: type[Metric] | None = None) -> None:
-        self.folder, self.blind, self.metric = folder, blind(loss), metric
+        self.folder, self.blind, self.metric = folder, chance_loss(loss), metric
 
     def tick(self) -> list[Alarm]:
         """Alarms that the last tick raised. An alarm is given once, until it is over; a resumed run repeats none."""

@@ -27,16 +27,15 @@ from ganzoo.interfaces.layers import (
 )
 from ganzoo.interfaces.logger import Logger
 from ganzoo.interfaces.loss import Loss
-from ganzoo.interfaces.metric import Metric, Probe, Which
-from ganzoo.interfaces.regularizer import Dice, Regularizer, Turn
-from ganzoo.interfaces.topology import Meeting, Synthesis, Trunk
+from ganzoo.interfaces.metric import GeneratorMetric, Metric, Which
+from ganzoo.interfaces.regularizer import GanBatch, Regularizer, SampleRng
+from ganzoo.interfaces.topology import LevelChannels, Synthesis, Trunk
 from ganzoo.types import Progress
 
 __all__ = [
     "Augment",
     "Block",
     "Dataset",
-    "Dice",
     "Discriminator",
     "Down",
     "Draw",
@@ -44,23 +43,25 @@ __all__ = [
     "Features",
     "Finding",
     "FromRGB",
+    "GanBatch",
     "Generator",
+    "GeneratorMetric",
     "Growth",
     "Head",
     "Images",
     "Layer",
     "Learner",
+    "LevelChannels",
     "Logger",
     "Loss",
     "Mapping",
-    "Meeting",
     "Metric",
     "Noise",
     "NoiseMode",
     "Norm",
-    "Probe",
     "Progress",
     "Regularizer",
+    "SampleRng",
     "Schedule",
     "Shape",
     "Stage",
@@ -70,7 +71,6 @@ __all__ = [
     "ToRGB",
     "Trunk",
     "TrunkPart",
-    "Turn",
     "Which",
     "block_layers",
 ]

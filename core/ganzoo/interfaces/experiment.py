@@ -130,10 +130,10 @@ class Learner(ABC):
     grows: bool  # whether it starts with small images
     images: int  # real images shown
     iteration: int
-    part: int | None  # images computed at once; None for all
+    micro_batch: int | None  # images computed at once; None for all
     processes: int  # number of processes that wrote the state it continues from
     reloads: int  # how often training went back to a state
-    say: Callable[[str], None]
+    notice: Callable[[str], None]
     stats: dict[str, list[Tensor]]
 
     @abstractmethod
@@ -169,7 +169,7 @@ class Learner(ABC):
         """Give all processes the weights of the first one."""
 
     @abstractmethod
-    def agreed(self) -> None:
+    def mark_synced(self) -> None:
         """Say that all processes have the same buffers now."""
 
     @property

@@ -12,7 +12,7 @@ from ganzoo.types import Logits, PerSample
 class Loss(nn.Module, Component, ABC, kind="loss"):
     """Adversarial loss per sample, from logits [N, 1] alone."""
 
-    unbounded: ClassVar[bool] = False  # D is no sigmoid classifier: its gradient may be held to a norm other than 0
+    critic: ClassVar[bool] = False  # D is no sigmoid classifier: its gradient may be held to a norm other than 0
     relativistic: ClassVar[bool] = False  # G's loss looks at the logits of reals too
 
     @abstractmethod

@@ -58,7 +58,7 @@ class Metric(Component, ABC, kind="metric"):
         """Add what another one accumulated of the images that follow."""
 
 
-class Probe(Metric):
+class GeneratorMetric(Metric):
     """A metric that asks the generator itself, in place of looking at images. Then `update` is never called."""
 
     rank: int = 0  # this process's share of the samples: rank :: world

@@ -18,7 +18,7 @@ Judge = Callable[[Pyramid, Label, Stage], Logits]
 Classify = Callable[[Pyramid, Stage], Tensor]
 
 
-class Dice:
+class SampleRng:
     """Random numbers for each sample of a batch, from a seed of its own.
 
     So what a sample draws depends neither on its company nor on how a batch is cut into parts or over processes.
@@ -45,7 +45,7 @@ class Dice:
 
 
 @dataclass
-class Turn:
+class GanBatch:
     """What a regularizer may look at: the networks, one batch of reals, one batch of latents, where growth stands."""
 
     G: Generator
@@ -55,23 +55,23 @@ class Turn:
     label: Label
     real: Pyramid
     real_label: Label
-    made: Pyramid | None = None
+    detached_fake: Pyramid | None = None
     classify: Classify | None = None  # D's class scores, with the augmentation in front
     observe: Callable[[Logits], None] = lambda real: None  # what watches D's logits on reals
-    dice: Dice = field(default_factory=Dice)  # what penalties draw
+    rng: SampleRng = field(default_factory=SampleRng)  # what penalties draw
 
     @cached_property
-    def generated(self) -> Pyramid:
+    def fake_with_graph(self) -> Pyramid:
         """Generated images with their graph, made once for all that G minimises."""
         return self.G(self.z, self.label, self.stage)
 
     @property
     def fake(self) -> Pyramid:
         """Generated images without a graph; those of D's own step where there are any."""
-        if self.made is None:
+        if self.detached_fake is None:
             with torch.no_grad():
-                self.made = self.G(self.z, self.label, self.stage)
-        return self.made
+                self.detached_fake = self.G(self.z, self.label, self.stage)
+        return self.detached_fake
 
 
 class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
@@ -85,12 +85,12 @@ class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
     on: ClassVar[Literal["g", "d"]]
     needs_styles: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False  # D must be a classifier too
-    needs_unbounded: ClassVar[bool] = False  # only meaningful with a loss whose D is no sigmoid classifier
+    needs_critic: ClassVar[bool] = False  # only meaningful with a loss whose D is no sigmoid classifier
 
     def __init__(self, *, every: int = 1) -> None:
         super().__init__()
         self.every = every
 
     @abstractmethod
-    def penalty(self, turn: Turn) -> PerSample:
+    def penalty(self, batch: GanBatch) -> PerSample:
         """The penalty, [N], not yet multiplied by `every`."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from ganzoo.interfaces.growth import Stage
 from ganzoo.interfaces.layers import Block, Down, FromRGB, Stem, ToRGB, TrunkPart
-from ganzoo.nn.precision import at_level, recast, wide, working
+from ganzoo.nn.precision import at_least_fp32, cast, channels_last, level_dtype
 from ganzoo.nn.stack import Stack
 from ganzoo.registry.component import Component, Make
 from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
@@ -62,14 +62,14 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
 
     def walk(self, ws: Styles, stage: Stage, first: int = 0) -> Iterator[Image]:
         """Each resolution's own RGB image, coarse to fine, from level `first` up to the stage's."""
-        x = working(self.stem(ws[:, 0]), at_level(self.dtype, 0, len(self.blocks)))
+        x = channels_last(self.stem(ws[:, 0]), level_dtype(self.dtype, 0, len(self.blocks)))
         i = int(self.stem.styled)
         for level, block in enumerate(self.blocks[: stage.level + 1]):
-            x = recast(x, at_level(self.dtype, level, len(self.blocks)))
+            x = cast(x, level_dtype(self.dtype, level, len(self.blocks)))
             x = block(x, ws[:, i : i + block.num_ws])
             i += block.num_ws
             if level >= first and str(level) in self.to_rgb:
-                yield wide(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
+                yield at_least_fp32(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
 
     def active_ws(self, stage: Stage) -> int:
         """How many style codes are in use at a stage: the range in which styles are mixed."""
@@ -82,19 +82,19 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
 
 
 @dataclass(frozen=True)
-class Meeting:
+class LevelChannels:
     """How many channels meet at one level of a trunk."""
 
     image: tuple[int, int] | None  # (in, out) of the level's from_rgb; None for none
     block: int  # what the finer level's block gives
-    together: int  # what goes on
+    merged: int  # what goes on
 
 
 class Trunk(TrunkPart, Component, kind="trunk"):
     """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
 
-    Builds the blocks and the image inputs; a topology says in `forward` where images come in, with `features` and
-    `halved`.
+    Builds the blocks and the image inputs; a topology says in `forward` where images come in, with `from_image` and
+    `down`.
 
     Args:
         down: one discriminator block
@@ -108,31 +108,31 @@ class Trunk(TrunkPart, Component, kind="trunk"):
 
     def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
         super().__init__()
-        meetings = [self.meeting(level, plan, image_channels) for level in range(len(plan))]
+        levels_channels = [self.level_channels(level, plan, image_channels) for level in range(len(plan))]
         levels = range(len(plan)) if self.rgb_at_every_level else [len(plan) - 1]
-        inputs = {str(i): meetings[i].image for i in levels}
+        inputs = {str(i): levels_channels[i].image for i in levels}
         self.from_rgb = nn.ModuleDict({i: from_rgb(*widths) for i, widths in inputs.items() if widths})
         self.blocks = Stack(
-            down(finer.together, coarser.block, size)
-            for coarser, finer, (size, _) in zip(meetings, meetings[1:], plan[1:])
+            down(finer.merged, coarser.block, size)
+            for coarser, finer, (size, _) in zip(levels_channels, levels_channels[1:], plan[1:])
         )  # blocks[l] maps level l + 1 to l
-        self.out_channels = meetings[0].together
+        self.out_channels = levels_channels[0].merged
 
-    def meeting(self, level: int, plan: Plan, image_channels: int) -> Meeting:
+    def level_channels(self, level: int, plan: Plan, image_channels: int) -> LevelChannels:
         """Channels where an image's features meet the finer block's: here they are added, faded, or there is one."""
         channels = plan[level][1]
-        return Meeting(image=(image_channels, channels), block=channels, together=channels)
+        return LevelChannels(image=(image_channels, channels), block=channels, merged=channels)
 
-    def features(self, image: Image, level: int) -> Maps:
+    def from_image(self, image: Image, level: int) -> Maps:
         """An image's features at a level, in the level's precision."""
-        return self.from_rgb[str(level)](working(image, self._dtype(level)))
+        return self.from_rgb[str(level)](channels_last(image, self._dtype(level)))
 
-    def halved(self, x: Maps, level: int) -> Maps:
+    def down(self, x: Maps, level: int) -> Maps:
         """Maps at a level -> maps at the next coarser one, in that one's precision."""
-        return recast(self.blocks[level - 1](x), self._dtype(level - 1))
+        return cast(self.blocks[level - 1](x), self._dtype(level - 1))
 
     def _dtype(self, level: int) -> torch.dtype | None:
-        return at_level(self.dtype, level, len(self.blocks) + 1)
+        return level_dtype(self.dtype, level, len(self.blocks) + 1)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
         """Features at the coarsest size."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from ganzoo.errors import UsageError
 
 UMASK = os.umask(0o022)  # there is no way to ask but to set it
@@ -15,7 +17,7 @@ os.umask(UMASK)
 
 
 @contextmanager
-def whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, synced: bool = False) -> Iterator[Path]:
     """A temporary file that takes its name only when it is whole; else nothing stays, and an earlier file is kept.
 
     It gets the permissions of any new file; those that safetensors writes would be for their owner alone.
@@ -69,7 +71,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def folder(path: Path, what: str) -> Path:
+def ensure_folder(path: Path, what: str) -> Path:
     """Make a folder, if need be. Raises UsageError where it cannot be; `what` names what asks for it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -81,5 +83,9 @@ def folder(path: Path, what: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """GZ_CACHE, or ~/.cache/ganzoo: where weights of extractors and statistics of real images lie."""
-    return Path(os.environ.get("GZ_CACHE") or Path.home() / ".cache" / "ganzoo").expanduser()
+    """The folder of what is kept between commands: GZ_CACHE, or the system's folder for caches (~/.cache/ganzoo).
+
+    Weights of extractors, statistics of real images and the rows of others' plugins lie in it.
+    """
+    given = os.environ.get("GZ_CACHE")
+    return Path(given).expanduser() if given else user_cache_path("ganzoo", appauthor=False)

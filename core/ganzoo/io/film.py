@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image as PIL
 
 from ganzoo.errors import UsageError, ZooError
-from ganzoo.io.files import folder, whole
+from ganzoo.io.files import atomic_write, ensure_folder
 from ganzoo.io.images import Pixels, picture, save
 
 Frames = Sequence[Pixels] | Iterator[Pixels]
@@ -56,7 +56,7 @@ def write(path: Path, frames: Iterator[Pixels], count: int, *, fps: int, loop: b
     """
     suffix = check(path, fps)
     if not suffix:
-        folder(path, str(path))
+        ensure_folder(path, str(path))
         for i, frame in enumerate(frames):
             save(frame, path / f"frame{i:04d}.png", {**about, "frame": i, "fps": fps})
         return
@@ -67,9 +67,9 @@ def write(path: Path, frames: Iterator[Pixels], count: int, *, fps: int, loop: b
             f"{path}: a {suffix} has at most {LARGEST[suffix]:,} pixels a side, and {width:,}x{height:,} were asked "
             f"for: choose a smaller --grid, or a folder."
         )
-    folder(path.parent, str(path))
+    ensure_folder(path.parent, str(path))
     writer: Callable[..., None] = {".webp": _webp, ".gif": _gif, ".mp4": _mp4}[suffix]
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         writer(temporary, first, frames, count, fps, loop, about)
 
 

@@ -11,7 +11,7 @@ from PIL import Image as PIL
 from PIL.PngImagePlugin import PngInfo
 
 from ganzoo.errors import UsageError
-from ganzoo.io.files import whole
+from ganzoo.io.files import atomic_write
 
 Pixels = NDArray[np.uint8]
 
@@ -80,8 +80,8 @@ def save(image: Pixels, path: Path, metadata: Mapping[str, Any] | None = None) -
     info = PngInfo()
     for key, value in (metadata or {}).items():
         info.add_text(key, value if isinstance(value, str) else json.dumps(value))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         picture(image).save(temporary, format="PNG", pnginfo=info)
     if image.shape[0] not in (1, 3, 4):
-        with whole(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+        with atomic_write(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
             np.save(file, image)

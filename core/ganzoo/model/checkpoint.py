@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError
-from ganzoo.io.files import whole
+from ganzoo.io.files import atomic_write
 from ganzoo.io.hashes import digest
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps(asdict(header) | {"digest": digest(tensors)})
     try:
-        with whole(path, synced=True) as temporary:
+        with atomic_write(path, synced=True) as temporary:
             save_file(tensors, temporary, metadata={"ganzoo": text})
     except (OSError, SafetensorError) as err:
         raise CheckpointError(
@@ -147,15 +147,15 @@ def prefixed(prefix: str, net: nn.Module) -> Tensors:
     return {f"{prefix}.{name}": t for name, t in net.state_dict().items()}
 
 
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
     """Copy tensors under a prefix into a module.
 
     Raises CheckpointError that names what is missing, left over or misshapen.
     """
-    net.load_state_dict(fitting(net, tensors, prefix, path))
+    net.load_state_dict(matching_tensors(net, tensors, prefix, path))
 
 
-def fitting(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
+def matching_tensors(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
     """The tensors under a prefix, compared with what a module, which may be on the meta device, takes.
 
     Raises like `fill`.

@@ -25,7 +25,7 @@ from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import Experiment, Learner, Shape, Stage
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Tensors
-from ganzoo.model.restore import experiment, tree
+from ganzoo.model.restore import build_experiment, recipe_of
 from ganzoo.types import Size
 
 Kind = Literal["matched", "resized", "fresh"]
@@ -89,7 +89,7 @@ def inherit(learner: Learner, path: Path) -> Report:
     """
     head, tensors = checkpoint.read(path)
     with torch.device("meta"):
-        parent = experiment(tree(path, head))
+        parent = build_experiment(recipe_of(path, head))
     report = Report(path)
     levels = Levels.of(parent, parent.stage_at(head.images), learner.experiment.shape, report)
     for net, module in learner.weights().items():

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from ganzoo.errors import DataError, UsageError
-from ganzoo.io.files import folder, whole
-from ganzoo.model.model import Given, Model
+from ganzoo.io.files import atomic_write, ensure_folder
+from ganzoo.model.model import LabelInput, Model
 from ganzoo.types import Styles
 
 Space = Literal["z", "w"]
@@ -60,12 +60,12 @@ def save(stem: Path, ws: Styles, about: Mapping[str, Any], name: str = "w") -> l
     own = {"format": FORMAT, "space": space, "layers": layers, "w_dim": w_dim}
     says = own | {"digest": about["digest"], "recipe": about["recipe"]} | dict(about)
     arrays: dict[str, Any] = {name: ws.numpy()}
-    folder(stem.parent, str(stem))
+    ensure_folder(stem.parent, str(stem))
     plain, full = (stem.with_name(f"{stem.name}{suffix}") for suffix in (".npz", ".safetensors"))
     try:
-        with whole(plain) as temporary, temporary.open("wb") as file:
+        with atomic_write(plain) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
-        with whole(full) as temporary:
+        with atomic_write(full) as temporary:
             save_file({name: ws}, temporary, metadata={KEY: json.dumps(says)})
     except OSError as err:
         raise UsageError(
@@ -74,7 +74,7 @@ def save(stem: Path, ws: Styles, about: Mapping[str, Any], name: str = "w") -> l
     return [plain, full]
 
 
-def read(path: Path, model: Model, *, foreign: bool = False, label: Given = None) -> Styles:
+def read(path: Path, model: Model, *, foreign: bool = False, label: LabelInput = None) -> Styles:
     """A file's style codes for a model, [N, L, W], on the CPU; latents in it go through the model's mapping.
 
     Args:

@@ -29,25 +29,25 @@ from ganzoo.io import hashes
 from ganzoo.io.images import Pixels, picture
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
-from ganzoo.model.restore import gan, growing
+from ganzoo.model.restore import build_gan, growth_note
 from ganzoo.nn.pixels import to_uint8
-from ganzoo.training.device import choose, free_memory
+from ganzoo.training.device import choose_device, free_memory
 from ganzoo.training.seeds import latents
 from ganzoo.types import Image, Label, Latent, Styles
 
 FARTHEST = 10  # truncation psi
-Given = Sequence[float] | int | None  # a label as users give it: a vector, a class number, or none
+LabelInput = Sequence[float] | int | None  # a label as users give it: a vector, a class number, or none
 
 
-def alone(make: Callable[[Tensor], Tensor], batch: Tensor, at_once: int = 1) -> Tensor:
+def one_by_one(make: Callable[[Tensor], Tensor], batch: Tensor, batch_size: int = 1) -> Tensor:
     """Make each sample of a batch by itself, from memory of its own.
 
     What a sample becomes then depends neither on its company nor on how the batch lies in memory: sums of another
-    batch size, or of data at another alignment, are sums in another order. To make several `at_once` is faster, and
+    batch size, or of data at another alignment, are sums in another order. To make several `batch_size` is faster, and
     gives that up.
     """
-    starts = range(0, len(batch), at_once)
-    return torch.cat([make(batch[i : i + at_once].clone(memory_format=torch.contiguous_format)) for i in starts])
+    starts = range(0, len(batch), batch_size)
+    return torch.cat([make(batch[i : i + batch_size].clone(memory_format=torch.contiguous_format)) for i in starts])
 
 
 class Model:
@@ -62,13 +62,13 @@ class Model:
         *,
         psi: float = 1.0,
         cutoff: int | None = None,
-        label: Given = None,
+        label: LabelInput = None,
         noise: NoiseMode = "const",
-        at_once: int = 1,
+        batch_size: int = 1,
     ) -> Image:
         """Images in about [-1, 1], [N, C, H, W].
 
-        A seed gives the same image in whatever company: each is computed alone, unless more are wanted `at_once`.
+        A seed gives the same image in whatever company: each is computed alone, unless more are wanted `batch_size`.
 
         A generator that was still growing gives images of the size it had reached.
 
@@ -78,10 +78,10 @@ class Model:
             cutoff: number of layers that are truncated; None for all
             label: class number or label vector, for a conditional model
             noise: "const" uses the stored noise, "random" noise of the image's seed, "none" none
-            at_once: images computed together; with more than 1, an image's last bits depend on its company
+            batch_size: images computed together; with more than 1, an image's last bits depend on its company
         """
         ws = self.styles(seeds, psi=psi, cutoff=cutoff, label=label)
-        return self.render(ws, noise=noise, seeds=seeds, at_once=at_once)
+        return self.render(ws, noise=noise, seeds=seeds, batch_size=batch_size)
 
     def sample(
         self,
@@ -89,7 +89,7 @@ class Model:
         *,
         psi: float = 1.0,
         cutoff: int | None = None,
-        label: Given = None,
+        label: LabelInput = None,
         noise: NoiseMode = "const",
     ) -> list[PIL.Image]:
         """Like `images`, as PIL pictures."""
@@ -97,16 +97,16 @@ class Model:
         return [picture(pixels) for pixels in self.pixels(made)]
 
     def styles(
-        self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: Given = None
+        self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: LabelInput = None
     ) -> Styles:
         """The seeds' style codes, [N, L, W], truncated."""
         return self.truncate(self.map(latents(seeds, self.G.z_dim), label), psi, cutoff)
 
     @torch.no_grad()
-    def map(self, z: Latent, label: Given = None) -> Styles:
+    def map(self, z: Latent, label: LabelInput = None) -> Styles:
         """Latents to style codes, [N, L, W], not truncated."""
         given = self.label(label)
-        return alone(lambda one: self.G.styles(one, given, self.stage).contiguous(), z.to(self.device))
+        return one_by_one(lambda one: self.G.styles(one, given, self.stage).contiguous(), z.to(self.device))
 
     @torch.no_grad()
     def truncate(self, ws: Styles, psi: float, cutoff: int | None = None) -> Styles:
@@ -120,28 +120,28 @@ class Model:
             raise UsageError(
                 f"truncation cutoff {cutoff}: choose from 0 to {self.G.num_ws}, the layers of {self.path}."
             )
-        return alone(lambda one: self.G.truncate(one, psi, cutoff), ws.to(self.device))
+        return one_by_one(lambda one: self.G.truncate(one, psi, cutoff), ws.to(self.device))
 
     @torch.no_grad()
     def render(
-        self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None, at_once: int = 1
+        self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None, batch_size: int = 1
     ) -> Image:
         """Style codes [N, L, W] to images in about [-1, 1], [N, C, H, W], on the CPU; each is computed alone.
 
-        With noise "random", an image's noise is that of its seed, or new where there are no seeds. `at_once` as for
+        With noise "random", an image's noise is that of its seed, or new where there are no seeds. `batch_size` as for
         `images`.
         """
-        if at_once < 1 or (seeds is not None and len(seeds) != len(ws)):
-            raise UsageError(f"{len(ws)} images, {at_once} at once: at least 1, and one seed for each, or none.")
+        if batch_size < 1 or (seeds is not None and len(seeds) != len(ws)):
+            raise UsageError(f"{len(ws)} images, {batch_size} at once: at least 1, and one seed for each, or none.")
         own = iter(seeds if seeds is not None else [])
 
         def some(w: Styles) -> Image:
             with self.G.noise(noise, seeds=list(islice(own, len(w))) or None):
                 return self.G.synthesize(w, self.stage)[-1].cpu()
 
-        return alone(some, ws.to(self.device), at_once)
+        return one_by_one(some, ws.to(self.device), batch_size)
 
-    def fitting(self, most: int = 32) -> int:
+    def largest_batch(self, most: int = 32) -> int:
         """How many images may be computed at once so that half of the free memory holds them, at most so many.
 
         An image is taken to need what all modules give out in its making: 1.1 to 2.4 times what it does need, in
@@ -169,7 +169,7 @@ class Model:
         *,
         psi: float = 1.0,
         cutoff: int | None = None,
-        label: Given = None,
+        label: LabelInput = None,
         noise: NoiseMode = "const",
     ) -> Image:
         """The image of seed `row` with the styles of seed `col` in some layers, [1, C, H, W]; noise is `row`'s."""
@@ -208,7 +208,7 @@ class Model:
     @property
     def unfinished(self) -> str:
         """'still growing at 4x4 of 32x32', for a generator that gives images of the size it had reached; or ""."""
-        return growing(self.G.shape, self.stage)
+        return growth_note(self.G.shape, self.stage)
 
     @property
     def has_mapping(self) -> bool:
@@ -228,7 +228,7 @@ class Model:
             "kimg": self.header.kimg,
         }
 
-    def label(self, label: Given) -> Label:
+    def label(self, label: LabelInput) -> Label:
         """A label as the generator takes it, [1, K]."""
         k = self.G.labels
         if label is None or not k:
@@ -253,9 +253,9 @@ def load(path: str | Path, device: str = "auto") -> Model:
     """Load a snapshot for sampling. Raises CheckpointError, or PluginError where a plugin it needs is missing."""
     path = Path(path)
     head, tensors = checkpoint.read(path)
-    where = choose(device)
+    where = choose_device(device)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        made = gan(path, head)
+        made = build_gan(path, head)
     G = made.G
-    checkpoint.fill(G, tensors, "G_ema", path)
+    checkpoint.load_weights(G, tensors, "G_ema", path)
     return Model(G.to(where).eval().requires_grad_(False), head, path, where, made.stage_at(head.images))

@@ -31,7 +31,7 @@ def require_plugins(head: Header, path: Path) -> None:
             raise PluginError(f"{path} needs the plugin '{name}', but {known.problems[name]}")
 
 
-def tree(path: Path, head: Header) -> Node:
+def recipe_of(path: Path, head: Header) -> Node:
     """A checkpoint's recipe as a checked tree. Raises PluginError where a plugin is missing."""
     require_plugins(head, path)
     try:
@@ -42,15 +42,15 @@ def tree(path: Path, head: Header) -> Node:
         ) from None
 
 
-def experiment(node: Node) -> Experiment:
+def build_experiment(node: Node) -> Experiment:
     """Build what a tree describes."""
     made: Experiment = node.bind()()
     return made
 
 
-def gan(path: Path, head: Header) -> Gan:
+def build_gan(path: Path, head: Header) -> Gan:
     """Build the GAN of a checkpoint. Raises CheckpointError where it holds something else."""
-    made = experiment(tree(path, head))
+    made = build_experiment(recipe_of(path, head))
     if not isinstance(made, Gan):
         raise CheckpointError(
             f"{path} holds no generator: what was trained is '{type(made).name}': name a snapshot of a GAN."
@@ -58,7 +58,7 @@ def gan(path: Path, head: Header) -> Gan:
     return made
 
 
-def growing(shape: Shape, stage: Stage) -> str:
+def growth_note(shape: Shape, stage: Stage) -> str:
     """'still growing at 4x4 of 32x32', width first; "" at the last size."""
     (h, w), (height, width) = shape.sizes[stage.level], shape.sizes[-1]
     return "" if stage.level == len(shape.sizes) - 1 else f"still growing at {w}x{h} of {width}x{height}"

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.nn.precision import wide
+from ganzoo.nn.precision import at_least_fp32
 from ganzoo.types import Maps
 
 
@@ -21,7 +21,7 @@ def instance_norm(x: Maps, eps: float = 1e-8) -> Maps:
 
 def normalized(x: Tensor, dims: tuple[int, ...], centred: bool, eps: float) -> tuple[Tensor, Tensor]:
     """x r with r = 1 / sqrt(mean x² + eps) over `dims`, and r; `centred` takes the mean off x first."""
-    y = wide(x)
+    y = at_least_fp32(x)
     y = y - y.mean(dims, keepdim=True) if centred else y
     r = (y.square().mean(dims, keepdim=True) + eps).rsqrt()
     return ((y * r).to(x.dtype) if centred else x * r.to(x.dtype)), r
@@ -51,11 +51,11 @@ class _Normalized(torch.autograd.Function):
             return dx, None, None, None
         dims, centred, _ = ctx.options
         if centred:  # in at least float32: a rounded mean would be off by as much in all of a map's pixels
-            g, y = wide(g), wide(y)
+            g, y = at_least_fp32(g), at_least_fp32(y)
             dx = g - g.mean(dims, keepdim=True)
             return (dx.addcmul_(y, (g * y).mean(dims, keepdim=True), value=-1) * r).to(x.dtype), None, None, None
         dx = g * r.to(g.dtype)
-        dx.addcmul_(y, (wide(g * y).mean(dims, keepdim=True) * r).to(g.dtype), value=-1)
+        dx.addcmul_(y, (at_least_fp32(g * y).mean(dims, keepdim=True) * r).to(g.dtype), value=-1)
         return dx, None, None, None
 
 
@@ -71,7 +71,7 @@ def minibatch_std(x: Maps, group: int | None = 4, features: int = 1, eps: float 
     """
     n, c, h, w = x.shape
     g = next(g for g in range(min(group or n, n), 0, -1) if n % g == 0)
-    y = wide(x).reshape(g, -1, features, c // features, h, w)  # [G M F c H W]
+    y = at_least_fp32(x).reshape(g, -1, features, c // features, h, w)  # [G M F c H W]
     y = y - y.mean(dim=0)
     y = (y.square().mean(dim=0) + eps).sqrt()  # [M F c H W]
     y = y.mean(dim=[2, 3, 4])  # [M F]

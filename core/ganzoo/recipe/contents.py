@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from ganzoo.errors import nearest
+from ganzoo.errors import did_you_mean
 from ganzoo.recipe.index import entry, index_path
 from ganzoo.recipe.loading import load
 from ganzoo.recipe.source import Source, load_yaml
@@ -97,7 +97,7 @@ def published(plugin: plugins.Plugin) -> dict[str, list[dict[str, Any]]]:
     source, names = load_yaml(path), [p.stem for p in plugin.recipes()]
     for name, rows in source.tree.items():
         if name not in names:
-            raise source.fail((name,), f"plugin '{plugin.name}' has no recipe '{name}'.{nearest(name, names)}")
+            raise source.fail((name,), f"plugin '{plugin.name}' has no recipe '{name}'.{did_you_mean(name, names)}")
         if not isinstance(rows, list):
             raise source.fail((name,), f"a list of published figures is expected, got {rows!r}.")
     return {name: [_figure(source, name, i) for i in range(len(rows))] for name, rows in source.tree.items()}

@@ -13,7 +13,7 @@ from ganzoo.registry.lookup import Registry
 from ganzoo.types import Size
 
 
-def claim(source: str, registry: Registry) -> type[Dataset]:
+def dataset_for(source: str, registry: Registry) -> type[Dataset]:
     """The dataset that `--data SOURCE` means. Raises UsageError that lists what there is.
 
     The name of a dataset that needs no path comes first, then the first whose `claims()` says yes: a folder named
@@ -34,7 +34,7 @@ def claim(source: str, registry: Registry) -> type[Dataset]:
 
 def section(source: str, registry: Registry) -> dict[str, str]:
     """The `dataset:` section that `--data SOURCE` means; its path is absolute, so a checkpoint finds it again."""
-    cls = claim(source, registry)
+    cls = dataset_for(source, registry)
     name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
     return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
 
@@ -68,5 +68,5 @@ def smallest_side(source: str, channels: int, registry: Registry) -> int | None:
 
 def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """Those of a `dataset:` section's options that the dataset which `--data SOURCE` means has too."""
-    known = options_of(claim(source, registry)).model_fields
+    known = options_of(dataset_for(source, registry)).model_fields
     return {name: value for name, value in given.items() if name in known and name != "path"}

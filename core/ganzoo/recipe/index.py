@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RecipeError
-from ganzoo.io.files import cache_dir, whole
+from ganzoo.io.files import atomic_write, cache_dir
 from ganzoo.recipe.source import load_yaml
 from ganzoo.registry import plugin as plugins
 from ganzoo.registry.component import Component, summary
@@ -79,7 +79,7 @@ def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
     if path and plugin.name not in full.problems:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
     return made
 

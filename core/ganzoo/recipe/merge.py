@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import RecipeError, nearest
+from ganzoo.errors import RecipeError, did_you_mean
 from ganzoo.recipe.node import ROOT
 from ganzoo.recipe.source import Source, Where, load_yaml, parse_yaml
 from ganzoo.registry import plugin as plugins
@@ -23,7 +23,7 @@ def find(reference: str) -> Path:
     if reference not in shipped:
         names = sorted(n for n in shipped if ":" not in n)
         raise RecipeError(
-            f"no recipe file or architecture '{reference}'.{nearest(reference, names)} See 'gz recipe list'."
+            f"no recipe file or architecture '{reference}'.{did_you_mean(reference, names)} See 'gz recipe list'."
         )
     return shipped[reference]
 

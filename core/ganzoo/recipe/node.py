@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ganzoo.errors import PluginError, RecipeError, UnknownComponent, nearest
+from ganzoo.errors import PluginError, RecipeError, UnknownComponent, did_you_mean
 from ganzoo.recipe.source import Source, Where
 from ganzoo.registry.component import Component, Slot, default_of, options, slots
 from ganzoo.registry.lookup import Registry, registry
@@ -190,7 +190,7 @@ def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: R
     name, given = str(place[-1]), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         names = f" Options: {', '.join(known)}." if known else " It has none."
-        return f"{owner} has no option '{name}'.{nearest(name, known)}{names}"
+        return f"{owner} has no option '{name}'.{did_you_mean(name, known)}{names}"
     if errors[0]["type"] == "missing":
         slot = slots(cls).get(name)
         choice = f", a {slot.kind}: choose {', '.join(registry.names(slot.kind))}" if slot else ""

@@ -2,11 +2,18 @@
 
 The signature is the schema. Parameters before `/` are sizes, passed by the parent. Parameters after `*` are options,
 set by a recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the parent calls it with sizes.
+
+A subclass that ends its signature with `**options`, and passes them to `super().__init__`, has the options of its base
+too. It may name one of them to give it another default, and must not fix one: every option can be set by a recipe.
+
+    class Wide(Dense, name="wide"):
+        def __init__(self, channels: int, /, *, gain: float = 2.0, groups: int = 1, **options: Any) -> None:
+            super().__init__(channels, gain=gain, **options)
 """
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
@@ -39,6 +46,7 @@ class Component:
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     trial: ClassVar[str] = ""  # "module:function" with which ganzoo.testing tries a component of this kind
+    example: ClassVar[Mapping[str, Any]] = {}  # options without a default, with which ganzoo.testing tries it
     retired: ClassVar[frozenset[str]] = frozenset()  # options it had and that changed no result: read, and ignored
 
     def __init_subclass__(cls, *, kind: str = "", name: str = "", paper: str = "", **kwargs: Any) -> None:
@@ -82,21 +90,38 @@ def _cached(function: F) -> F:
     return cast(F, cache(function))
 
 
-def _keywords(cls: type[Component]) -> Iterator[inspect.Parameter]:
-    for p in inspect.signature(cls, eval_str=True).parameters.values():
-        if p.kind is p.KEYWORD_ONLY:
-            yield p
+def _relayed(cls: type[Component], relay: Any) -> Iterator[list[inspect.Parameter]]:
+    """Yield the parameters of a class's `__init__`, and of its base's while they are relayed by `*` or `**`."""
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            _, *parameters = inspect.signature(base.__init__, eval_str=True).parameters.values()  # without self
+            yield parameters
+            if not any(p.kind is relay for p in parameters):
+                return
+
+
+@_cached
+def option_parameters(cls: type[Component]) -> dict[str, inspect.Parameter]:
+    """{option: parameter} of all options that a class takes; `**options` stands for those of its base.
+
+    Options of the base come first. One that the class names itself replaces the base's, in its place.
+    """
+    merged: dict[str, inspect.Parameter] = {}
+    for each in reversed(list(_relayed(cls, inspect.Parameter.VAR_KEYWORD))):
+        merged |= {p.name: p for p in each if p.kind is p.KEYWORD_ONLY}
+    return merged
 
 
 def sizes(cls: type[Component]) -> list[str]:
-    """Names of the sizes a parent passes to this class."""
-    return [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    """Names of the sizes a parent passes to this class; `*sizes` stands for those of its base."""
+    relayed = _relayed(cls, inspect.Parameter.VAR_POSITIONAL)
+    return [p.name for each in relayed for p in each if p.kind is p.POSITIONAL_ONLY]
 
 
 @_cached
 def slots(cls: type[Component]) -> dict[str, Slot]:
     """{parameter: slot} for the parameters that take other components."""
-    return {p.name: slot for p in _keywords(cls) if (slot := slot_of(p.annotation))}
+    return {p.name: slot for p in option_parameters(cls).values() if (slot := slot_of(p.annotation))}
 
 
 @_cached
@@ -106,7 +131,7 @@ def options(cls: type[Component]) -> type[BaseModel]:
     Slots appear as `Any`; `ganzoo.recipe` checks them by kind.
     """
     fields: dict[str, Any] = {}
-    for p in _keywords(cls):
+    for p in option_parameters(cls).values():
         annotation = Any if p.name in slots(cls) else p.annotation
         fields[p.name] = (annotation, ... if p.default is p.empty else p.default)
     return create_model(cls.__name__, __config__=STRICT, __doc__=cls.__doc__, **fields)

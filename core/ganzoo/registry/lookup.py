@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from ganzoo.errors import DuplicateComponent, PluginError, UnknownComponent, nearest
+from ganzoo.errors import DuplicateComponent, PluginError, UnknownComponent, did_you_mean
 from ganzoo.registry import plugin as plugins
 from ganzoo.registry.component import Component
 from ganzoo.registry.plugin import SHIPPED, Plugin
@@ -62,7 +62,7 @@ class Registry:
             else ""
         )
         raise UnknownComponent(
-            f"no {kind} named '{name}'.{nearest(name, known)} Known: {', '.join(known) or 'none'}.{broken}"
+            f"no {kind} named '{name}'.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}.{broken}"
         )
 
     def names(self, kind: str) -> list[str]:

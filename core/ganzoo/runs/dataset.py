@@ -17,7 +17,7 @@ def open_data(experiment: Experiment) -> Dataset:
             "the recipe names no images: add --data PATH (a folder, a .zip, .tar shards, or 'shapes'), or a 'dataset:' "
             "section."
         )
-    distributed.led(lambda: _check(dataset))
+    distributed.on_first(lambda: _check(dataset))
     return dataset
 
 

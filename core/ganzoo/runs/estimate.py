@@ -12,10 +12,10 @@ from typing import cast
 
 import torch
 
-from ganzoo.gan.trainer import AdversarialExperiment, Trainer, Who
+from ganzoo.gan.trainer import AdversarialExperiment, NetworkName, Trainer
 from ganzoo.interfaces import Experiment, Regularizer, Stage
 from ganzoo.training import distributed
-from ganzoo.training.device import choose, described, free_memory, keep_memory, peak_memory
+from ganzoo.training.device import choose_device, describe_precision, free_memory, keep_memory, peak_memory
 from ganzoo.training.loader import Loader
 from ganzoo.types import Size
 
@@ -69,7 +69,7 @@ class Cost:
     scaled: bool
 
 
-class Probe(Trainer):
+class TimedTrainer(Trainer):
     """A trainer held at one resolution, with chosen lazy penalties due at each iteration."""
 
     level: int | None = None
@@ -79,9 +79,9 @@ class Probe(Trainer):
         """The level that is measured."""
         return super().stage_at(images) if self.level is None else Stage(self.level)
 
-    def due(self, who: Who, *, lazy: bool) -> list[Regularizer]:
+    def due(self, network: NetworkName, *, lazy: bool) -> list[Regularizer]:
         """The chosen lazy penalties, and those of every iteration."""
-        return [reg for reg in self.taken if reg.on == who] if lazy else super().due(who, lazy=False)
+        return [reg for reg in self.taken if reg.on == network] if lazy else super().due(network, lazy=False)
 
     @property
     def lazy(self) -> tuple[Regularizer, ...]:
@@ -107,7 +107,7 @@ class Probe(Trainer):
 
 def estimate(experiment: Experiment, device: str = "auto") -> Estimate:
     """Measure what training an experiment needs. Writes nothing to disk."""
-    where = choose(device)
+    where = choose_device(device)
     if where.type == "cpu":
         keep_memory()
     return (
@@ -137,12 +137,12 @@ def _estimate(experiment: Experiment, where: torch.device, memory: float, scaled
     if where.type == "cpu" and (dataset := experiment.dataset()):  # else images are in another memory
         read = min(1.0, experiment.training.kimg * 1000 / len(dataset))
         memory += read * Loader(dataset, seed=0, workers=0).cache_bytes / 2**30
-    return Estimate(counts, str(where), described(experiment.training.precision, where), memory, scaled, found)
+    return Estimate(counts, str(where), describe_precision(experiment.training.precision, where), memory, scaled, found)
 
 
 def adversarial(experiment: AdversarialExperiment, where: torch.device) -> Estimate:
     """Of a GAN, at each size that it grows through, with penalties that are not due at every iteration."""
-    probe = Probe(experiment, where)
+    probe = TimedTrainer(experiment, where)
     trained = sum(p.numel() for net in probe.nets.values() for p in net.parameters())
     fixed = peak_memory(where) + 3 * 4 * trained / 2**30  # gradients and Adam's moments come with the first iteration
     plan = phases(probe)
@@ -190,9 +190,9 @@ def phases(trainer: Trainer) -> list[tuple[int, Stage, int]]:
     return [(start, growth.stage(start), growth.batch(growth.stage(start), batch)) for start in starts]
 
 
-def cost(probe: Probe, level: int, batch: int) -> Cost:
+def cost(probe: TimedTrainer, level: int, batch: int) -> Cost:
     """Of one image at a level, with lazy penalties spread over the iterations they serve; and an iteration's memory."""
-    part = min(probe.part or batch, batch)
+    part = min(probe.micro_batch or batch, batch)
     probe.level, size, slope = level, min(part, SMALL), 0.0
     took, peak = probe.seconds(size, probe.lazy), peak_memory(probe.device)  # makes Adam's moments too
     while size < part and (size == SMALL or _affordable(took, slope * size, probe.device)):
@@ -205,7 +205,7 @@ def cost(probe: Probe, level: int, batch: int) -> Cost:
     return Cost((base + extra) / size, peak + slope * (part - size), size < part)
 
 
-def fitting(experiment: Experiment, where: torch.device) -> tuple[int | None, str]:
+def largest_micro_batch(experiment: Experiment, where: torch.device) -> tuple[int | None, str]:
     """Images computed at once where `batch_gpu` is "auto", and a sentence that says so; None for all.
 
     A GPU is tried with all images. A processor's memory cannot be tried: the memory of two small steps of a copy is
@@ -220,7 +220,7 @@ def fitting(experiment: Experiment, where: torch.device) -> tuple[int | None, st
 
 def _measured_part(experiment: AdversarialExperiment, where: torch.device) -> tuple[int | None, str]:
     """How many images a processor may compute at once so that its memory holds them; None for all; and a sentence."""
-    probe, count = Probe(experiment, where), distributed.place()[1]
+    probe, count = TimedTrainer(experiment, where), distributed.rank_and_world()[1]
     growth, finest, batch = experiment.growth, probe.stage_at(round(probe.options.kimg * 1000)), probe.options.batch
     probe.level, share = finest.level, max(1, (growth.batch(finest, batch) if growth else batch) // count)
     free, before, sizes = free_memory(where) / count, peak_memory(where), (SMALL, 2 * SMALL)
@@ -236,7 +236,7 @@ def _measured_part(experiment: AdversarialExperiment, where: torch.device) -> tu
     part = share
     while part > 1 and needed(part) > SHARE * free:
         part = (part + 1) // 2
-    part = -distributed.highest(-part)
+    part = -distributed.all_max(-part)
     need = f"{needed(part):.2f} of {free:.2f} GiB"
     return None if part == share else part, f"batch_gpu auto: {part} of {share} images at once, which need {need}."
 

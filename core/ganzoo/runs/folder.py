@@ -18,7 +18,7 @@ from ganzoo.io import launch
 from ganzoo.io.log import read_json_lines
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
-from ganzoo.model.restore import tree
+from ganzoo.model.restore import recipe_of
 from ganzoo.registry.lookup import registry
 from ganzoo.version import __version__
 
@@ -36,7 +36,7 @@ MAY_DIFFER = (
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What a run is told beside its recipe."""
 
     name: str = "recipe"  # of the recipe, for the run directory
@@ -57,7 +57,7 @@ def newest(folder: Path, kind: str) -> list[Path]:
     return sorted(files, key=lambda p: float(p.stem.partition("-")[2]), reverse=True)
 
 
-def new_folder(options: Options, dataset: Dataset) -> Path:
+def new_folder(options: RunOptions, dataset: Dataset) -> Path:
     """Make the next run's directory. Raises UsageError where that cannot be."""
     try:
         options.outdir.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def new_folder(options: Options, dataset: Dataset) -> Path:
     return folder
 
 
-def writable(outdir: Path) -> None:
+def require_outdir(outdir: Path) -> None:
     """Raise UsageError where no run directory could be made: before the images are read, not after."""
     there = next(p for p in [outdir, *outdir.absolute().parents] if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -82,7 +82,7 @@ def writable(outdir: Path) -> None:
         raise UsageError(f"--outdir {outdir}: cannot create the run directory, since {there} {reason}. Choose another.")
 
 
-def states(resume: str, outdir: Path) -> list[Path]:
+def candidate_states(resume: str, outdir: Path) -> list[Path]:
     """The newest state of each run that `resume` may mean, the newest run first.
 
     Raises CheckpointError where there is none, unless `resume` is "auto".
@@ -101,13 +101,13 @@ def states(resume: str, outdir: Path) -> list[Path]:
     return found
 
 
-def resume_from(options: Options, head: Header) -> Path | None:
+def resume_from(options: RunOptions, head: Header) -> Path | None:
     """The state file that `resume` means for a run of this recipe and data, or None to begin anew."""
     if (folder := folder_of_launch(options.outdir)) and (found := newest(folder, "state")):
         return found[0]
     if options.resume is None:
         return None
-    found = states(options.resume, options.outdir)
+    found = candidate_states(options.resume, options.outdir)
     if options.resume != "auto":
         return found[0]
     for state_file in found:
@@ -201,7 +201,7 @@ def _short(value: Any) -> str:
 
 def require_same_recipe(head: Header, recipe: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError where a state was trained with another recipe."""
-    if found := differences(tree(path, head).dump(), recipe):
+    if found := differences(recipe_of(path, head).dump(), recipe):
         raise CheckpointError(
             f"{path} was trained with another recipe: {', '.join(found[:4])}. Resume with the same recipe "
             f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER)} may change."

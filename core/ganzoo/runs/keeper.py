@@ -22,7 +22,7 @@ from ganzoo.runs.loggers import Loggers
 from ganzoo.version import __version__
 
 
-class Keeper:
+class SnapshotWriter:
     """Writes a learner's snapshots into a run directory. Of several processes, the first one writes."""
 
     def __init__(
@@ -128,7 +128,9 @@ class Keeper:
         if not metrics:
             return []
         stage = learner.stage if learner.images else Stage(last)
-        return evaluate.generator(learner.generator, stage, metrics, self.dataset, seed, learner.device, self._progress)
+        return evaluate.measure_generator(
+            learner.generator, stage, metrics, self.dataset, seed, learner.device, self._progress
+        )
 
     def _progress(self, which: str, done: int, total: int) -> None:
         self.log.progress(self.learner.images, f"measuring: {which} {done}/{total}")

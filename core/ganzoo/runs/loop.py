@@ -16,11 +16,11 @@ from ganzoo.model.checkpoint import Header
 from ganzoo.model.inherit import Report
 from ganzoo.recipe.source import to_yaml
 from ganzoo.runs import state
-from ganzoo.runs.folder import Options, environment, forget_launch, newest, set_back
-from ganzoo.runs.keeper import Keeper
+from ganzoo.runs.folder import RunOptions, environment, forget_launch, newest, set_back
+from ganzoo.runs.keeper import SnapshotWriter
 from ganzoo.runs.loggers import Loggers
 from ganzoo.training import distributed
-from ganzoo.training.device import described, peak_memory
+from ganzoo.training.device import describe_precision, peak_memory
 from ganzoo.training.labels import drawn_labels
 from ganzoo.training.learner import Reload
 from ganzoo.training.loader import CACHE_BYTES, Loader
@@ -40,7 +40,7 @@ class Run:
         experiment, loss = learner.experiment, getattr(learner.experiment, "loss", None)
         self.loggers = Loggers(experiment.loggers() if launch.first() else [], log.say)
         self.schedule = learner.schedule
-        self.keeper = Keeper(learner, dataset, folder, head, log, self.loggers)
+        self.keeper = SnapshotWriter(learner, dataset, folder, head, log, self.loggers)
         self.watchdog: Watchdog | None = None
         if policy != "off" and isinstance(loss, Loss):  # what it looks for are the faults of GANs
             self.watchdog = Watchdog(folder, loss, experiment.ranking)
@@ -49,7 +49,7 @@ class Run:
         self.tick_images, self.maintenance = learner.images, 0.0
         self.waited = 0.0  # for images, until the last tick
         self.reloaded: list[int] = []  # images seen at the states that training went back to
-        learner.say = log.say
+        learner.notice = log.say
 
     def loop(self, workers: int, stop: list[int]) -> None:
         """Train until kimg is reached, or until `stop` holds a signal, in any process."""
@@ -62,7 +62,7 @@ class Run:
         try:
             while True:
                 try:
-                    caught = self._until(total, loader, stop)
+                    caught = self._train_until(total, loader, stop)
                     break
                 except Reload as err:
                     self._reload(str(err))
@@ -74,7 +74,7 @@ class Run:
                 f"{err} Training stopped at {learner.images / 1000:.1f} kimg and its state is written: repair the "
                 f"images and continue with 'gz train --resume {self.folder}'."
             )
-            found.together = True
+            found.on_all_ranks = True
             raise found from None
         finally:
             loader.close()
@@ -86,7 +86,7 @@ class Run:
                 f"continue with 'gz train --resume {self.folder}'."
             )
 
-    def _until(self, total: int, loader: Loader, stop: list[int]) -> int:
+    def _train_until(self, total: int, loader: Loader, stop: list[int]) -> int:
         """Train until so many images were seen, or a signal came; returns its number, or 0."""
         learner, caught = self.learner, 0
         while learner.images < total and not caught:
@@ -96,7 +96,7 @@ class Run:
             if self._ticks(learner.images) > self._ticks(before):
                 self.tick(loader.waited)
                 if self._due(before):
-                    self._aside(self.keeper.snapshot)
+                    self._as_maintenance(self.keeper.snapshot)
         if self.tick_images != learner.images:
             self.tick(loader.waited)
         return caught
@@ -106,7 +106,7 @@ class Run:
 
         Returns the signal's number, or 0. Raises DataError, in all processes, where one cannot read its images.
         """
-        learner, (rank, count) = self.learner, distributed.place()
+        learner, (rank, count) = self.learner, distributed.rank_and_world()
         at, batch = learner.images, learner.batch()
         share = batch // count
         first = at + rank * share
@@ -115,7 +115,7 @@ class Run:
             found = loader.batch(first, share, following=first + batch)
         except DataError as err:
             fault = str(err)
-        caught = distributed.highest(UNREADABLE if fault else stop[0] if stop else 0)
+        caught = distributed.all_max(UNREADABLE if fault else stop[0] if stop else 0)
         if found is None or caught == UNREADABLE:
             raise DataError(fault or "another process cannot read its images.")
         if caught:
@@ -152,7 +152,7 @@ class Run:
         each, ticks = self.schedule.snapshot_ticks, (self._ticks(before), self._ticks(self.learner.images))
         return each > 0 and (ticks[0] == 0 or ticks[0] // each < ticks[1] // each)
 
-    def describe(self, options: Options) -> None:
+    def describe(self, options: RunOptions) -> None:
         """Write down the recipe and what the run runs on; say so."""
         if not launch.first():
             return
@@ -164,8 +164,8 @@ class Run:
         (self.folder / "environment.json").write_text(about, encoding="utf-8")
         nets = self.learner.experiment.networks().items()
         sizes = " and ".join(f"{name} {sum(p.numel() for p in net.parameters()):,}" for name, net in nets)
-        precision = described(self.schedule.precision, device)
-        count = distributed.place()[1]
+        precision = describe_precision(self.schedule.precision, device)
+        count = distributed.rank_and_world()[1]
         several = f" in {count} processes" if count > 1 else ""
         self.log.say(
             f"{self.folder}: {len(self.dataset)} images of {self.dataset.title}, {sizes} parameters, {device} "
@@ -184,11 +184,11 @@ class Run:
             for note in inherited.notes:
                 self.log.say(note)
         if launch.first():
-            self._aside(self.keeper.reals)
-            self._aside(lambda: self.keeper.samples("fakes_init.png"))
-        self._aside(lambda: self.keeper.measure(None))
+            self._as_maintenance(self.keeper.reals)
+            self._as_maintenance(lambda: self.keeper.samples("fakes_init.png"))
+        self._as_maintenance(lambda: self.keeper.measure(None))
 
-    def _aside(self, work: Callable[[], T]) -> T:
+    def _as_maintenance(self, work: Callable[[], T]) -> T:
         """Do work that is not training, and count its time apart."""
         began = time.monotonic()
         result = work()
@@ -199,7 +199,7 @@ class Run:
         """The status line. Its maintenance is the time since the last one that was not spent training."""
         learner = self.learner
         means, images = learner.report(), learner.images - self.tick_images  # waits for the device
-        diverse = {"diversity": self._aside(self._diversity)} if self.watchdog and launch.first() else {}
+        diverse = {"diversity": self._as_maintenance(self._diversity)} if self.watchdog and launch.first() else {}
         now = time.monotonic()
         spent = now - self.tick_started - self.maintenance
         record = {
@@ -226,7 +226,7 @@ class Run:
         )
         self.maintenance, self.tick_started, self.tick_images, self.waited = 0.0, now, learner.images, waited
         if self.watchdog:
-            self._aside(self._mind)
+            self._as_maintenance(self._check_watchdog)
 
     def _diversity(self) -> float | None:
         """Of samples, for the watchdog; where real images have none to compare with, that is said once."""
@@ -238,12 +238,14 @@ class Run:
             )
         return found
 
-    def _mind(self) -> None:
+    def _check_watchdog(self) -> None:
         """Say what the watchdog noticed. Raises Diverged, after the state was written, where that ends the training."""
         alarms = self.watchdog.tick() if self.watchdog and launch.first() else []
         for alarm in alarms:
             self.log.say(f"watchdog: {alarm.kind} since {alarm.since_kimg:.1f} kimg: {alarm.sentence} {alarm.advice}")
-        said = distributed.told(f"{alarms[0].kind}: {alarms[0].sentence} {alarms[0].advice}" if alarms else "")
+        said = distributed.broadcast_text(
+            f"{alarms[0].kind}: {alarms[0].sentence} {alarms[0].advice}" if alarms else ""
+        )
         if said and self.policy == "stop":
             if self.keeper.saved_at != self.learner.images:
                 self.keeper.snapshot()

@@ -16,15 +16,15 @@ def tensors(learner: Learner) -> Tensors:
     found: Tensors = {
         "stage": torch.tensor([learner.stage.level, learner.stage.alpha], dtype=torch.float64),
         "reloads": torch.tensor(learner.reloads),
-        "processes": torch.tensor(distributed.place()[1]),
-        "part": torch.tensor(learner.part or 0),
+        "processes": torch.tensor(distributed.rank_and_world()[1]),
+        "part": torch.tensor(learner.micro_batch or 0),
     }
     for prefix, module in learner.modules().items():
         found |= checkpoint.prefixed(prefix, module)
-    for who, optimizer in learner.optimizers.items():
-        for name, parameter in learner.nets[who].named_parameters():
+    for network, optimizer in learner.optimizers.items():
+        for name, parameter in learner.nets[network].named_parameters():
             for key, value in optimizer.state.get(parameter, {}).items():
-                found[f"adam.{who}.{key}:{name}"] = value
+                found[f"adam.{network}.{key}:{name}"] = value
     return found
 
 
@@ -36,15 +36,17 @@ def restore(learner: Learner, path: Path) -> Header:
             f"{path} is a {head.kind}; training continues from a state-*.safetensors of a run directory."
         )
     for prefix, module in learner.modules().items():
-        checkpoint.fill(module, found, prefix, path)
+        checkpoint.load_weights(module, found, prefix, path)
     for optimizer in learner.optimizers.values():
         optimizer.state.clear()
-    parameters = {(who, name): p for who in learner.nets for name, p in learner.nets[who].named_parameters()}
+    parameters = {
+        (network, name): p for network in learner.nets for name, p in learner.nets[network].named_parameters()
+    }
     for entry, value in found.items():
         if entry.startswith("adam."):
             place, _, name = entry.partition(":")
-            _, who, key = place.split(".")
-            parameter, optimizer = parameters[who, name], learner.optimizers[who]
+            _, network, key = place.split(".")
+            parameter, optimizer = parameters[network, name], learner.optimizers[network]
             if key == "step":  # fused Adam counts on the parameter's device, plain Adam on the CPU
                 own = value.to(parameter.device if optimizer.defaults["fused"] else "cpu")
             else:  # in the parameter's memory format, so that the arithmetic is that of an unbroken run
@@ -54,6 +56,6 @@ def restore(learner: Learner, path: Path) -> Header:
     learner.stage = Stage(int(level), alpha)
     learner.images, learner.iteration = head.images, head.iteration
     learner.reloads, learner.processes = int(found["reloads"]), int(found["processes"])
-    learner.part = int(found["part"]) or None
-    learner.agreed()
+    learner.micro_batch = int(found["part"]) or None
+    learner.mark_synced()
     return head

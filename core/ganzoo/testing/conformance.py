@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, get_origin
 
 from ganzoo.interfaces import Dataset
-from ganzoo.registry.component import Component, default_of, described, options, slots, summary
+from ganzoo.registry.component import Component, default_of, described, option_parameters, options, slots, summary
 from ganzoo.registry.lookup import Registry, registry
 from ganzoo.testing.kinds import CHECKS, example
 from ganzoo.testing.modules import check_module
@@ -56,7 +56,9 @@ def faults_of(cls: type[Component], known: Registry, folder: Path) -> Iterator[s
         if getattr(cls, "needs_weights", False):
             return  # it cannot be tried without its file
         source = {"path": example(cls, folder)} if issubclass(cls, Dataset) and cls.needs_path else {}
-        make = partial(cls, **source, **fillings(cls, known, {"path"}), **_eyes(cls, known))
+        make = partial(
+            cls, **source, **cls.example, **default_slots(cls, known, {"path", *cls.example}), **_eyes(cls, known)
+        )
     except LookupError as err:
         yield str(err)
         return
@@ -93,24 +95,28 @@ def _declaration(cls: type[Component]) -> Iterator[str]:
             if origin is ClassVar and not hasattr(cls, name):
                 yield f"does not say what '{name}' is: set it in the class body, as {base.__name__} declares it"
     texts = described(cls)
-    for p in inspect.signature(cls).parameters.values():
-        if p.kind is p.KEYWORD_ONLY and p.name not in texts:
+    for p in option_parameters(cls).values():
+        if p.name not in texts:
             yield f"option '{p.name}' is not described: add it to the docstring's 'Args:'"
-        if p.kind is p.KEYWORD_ONLY and p.annotation in (p.empty, Any, "Any"):
+        if p.annotation in (p.empty, Any):
             yield f"option '{p.name}' has no type"
 
 
-def fillings(cls: type[Component], known: Registry, given: Container[str] = ()) -> dict[str, Any]:
+def default_slots(cls: type[Component], known: Registry, given: Container[str] = ()) -> dict[str, Any]:
     """Some component for each required slot of a class, of its own plugin where there is one."""
     found: dict[str, Any] = {}
     for name, slot in slots(cls).items():
-        if default_of(options(cls).model_fields[name].default) or slot.optional or slot.many:
+        if slot.optional or slot.many or name in given:
+            continue
+        if preset := default_of(options(cls).model_fields[name].default):
+            if inner := default_slots(preset[0], known, preset[1]):  # the default has slots of its own to fill
+                found[name] = partial(preset[0], **preset[1], **inner)
             continue
         candidates = [c for c in known if c.kind == slot.kind and not c.__name__.startswith("_")]
         candidates.sort(key=lambda c: (known.owner(c) != known.owner(cls), not getattr(c, "styled", True), c.name))
         if not candidates:
             raise LookupError(f"its slot '{name}' needs a {slot.kind}, and none is installed")
-        found[name] = partial(candidates[0], **fillings(candidates[0], known))
+        found[name] = partial(candidates[0], **default_slots(candidates[0], known))
     missing = [
         n for n, f in options(cls).model_fields.items() if f.is_required() and n not in slots(cls) and n not in given
     ]

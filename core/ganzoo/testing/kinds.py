@@ -15,15 +15,15 @@ from ganzoo.interfaces import (
     Augment,
     Dataset,
     Experiment,
+    GanBatch,
+    GeneratorMetric,
     Growth,
     Logger,
     Loss,
     Metric,
-    Probe,
     Regularizer,
     Shape,
     Stage,
-    Turn,
     Which,
 )
 from ganzoo.registry.component import Component
@@ -61,7 +61,7 @@ class _Linear(nn.Module):
 
 def _check_regularizer(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iterator[str]:
     reg, nets, classes = make(), _Linear(size), torch.eye(3)[torch.arange(N) % 3] if cls.needs_classes else None
-    turn = Turn(
+    batch = GanBatch(
         nets,  # type: ignore[arg-type]
         lambda images, label, stage: nets.judge(images[-1]),
         Stage(1),
@@ -71,7 +71,7 @@ def _check_regularizer(make: "partial[Any]", cls: Any, size: tuple[int, int]) ->
         classes,
         classify=lambda images, stage: nets.judge(images[-1]) * torch.arange(1.0, 4.0),
     )
-    value = reg.penalty(turn)
+    value = reg.penalty(batch)
     if value.ndim != 1 or not torch.isfinite(value).all():
         yield f"penalty() gives {tuple(value.shape)}, not one finite value a sample"
     value.mean().backward()
@@ -127,7 +127,7 @@ def _check_metric(make: "partial[Any]", cls: Any, size: tuple[int, int]) -> Iter
 
     if not isinstance(fresh().primary, str):
         yield "does not say which of its values is primary"
-    if issubclass(cls, Probe):
+    if issubclass(cls, GeneratorMetric):
         return
     sets: dict[Which, Tensor] = {}
     for which, seed in (("real", 1), ("fake", 2)):

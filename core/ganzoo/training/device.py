@@ -24,7 +24,7 @@ NAME = r"auto|cpu|mps|cuda(:\d+)?"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto") -> torch.device:
     """A device by name; "auto" is CUDA, else Apple's MPS, else the processor.
 
     Raises UsageError where there is no such device.
@@ -76,7 +76,7 @@ def dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
-def described(precision: Precision, device: torch.device) -> str:
+def describe_precision(precision: Precision, device: torch.device) -> str:
     """The type of feature maps in words, and why it is that: 'bfloat16 (auto: this processor computes in it)'."""
     chosen, it = str(dtype(precision, device)).removeprefix("torch."), "GPU" if device.type != "cpu" else "processor"
     if precision == "fp16":

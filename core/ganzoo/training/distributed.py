@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from ganzoo.errors import Lost, UsageError, ZooError
+from ganzoo.errors import RankLost, UsageError, ZooError
 from ganzoo.io.launch import first, launched
 
 Share = tuple[int, int]  # (rank, number of processes)
@@ -28,7 +28,7 @@ ALONE: Share = (0, 1)
 PATIENCE = timedelta(minutes=30)  # that a process waits for the others: one of them may be writing or measuring
 
 
-def start(device: torch.device) -> torch.device:
+def join_group(device: torch.device) -> torch.device:
     """Meet the other processes, where torchrun started several. Returns this process's own device.
 
     NCCL carries what lies on GPUs, gloo what lies in memory. Raises UsageError where a machine has too few GPUs.
@@ -67,18 +67,18 @@ def _meeting(store: Store, rank: int, world: int) -> str:
                 store.set(f"answer/{store.get(f'hello/{other}').decode()}", own)
         missing = {other for other in missing if not store.check([f"here/{own}/{other}"])}
         if time.monotonic() - asked > PATIENCE.total_seconds():
-            raise Lost(f"{len(missing)} of {world} processes did not come, such as process {min(missing)}.")
+            raise RankLost(f"{len(missing)} of {world} processes did not come, such as process {min(missing)}.")
         time.sleep(0.02)
     return own
 
 
-def finish() -> None:
+def leave_group() -> None:
     """Part from the other processes."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def place() -> Share:
+def rank_and_world() -> Share:
     """(rank, number of processes) of this one."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
@@ -114,7 +114,7 @@ _apart = False  # whether this process tries something by itself
 
 
 @contextmanager
-def by_itself() -> Iterator[None]:
+def local_only() -> Iterator[None]:
     """Within the block `mean` is that of this process: what is computed is only tried, and nobody waits."""
     global _apart
     _apart = True
@@ -129,21 +129,21 @@ def mean(x: Tensor) -> Tensor:
 
     A loss that uses it is, once its gradients are averaged over processes, that of the whole batch.
     """
-    return x if _apart or place()[1] == 1 else _Mean.apply(x)
+    return x if _apart or rank_and_world()[1] == 1 else _Mean.apply(x)
 
 
 @torch.no_grad()
-def average_(tensors: Iterable[Tensor]) -> int:
+def all_mean_(tensors: Iterable[Tensor]) -> int:
     """Replace tensors by their means over all processes, in one all-reduce. Returns its bytes."""
     found = list(tensors)
-    if place()[1] == 1 or not found:
+    if rank_and_world()[1] == 1 or not found:
         return 0
     total = 0
     for dtype in dict.fromkeys(t.dtype for t in found):
         some = [t for t in found if t.dtype == dtype]
         flat = torch.cat([t.reshape(-1) for t in some])
         dist.all_reduce(flat)
-        flat /= place()[1]
+        flat /= rank_and_world()[1]
         for t, value in zip(some, flat.split([t.numel() for t in some])):
             t.copy_(value.view_as(t))
         total += flat.numel() * flat.element_size()
@@ -151,18 +151,18 @@ def average_(tensors: Iterable[Tensor]) -> int:
 
 
 @torch.no_grad()
-def same_(tensors: Iterable[Tensor]) -> None:
+def broadcast_(tensors: Iterable[Tensor]) -> None:
     """Replace tensors by those of the first process."""
-    if place()[1] > 1:
+    if rank_and_world()[1] > 1:
         for t in tensors:
             whole = t.contiguous()
             dist.broadcast(whole, 0)
             t.copy_(whole)
 
 
-def told(text: str | None) -> str:
+def broadcast_text(text: str | None) -> str:
     """What the first process says, on all of them."""
-    if place()[1] == 1:
+    if rank_and_world()[1] == 1:
         return text or ""
     raw = (text or "").encode()
     size = torch.tensor([len(raw)])
@@ -173,9 +173,9 @@ def told(text: str | None) -> str:
     return body.numpy().tobytes().decode()
 
 
-def led(work: Callable[[], str | None]) -> str:
+def on_first(work: Callable[[], str | None]) -> str:
     """What the first process finds, on all of them; "" for nothing. Its ZooError is raised by all."""
-    if place()[1] == 1:
+    if rank_and_world()[1] == 1:
         return work() or ""
     answer = ""
     if first():
@@ -183,11 +183,11 @@ def led(work: Callable[[], str | None]) -> str:
             answer = f"found {work() or ''}"
         except ZooError as err:
             answer = f"{type(err).__name__} {err}"
-    kind, _, text = told(answer).partition(" ")
+    kind, _, text = broadcast_text(answer).partition(" ")
     if kind == "found":
         return text
     found = next((c for c in _errors(ZooError) if c.__name__ == kind), ZooError)(text)
-    found.together = True
+    found.on_all_ranks = True
     if first():
         time.sleep(1)  # until the others have heard it: to them this process would seem to have died
     raise found
@@ -197,14 +197,14 @@ def _errors(cls: type[ZooError]) -> list[type[ZooError]]:
     return [cls, *(c for below in cls.__subclasses__() for c in _errors(below))]
 
 
-def any_of(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any process."""
-    return highest(int(flag)) > 0
+    return all_max(int(flag)) > 0
 
 
-def highest(number: int) -> int:
+def all_max(number: int) -> int:
     """The greatest of all processes' numbers."""
-    if place()[1] == 1:
+    if rank_and_world()[1] == 1:
         return number
     found = torch.tensor([number])
     dist.all_reduce(found, dist.ReduceOp.MAX)

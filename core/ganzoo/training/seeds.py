@@ -21,10 +21,10 @@ def latents(seeds: Sequence[int], z_dim: int) -> Latent:
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise UsageError(f"seed {seed}: choose from 0 to {2**32 - 1}.")
-    dice, drawn = np.random.RandomState(seeds[0]), np.empty((len(seeds), z_dim))
+    rng, drawn = np.random.RandomState(seeds[0]), np.empty((len(seeds), z_dim))
     for row, seed in zip(drawn, seeds):
-        dice.seed(seed)  # a new one would ask the system for randomness first, which takes thirty times as long
-        row[:] = dice.randn(z_dim)
+        rng.seed(seed)  # a new one would ask the system for randomness first, which takes thirty times as long
+        row[:] = rng.randn(z_dim)
     return torch.from_numpy(drawn).float()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ganzoo_cli.host.console import note
-from ganzoo_cli.host.drawing import Checkpoint, Cutoff, Psi, counted, numbers, refuse
+from ganzoo_cli.host.drawing import Checkpoint, Cutoff, Psi, numbers, refuse, report_on_interrupt
 from ganzoo_cli.host.options import Device
 from ganzoo_editing.commands.walk import Foreign
 from ganzoo_editing.workbench import editing, signed, strengths
@@ -73,7 +73,7 @@ def morph(
     else:
         stem = out / "morph" if folder else out.with_suffix("")
         work.require_place(out, stem)
-        with counted("frames", count, out) as written:
+        with report_on_interrupt("frames", count, out) as written:
             film.write(out, work.frames(ws, written if folder else []), count, fps=fps, loop=True, about=about)
         work.save(out, stem, ws, about)
 

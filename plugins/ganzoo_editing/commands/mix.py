@@ -15,12 +15,12 @@ from ganzoo_cli.host.drawing import (
     Psi,
     about_with,
     cautions,
-    counted,
     fits,
     loaded,
     new_outdir,
     numbers,
     refuse,
+    report_on_interrupt,
 )
 from ganzoo_cli.host.options import Device
 
@@ -97,7 +97,7 @@ def _draw(
     made: dict[tuple[int, int], images.Pixels] = {}
     sources = [(seed, seed) for seed in dict.fromkeys([*across, *down])]
     wanted = sources + [(row, col) for row in down for col in across if row != col]
-    with counted("images", len(set(wanted)), outdir) as written, Log(None, len(wanted)) as log:
+    with report_on_interrupt("images", len(set(wanted)), outdir) as written, Log(None, len(wanted)) as log:
         for done, (row, col) in enumerate(wanted, 1):
             if (row, col) in made:  # a seed that was named twice
                 continue

@@ -15,12 +15,12 @@ from ganzoo_cli.host.drawing import (
     Psi,
     about_with,
     cautions,
-    counted,
     fits,
     loaded,
     numbers,
     places,
     refuse,
+    report_on_interrupt,
 )
 from ganzoo_cli.host.options import Device
 
@@ -88,7 +88,7 @@ def walk(
     from ganzoo.io.log import Log
 
     cautions(model, trunc)
-    with Log(None, len(made)) as log, counted("frames", len(made), out) as written:
+    with Log(None, len(made)) as log, report_on_interrupt("frames", len(made), out) as written:
         frame_files = written if not film.check(out, fps) else []  # a film takes its name when it is whole
         film.write(out, _drawn(made, columns, log, frame_files), len(made), fps=fps, loop=loop, about=about)
     say(str(out))

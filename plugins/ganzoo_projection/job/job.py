@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ganzoo.errors import CheckpointError, DataError, Diverged, Interrupted, UsageError
 from ganzoo.io import film
-from ganzoo.io.files import folder, whole
+from ganzoo.io.files import atomic_write, ensure_folder
 from ganzoo.io.images import Pixels, grid, save
 from ganzoo.io.log import Log
 from ganzoo.model import latent_files
 from ganzoo.model.model import Model
 from ganzoo.nn.pixels import to_unit
 from ganzoo.recipe.node import Node
-from ganzoo_projection.interfaces import Projector, View
+from ganzoo_projection.interfaces import FrozenGenerator, Projector
 from ganzoo_projection.job import report, similarity
 from ganzoo_projection.job.pictures import Picture, refuse_bad
 from ganzoo_projection.job.report import Record
@@ -60,7 +60,7 @@ class Job:
     """
 
     model: Model
-    view: View
+    view: FrozenGenerator
     chosen: Node
     pictures: Sequence[Picture]
     outdir: Path
@@ -93,7 +93,7 @@ class Job:
         """
         projector: Projector = self.chosen.bind()(self.view.shape.channels)  # first: its weights may be missing
         plan = self._plan(projector, log)
-        folder(self.outdir, f"--outdir {self.outdir}")
+        ensure_folder(self.outdir, f"--outdir {self.outdir}")
         before = self._before(plan)
         records = [self._record(name) for name in before.done]
         if len(before.done) == len(self.pictures):
@@ -202,14 +202,16 @@ class Job:
         stored = self.model.pixels(search.images(stored=True)) if len(search.variables) > 1 else None
         ws, losses, trail = search.codes(), search.losses, search.trail if self.film else None
         with torch.no_grad():
-            apart = search.projector.perceptual.apart(to_unit(torch.from_numpy(made)).to(search.target), search.wanted)
+            distance = search.projector.perceptual.distance(
+                to_unit(torch.from_numpy(made)).to(search.target), search.wanted
+            )
         records = []
         for i, p in enumerate(part):
-            home, target = folder(self.outdir / p.name, f"--outdir {self.outdir}"), p.read()
+            home, target = ensure_folder(self.outdir / p.name, f"--outdir {self.outdir}"), p.read()
             steps = search.lengths[i]
             record: Record = {"name": p.name, "source": p.source, "sha256": _hash(target)}
             record |= self._numbers(target, made[i], ws[i])
-            record |= {"perceptual": float(apart[i]), "steps": steps, "seconds": seconds / len(part)}
+            record |= {"perceptual": float(distance[i]), "steps": steps, "seconds": seconds / len(part)}
             if stored is not None:
                 record["psnr_stored_noise"] = similarity.psnr(similarity.mean_squared(target, stored[i]))
                 _keep_noise(home / "projected_noise.safetensors", search, i)
@@ -220,7 +222,7 @@ class Job:
             if trail is not None:
                 self._film(home / "film.webp", search, i, trail[i], target, about)
             text = json.dumps(record | {"losses": losses[:steps, i].tolist()})
-            with whole(home / RECORD) as temporary:
+            with atomic_write(home / RECORD) as temporary:
                 temporary.write_text(text, encoding="utf-8")
             records.append(self._record(p.name))
         return records
@@ -279,7 +281,7 @@ def _hash(image: Pixels) -> str:
 
 def _keep_noise(path: Path, search: Projection, i: int) -> None:
     maps = {name: t[i : i + 1].detach().cpu().clone() for name, t in search.variables.items() if name != "latent"}
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(maps, temporary)
 
 
@@ -301,7 +303,7 @@ class _State:
         says = json.dumps({"plan": self.plan, "done": list(self.done), "seconds": self.seconds})
         tensors = dict(self.tensors or {"none": torch.zeros(0)})
         try:
-            with whole(path, synced=True) as temporary:
+            with atomic_write(path, synced=True) as temporary:
                 save_file(tensors, temporary, metadata={KEY: says})
         except (OSError, SafetensorError) as err:
             reason = (err.strerror if isinstance(err, OSError) else None) or err

@@ -15,7 +15,7 @@ from typing import Any
 from ganzoo.errors import DataError, UsageError
 from ganzoo.io.images import Pixels
 from ganzoo.model.model import Model
-from ganzoo.recipe.datasets import claim, open_set, options_for
+from ganzoo.recipe.datasets import dataset_for, open_set, options_for
 from ganzoo.registry.lookup import registry
 
 MOST = 5  # bad images that one sentence names
@@ -135,6 +135,6 @@ def _said(err: DataError, source: Path, scratch: Path) -> DataError:
 def _is_image(source: Path, folder: Path) -> bool:
     """Whether a file is an image by itself, rather than an archive of a dataset that knows it."""
     try:
-        return claim(str(source), registry()) is claim(str(folder), registry())
+        return dataset_for(str(source), registry()) is dataset_for(str(folder), registry())
     except UsageError:
         return True

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image as PIL
 
-from ganzoo.io.files import whole
+from ganzoo.io.files import atomic_write
 from ganzoo.io.images import TILE, Pixels, grid, save
 from ganzoo.io.log import duration
 
@@ -40,10 +40,10 @@ def pixels(path: Path) -> Pixels:
 
 def difference(target: Pixels, made: Pixels) -> Pixels:
     """Where two images differ: black where they are equal, white where they are furthest apart. Alpha stays opaque."""
-    apart = np.abs(target.astype(np.int16) - made).astype(np.uint8)
-    if len(apart) == 4:
-        apart[:3], apart[3] = np.maximum(apart[:3], apart[3]), 255
-    return apart
+    distance = np.abs(target.astype(np.int16) - made).astype(np.uint8)
+    if len(distance) == 4:
+        distance[:3], distance[3] = np.maximum(distance[:3], distance[3]), 255
+    return distance
 
 
 def triple(target: Pixels, made: Pixels) -> Pixels:
@@ -72,7 +72,7 @@ def curves(losses: Mapping[str, Sequence[float]], path: Path) -> None:
     axis.grid(alpha=0.3)
     if some:
         axis.legend(fontsize=8)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 
 
@@ -95,9 +95,9 @@ def summary(records: Sequence[Record]) -> dict[str, dict[str, float]]:
 def write(folder: Path, about: Record, records: Sequence[Record], pages: Sequence[str] = ()) -> Record:
     """Write report.json and report.html; returns what the first one holds. `pages` are further pictures to show."""
     whole_report = {**about, "measures": MEASURES, "summary": summary(records), "images": list(records)}
-    with whole(folder / "report.json") as temporary:
+    with atomic_write(folder / "report.json") as temporary:
         temporary.write_text(json.dumps(whole_report, indent=1), encoding="utf-8")
-    with whole(folder / "report.html") as temporary:
+    with atomic_write(folder / "report.html") as temporary:
         temporary.write_text(_page(about, records, pages), encoding="utf-8")
     return whole_report
 

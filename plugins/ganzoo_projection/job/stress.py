@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganzoo.io.files import whole
+from ganzoo.io.files import atomic_write
 from ganzoo.io.images import Pixels, picture
 from ganzoo_projection.job import report
 from ganzoo_projection.job.pictures import Picture
@@ -79,5 +79,5 @@ def figure(records: Sequence[report.Record], outdir: Path, path: Path) -> None:
             axis.imshow(np.asarray(image.convert("RGBA")), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.set_title(f"{record['psnr']:.1f} dB" if j else list(STRESS)[column], fontsize=9)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         made.savefig(temporary, dpi=90, format="png")

@@ -15,7 +15,7 @@ from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import Make
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Image, Maps
-from ganzoo_projection.interfaces import Count, Perceptual, Projector, Space, Variables, View, Weight
+from ganzoo_projection.interfaces import Count, FrozenGenerator, Perceptual, Projector, Space, Variables, Weight
 from ganzoo_projection.perceptual import shrunk
 
 PREFIX = "E"  # of its tensors in a snapshot
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         blocks: residual blocks of each size
     """
 
-    def __init__(self, view: View, layers: int, width: int, blocks: int) -> None:
+    def __init__(self, view: FrozenGenerator, layers: int, width: int, blocks: int) -> None:
         super().__init__()
         h, w = (min(side, SIDE) for side in view.shape.size)
         levels = max(0, math.ceil(math.log2(min(h, w) / 4)))
@@ -70,8 +70,8 @@ class Encoder(nn.Module):
             made += [Residual(channels, wider, 2), *(Residual(wider, wider, 1) for _ in range(blocks - 1))]
             channels = wider
         self.blocks = nn.Sequential(*made)
-        self.wide = view.wide(layers)
-        self.head = nn.Linear(channels * 16, math.prod(self.wide))
+        self.latent_shape = view.latent_shape(layers)
+        self.head = nn.Linear(channels * 16, math.prod(self.latent_shape))
         start = view.mean if view.mapped else torch.zeros(1)
         step = view.spread / math.sqrt(len(view.mean)) if view.mapped else 1.0
         self.start: Tensor
@@ -85,10 +85,10 @@ class Encoder(nn.Module):
         """One latent an image."""
         x = self.blocks(self.stem(shrunk(images, SIDE)))
         x = F.adaptive_avg_pool2d(x, 4).flatten(1)
-        return self.start + self.scale * self.head(x).unflatten(1, self.wide)
+        return self.start + self.scale * self.head(x).unflatten(1, self.latent_shape)
 
 
-def digest_bytes(view: View) -> Tensor:
+def digest_bytes(view: FrozenGenerator) -> Tensor:
     """The digest of a generator's weights as 32 numbers from 0 to 255."""
     return torch.tensor(list(bytes.fromhex(view.digest)), dtype=torch.uint8)
 
@@ -104,7 +104,7 @@ def snapshot(path: Path) -> Path:
     return path
 
 
-def load(path: Path, view: View) -> Encoder:
+def load(path: Path, view: FrozenGenerator) -> Encoder:
     """A trained encoder for this generator, from its snapshot. Raises CheckpointError for one of another generator."""
     head, tensors = checkpoint.read(path)
     given, digest = head.recipe, tensors[f"{PREFIX}.digest"]
@@ -114,7 +114,7 @@ def load(path: Path, view: View) -> Encoder:
             f"({view.digest[:12]}): its latents mean nothing here. Train an encoder for this one."
         )
     net = Encoder(view, view.G.num_ws if given["space"] == "w+" else 1, given["width"], given["blocks"])
-    checkpoint.fill(net, tensors, PREFIX, path)
+    checkpoint.load_weights(net, tensors, PREFIX, path)
     return net.eval().requires_grad_(False)
 
 
@@ -165,7 +165,7 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
         )
         self.rate, self.digest = lr, head.digest
 
-    def begin(self, view: View, target: Image) -> Variables:
+    def begin(self, view: FrozenGenerator, target: Image) -> Variables:
         """What the encoder finds. Raises CheckpointError for one of another generator."""
         net = load(self.weights, view).to(view.mean)
         found = torch.cat([net(one[None]) for one in target])  # alone: an image never notices its company

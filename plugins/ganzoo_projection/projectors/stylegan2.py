@@ -10,7 +10,17 @@ from torch import Tensor
 
 from ganzoo.registry.component import Make
 from ganzoo.types import Image, PerSample
-from ganzoo_projection.interfaces import NOISE, Count, Perceptual, Projector, Space, Start, Variables, View, Weight
+from ganzoo_projection.interfaces import (
+    NOISE,
+    Count,
+    FrozenGenerator,
+    Perceptual,
+    Projector,
+    Space,
+    Start,
+    Variables,
+    Weight,
+)
 from ganzoo_projection.perceptual import LPIPSDistance
 
 SMALLEST = 8  # side at which the noise regularizer's pyramid ends
@@ -95,7 +105,7 @@ class StyleGAN2(Projector, name="stylegan2", paper="arXiv:1912.04958"):
         self.rate, self.lr_up, self.lr_down = lr, lr_up, lr_down
         self.w_noise, self.w_noise_ramp, self.lambda_noise = w_noise, w_noise_ramp, lambda_noise
 
-    def begin(self, view: View, target: Image) -> Variables:
+    def begin(self, view: FrozenGenerator, target: Image) -> Variables:
         """The latent, and a normal noise map for each noise input in use."""
         maps = {
             NOISE + name: view.random((1, 1, *module.size), 1, i).repeat(len(target), 1, 1, 1)
@@ -107,7 +117,7 @@ class StyleGAN2(Projector, name="stylegan2", paper="arXiv:1912.04958"):
         """Up, constant, down."""
         return ramped(step / self.steps, self.rate, self.lr_up, self.lr_down)
 
-    def tried(self, view: View, latent: Tensor, step: int) -> Tensor:
+    def perturbed(self, view: FrozenGenerator, latent: Tensor, step: int) -> Tensor:
         """The latent with fading noise, the same for all images."""
         strength = noise_factor(step / self.steps, self.w_noise, self.w_noise_ramp) * view.spread
         return latent + strength * view.random((1, *latent.shape[1:]), 2, step) if strength else latent
@@ -121,7 +131,7 @@ class StyleGAN2(Projector, name="stylegan2", paper="arXiv:1912.04958"):
         found = [correlation(torch.cat(maps, dim=1)) for maps in sizes.values()]
         return self.lambda_noise * torch.stack(found).sum(dim=0) if found else None
 
-    def settle(self, variables: Variables) -> None:
+    def after_step(self, variables: Variables) -> None:
         """Noise maps are normal numbers again, by mean and size."""
         for name, t in variables.items():
             if name.startswith(NOISE):

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from ganzoo import hookimpl
+from ganzoo import Make, hookimpl
 from ganzoo import interfaces as zoo
-from ganzoo import Make
 
 GANZOO_API = 2
 
@@ -62,7 +61,7 @@ class Gated(zoo.Layer, name="gated"):
 class SquaredHinge(zoo.Loss, name="squared_hinge"):
     """D relu(1 - r)² + relu(1 + f)², G -f."""
 
-    unbounded = True
+    critic = True
 
     def d(self, real: Tensor, fake: Tensor) -> Tensor:
         return (F.relu(1 - real).square() + F.relu(1 + fake).square()).flatten()
@@ -93,8 +92,8 @@ class EMALogit(zoo.Regularizer, name="ema_logit", paper="arXiv:2104.03310"):
         self.anchors: Tensor
         self.register_buffer("anchors", torch.zeros(2))
 
-    def penalty(self, turn: zoo.Turn) -> Tensor:
-        real, fake = turn.D(turn.real, turn.real_label, turn.stage), turn.D(turn.fake, turn.label, turn.stage)
+    def penalty(self, batch: zoo.GanBatch) -> Tensor:
+        real, fake = batch.D(batch.real, batch.real_label, batch.stage), batch.D(batch.fake, batch.label, batch.stage)
         now = torch.stack([real.mean(), fake.mean()]).detach()
         self.anchors.lerp_(now, 1 - self.decay)
         return self.weight * ((real - self.anchors[1]).square() + (fake - self.anchors[0]).square()).flatten()

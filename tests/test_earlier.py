@@ -1,0 +1,79 @@
+"""Files of an earlier layout still load, sample and resume to the same bits.
+
+`golden/earlier` was written by commit 0f019e8: a recipe, its run's snapshot and state at 0.064 kimg, what the snapshot
+sampled, and the state that the run reached at 0.128 kimg. Bits hold on the processor that wrote them; elsewhere
+floating-point sums may be taken in another order.
+"""
+
+import platform
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from commands import good as good
+from commands import gz as gz
+from conftest import GOLDEN
+from ganzoo import recipe
+from ganzoo.model import checkpoint
+from ganzoo.model.model import load
+from ganzoo.recipe.source import to_yaml
+
+EARLIER = GOLDEN / "earlier"
+SNAPSHOT = EARLIER / "snapshot-000000.064.safetensors"
+RUN_FILES = ["recipe.yaml", "recipe.resolved.yaml", "stats.jsonl", SNAPSHOT.name, "state-000000.064.safetensors"]
+TOLERANCE = 1e-5  # on another processor
+
+
+def processor() -> str:
+    """The processor's name, as the metadata of the recorded samples has it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """(images and styles that commit 0f019e8 sampled, whether this is the processor that computed them)."""
+    with safe_open(EARLIER / "samples.safetensors", framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+        return tensors, file.metadata()["processor"] == processor()
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], *, bits: bool) -> None:
+    assert found.keys() == wanted.keys()
+    if bits:
+        assert [name for name in wanted if not torch.equal(found[name], wanted[name])] == []
+    else:
+        torch.testing.assert_close(found, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_the_recipe_fills_in_as_it_did():
+    resolved = (EARLIER / "recipe.resolved.yaml").read_text(encoding="utf-8")
+    assert to_yaml(recipe.load(str(EARLIER / "recipe.yaml")).dump()) == resolved
+
+
+def test_the_snapshot_samples_the_same_images(recorded):
+    wanted, same_processor = recorded
+    model, seeds = load(SNAPSHOT, device="cpu"), range(3)
+    found = {
+        "images": model.images(seeds, psi=0.7, label=1, noise="random"),
+        "styles": model.styles(seeds, label=1),
+    }
+    assert_same(found, wanted, bits=same_processor)
+
+
+def test_the_run_resumes_to_the_same_state(recorded, tmp_path, good):
+    folder = tmp_path / "00000-fixture-shapes"
+    folder.mkdir()
+    for name in RUN_FILES:
+        shutil.copy(EARLIER / name, folder)
+    good("train", "--resume", folder, "--kimg", 0.128, "--device", "cpu")
+    header, found = checkpoint.read(folder / "state-000000.128.safetensors")
+    earlier, wanted = checkpoint.read(EARLIER / "resumed-000000.128.safetensors")
+    assert (header.images, header.iteration) == (earlier.images, earlier.iteration) == (128, 16)
+    assert_same(found, wanted, bits=recorded[1])
