@@ -1,4 +1,4 @@
-"""What augmentation costs: processor milliseconds an image on one thread. `python benchmarks/augment.py`."""
+"""Cost of augmentation: processor milliseconds per image on one thread. `python benchmarks/augment.py`."""
 
 import time
 from collections.abc import Callable
@@ -20,18 +20,18 @@ def forward(augment: Augment, x: Tensor) -> None:
 
 
 def once(augment: Augment, x: Tensor) -> None:
-    """As for the generator's loss."""
+    """Differentiate once, as the generator's loss does."""
     torch.autograd.grad(augment((x,))[0].square().sum(), x)
 
 
 def twice(augment: Augment, x: Tensor) -> None:
-    """As for R1: a gradient, and the gradient of its square."""
+    """Differentiate a gradient's squared norm, as R1 does."""
     (g,) = torch.autograd.grad(augment((x,))[0].square().sum(), x, create_graph=True)
     torch.autograd.grad(g.square().sum(), x)
 
 
 def cost(function: Callable[[Augment, Tensor], None], augment: Augment, x: Tensor) -> float:
-    """The least of five draws' means, in ms an image; each draw begins with the same seed."""
+    """Least mean of five repeats, in ms per image; each repeat begins with the same seed."""
     times = []
     for _ in range(6):
         torch.manual_seed(0)

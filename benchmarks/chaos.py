@@ -1,10 +1,9 @@
-"""Kill a small training at random moments, again and again, and compare what it comes to with an undisturbed one.
+"""Kill a small training run at random moments, repeatedly, and compare its result with an undisturbed run's.
 
     python benchmarks/chaos.py --kills 50 --seed 0
 
-Each life of the run is a process that is sent SIGKILL after a random time; the next one continues with `resume auto`.
-After each death every file of weights or state that is there must be whole. At the end all tensors must be those of a
-run that nobody killed.
+Each process of the run gets SIGKILL after a random time; the next one continues with `resume auto`. After each kill
+every file of weights or state must be complete. At the end all tensors must equal those of a run without kills.
 """
 
 import argparse
@@ -34,7 +33,7 @@ OVERRIDES = [
 
 
 def life(outdir: str, images: int, tick: int) -> None:
-    """Train until the end, or until someone kills this process."""
+    """Train to the end, unless this process is killed."""
     import torch
 
     from ganzoo.recipe import load
@@ -44,12 +43,12 @@ def life(outdir: str, images: int, tick: int) -> None:
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (until the process ends)
     torch.set_num_threads(1)
     times = [f"training.kimg={images / 1000}", f"training.tick_kimg={tick / 1000}"]
-    node = load.load("stylegan2-tiny", [*OVERRIDES, *times])
+    node = load("stylegan2-tiny", [*OVERRIDES, *times])
     run.train(node, rundir.RunOptions(outdir=Path(outdir), resume="auto", workers=1, device="cpu"))
 
 
 def final(outdir: Path, images: int):
-    """The tensors of the newest state, which must be that of the end."""
+    """Load the tensors of the newest state, which must be the final one."""
     from ganzoo.model import checkpoint
     from ganzoo.runs.folder import newest
 
@@ -60,7 +59,7 @@ def final(outdir: Path, images: int):
 
 
 def whole(outdir: Path) -> int:
-    """Check every file of a run; returns how many there are."""
+    """Check every file of a run; return their number."""
     from ganzoo.model import checkpoint
 
     files = list(outdir.glob("*/*.safetensors"))

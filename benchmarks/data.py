@@ -1,13 +1,13 @@
-"""Images per second that a dataset gives to one thread: a folder, a zip, tar shards, what `gz data pack` writes, raw.
+"""Images per second from a dataset on one thread: a folder, a zip, tar shards, files of `gz data pack`, raw arrays.
 
     python benchmarks/data.py                 64x64 and 256x256, some minutes
     python benchmarks/data.py --size 64       one size
     python benchmarks/data.py --images 100    fewer
 
-Sources are PNGs of photographs' kind (smooth, with grain). `source` are those of twice the size, which have to be
-fitted; `png` those of the right size as any program writes them; `packed` are what `gz data pack` makes of the source.
-`npy` in a zip and a plain array (`raw`) show what is left to gain where no PNG had to be decoded. Files are in the
-system's cache. On a machine with other work only the rates per second of the processor mean something.
+Images resemble photographs (smooth, with grain). `source` are PNGs of twice the size, which must be fitted; `png` have
+the right size and are written by Pillow; `packed` are written by `gz data pack` from the source. `npy` in a zip and a
+plain array (`raw`) show the rate without decoding. Files are in the system's cache. On a machine with other load,
+compare rates per second of processor time only.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 
 
 def photograph(index: int, side: int) -> Image.Image:
-    """Smooth colours with grain, so that a PNG of it is about as large as one of a photograph."""
+    """Draw smooth colours with grain, so that a PNG is about as large as a photograph's."""
     rng = np.random.default_rng(index)
     coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
     grain = np.asarray(coarse, np.float64) + rng.normal(0, 4, (side, side, 3))
@@ -51,7 +51,7 @@ def sources(folder: Path, count: int, side: int) -> Path:
 
 
 def archives(folder: Path) -> tuple[Path, Path]:
-    """The files of a folder as a stored zip, and as four tar shards."""
+    """Write the files of a folder as a stored zip, and as four tar shards."""
     archive, shards = folder.with_suffix(".zip"), folder.with_name(f"{folder.name}-shards")
     shards.mkdir()
     files = sorted(folder.iterdir())
@@ -66,7 +66,7 @@ def archives(folder: Path) -> tuple[Path, Path]:
 
 
 class Raw:
-    """All pixels in one array on disk: no decoding, no checks; the most that a form of our own could reach."""
+    """All pixels in one array on disk, without decoding and checks: an upper bound of the rate."""
 
     def __init__(self, path: Path) -> None:
         self.pixels: Pixels = np.load(path, mmap_mode="r")
@@ -79,7 +79,7 @@ class Raw:
 
 
 def raw_forms(dataset: Dataset, folder: Path) -> tuple[Path, Path]:
-    """The fitted images as .npy files in a zip, and as one array."""
+    """Write the fitted images as .npy files in a zip, and as one array."""
     whole, archive = folder / "raw.npy", folder / "npy.zip"
     pixels = np.stack([dataset.image(i) for i in range(len(dataset))])
     np.save(whole, pixels)
@@ -91,7 +91,7 @@ def raw_forms(dataset: Dataset, folder: Path) -> tuple[Path, Path]:
 
 
 def measured(form: str, make: Callable[[], Any], paths: Iterable[Path], repeats: int) -> dict[str, Any]:
-    """Rate of one thread over all images in a random order; the median of some passes, after one."""
+    """Median rate of one thread over passes in random order, after a warm-up pass."""
     began = time.perf_counter()
     dataset = make()
     opened = time.perf_counter() - began

@@ -2,10 +2,10 @@
 
     python benchmarks/forms.py [--only WORD] [--precision bf16|fp32] [--repeats 9] [--threads 2] [--save]
 
-The first form of each operation is the one that is used; `plain`, where there is one, is what its definition reads
-like. Times are of forward and backward, and of a penalty on the gradient of x, as R1 is one; beside each stands the
-ratio to the first form's. Errors are those of the value and of the gradient of x. Forms take turns, so that whatever
-else the machine does slows all; times are medians.
+The first form of each operation is the one in use; `plain`, where present, follows the definition. Times cover forward
+and backward, and a penalty on the gradient of x such as R1; beside each is its ratio to the first form's. Errors are
+relative, of the value and of the gradient of x. Forms are timed in rotation, so that other load on the machine slows
+all of them; times are medians.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.norm import instance_norm, normalized, pixel_norm
-from ganzoo.nn.resample import conv2d_resample, fir, upfirdn2d
+from ganzoo.nn.resample import conv2d_down, conv2d_up, fir, upfirdn2d
 from ganzoo.training.device import DTYPES
 from ganzoo_stylegan2.modulation import modulated_conv2d
 
@@ -44,7 +44,7 @@ def nearest_in_one_kernel(x: Tensor, w: Tensor) -> Tensor:
 
 
 def zeros_filter_convolve(x: Tensor, w: Tensor) -> Tensor:
-    return F.conv2d(upfirdn2d(x, TAPS, up=2, padding=(3, 2, 3, 2), gain=4), w.flip([2, 3]))
+    return F.conv2d(upfirdn2d(x, TAPS, up=2, padding=(3, 2), gain=4), w.flip([2, 3]))
 
 
 def filtered_kernel(w: Tensor) -> Tensor:
@@ -85,16 +85,16 @@ def depthwise(x: Tensor) -> Tensor:
 
 
 def grouped(x: Tensor, w: Tensor, s: Tensor) -> Tensor:
-    """Each sample's own weights, all samples as groups of one convolution."""
+    """Build each sample's weights; convolve all samples as groups of one convolution."""
     n, c = x.shape[:2]
-    own = w * s[:, None, :, None, None]
-    own = own * (own.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()
-    y = F.conv2d(x.reshape(1, n * c, *x.shape[2:]), own.flatten(0, 1).to(x.dtype), padding=1, groups=n)
+    weights = w * s[:, None, :, None, None]
+    weights = weights * (weights.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()
+    y = F.conv2d(x.reshape(1, n * c, *x.shape[2:]), weights.flatten(0, 1).to(x.dtype), padding=1, groups=n)
     return y.unflatten(1, (n, c))[0]
 
 
 def scaled(x: Tensor, w: Tensor, s: Tensor) -> Tensor:
-    """Scaled before and after, and the demodulation from each sample's own weights."""
+    """Scale inputs and outputs; compute the demodulation from each sample's weights."""
     d = ((w[None] * s[:, None, :, None, None]).square().sum(dim=[2, 3, 4]) + 1e-8).rsqrt()
     y = F.conv2d(x * s[:, :, None, None].to(x.dtype), w.to(x.dtype), padding=1)
     return y * d[:, :, None, None].to(x.dtype)
@@ -110,12 +110,12 @@ def layer_in_steps(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 def forms() -> dict[str, tuple[str, dict[str, Form]]]:
-    """{operation: (what it takes: x; w, a 3x3 kernel; s, a style; b, a bias; {form: function})}"""
+    """{operation: (its inputs: x; w, a 3x3 kernel; s, a style; b, a bias; {form: function})}."""
     return {
         "convolution of a map doubled by nearest neighbours": (
             "xw",
             {
-                "transposed convolution, 2x2 box": lambda x, w: conv2d_resample(x, w, (1, 1), up=2, padding=1),
+                "transposed convolution, 2x2 box": lambda x, w: conv2d_up(x, w.flip([2, 3]), (1, 1)),
                 "plain": nearest_then_convolve,
                 "one 4x4 transposed convolution": nearest_in_one_kernel,
             },
@@ -123,9 +123,7 @@ def forms() -> dict[str, tuple[str, dict[str, Form]]]:
         "up-convolution with 1 3 3 1": (
             "xw",
             {
-                "transposed convolution, filter": lambda x, w: conv2d_resample(
-                    x, w, TAPS, up=2, padding=1, flip_weight=False
-                ),
+                "transposed convolution, filter": lambda x, w: conv2d_up(x, w, TAPS),
                 "plain": zeros_filter_convolve,
                 "one 6x6 transposed convolution": up_in_one_kernel,
             },
@@ -133,14 +131,14 @@ def forms() -> dict[str, tuple[str, dict[str, Form]]]:
         "down-convolution with 1 3 3 1": (
             "xw",
             {
-                "filter, strided convolution": lambda x, w: conv2d_resample(x, w, TAPS, down=2, padding=1),
+                "filter, strided convolution": lambda x, w: conv2d_down(x, w, TAPS),
                 "one 6x6 convolution": down_in_one_kernel,
             },
         ),
         "4x4 filter": (
             "x",
             {
-                "depthwise, own gradient": lambda x: upfirdn2d(x, TAPS, padding=(2, 2, 2, 2)),
+                "depthwise, own gradient": lambda x: upfirdn2d(x, TAPS, padding=(2, 2)),
                 "depthwise, torch's gradient": depthwise,
                 "separable": separable,
                 "shifted slices": shifted,
@@ -166,7 +164,7 @@ def forms() -> dict[str, tuple[str, dict[str, Form]]]:
     }
 
 
-def drawn(takes: str, n: int, c: int, side: int, dtype: torch.dtype) -> list[Tensor]:
+def random_inputs(takes: str, n: int, c: int, side: int, dtype: torch.dtype) -> list[Tensor]:
     torch.manual_seed(0)
     all_of = {
         "x": torch.randn(n, c, side, side).add(0.5).to(dtype),
@@ -175,37 +173,37 @@ def drawn(takes: str, n: int, c: int, side: int, dtype: torch.dtype) -> list[Ten
         "b": torch.randn(c).to(dtype),
     }
     like = torch.channels_last
-    given = [all_of[name] for name in takes]
-    return [(t.to(memory_format=like) if t.ndim == 4 else t).requires_grad_() for t in given]
+    inputs = [all_of[name] for name in takes]
+    return [(t.to(memory_format=like) if t.ndim == 4 else t).requires_grad_() for t in inputs]
 
 
-def penalty(form: Form, given: list[Tensor], probe: Tensor) -> None:
-    """What R1 does: a gradient, its square, and the gradient of that."""
-    (gradient,) = torch.autograd.grad(form(*given), given[:1], probe, create_graph=True)
-    others = given[1:] or [probe]
+def penalty(form: Form, inputs: list[Tensor], probe: Tensor) -> None:
+    """Differentiate the squared norm of a gradient, as R1 does."""
+    (gradient,) = torch.autograd.grad(form(*inputs), inputs[:1], probe, create_graph=True)
+    others = inputs[1:] or [probe]
     torch.autograd.grad(gradient.square().sum(), others, allow_unused=True)
 
 
-def measure(takes: str, found: dict[str, Form], size: tuple[int, int, int], dtype: torch.dtype, repeats: int) -> Any:
-    given = drawn(takes, *size, dtype)
-    exact = [t.detach().double().requires_grad_() for t in given]
-    y = next(iter(found.values()))(*exact)
+def measure(takes: str, forms: dict[str, Form], size: tuple[int, int, int], dtype: torch.dtype, repeats: int) -> Any:
+    inputs = random_inputs(takes, *size, dtype)
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    y = next(iter(forms.values()))(*exact)
     probe = torch.randn_like(y).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
     (dx,) = torch.autograd.grad(y, exact[:1], probe.double())
     rows: dict[str, dict[str, float]] = {}
-    for name, form in found.items():
-        own = form(*given)
-        (own_dx,) = torch.autograd.grad(own, given[:1], probe)
-        rows[name] = {"error": float(((own - y).norm() / y.norm()).detach())}
-        rows[name]["gradient_error"] = float((own_dx - dx).norm() / dx.norm())
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
-    for batch in range(repeats + 2):
-        for name, form in found.items():
+    for name, form in forms.items():
+        rounded = form(*inputs)
+        (rounded_dx,) = torch.autograd.grad(rounded, inputs[:1], probe)
+        rows[name] = {"error": float(((rounded - y).norm() / y.norm()).detach())}
+        rows[name]["gradient_error"] = float((rounded_dx - dx).norm() / dx.norm())
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
+    for repeat in range(repeats + 2):
+        for name, form in forms.items():
             start = time.perf_counter()
-            torch.autograd.grad(form(*given), given, probe)
+            torch.autograd.grad(form(*inputs), inputs, probe)
             between = time.perf_counter()
-            penalty(form, given, probe)
-            if batch >= 2:
+            penalty(form, inputs, probe)
+            if repeat >= 2:  # the first two warm up
                 times[name].append((between - start, time.perf_counter() - between))
     for name, row in rows.items():
         for key, column in zip(("milliseconds", "penalty_milliseconds"), zip(*times[name])):
@@ -214,13 +212,13 @@ def measure(takes: str, found: dict[str, Form], size: tuple[int, int, int], dtyp
     return rows
 
 
-def show(found: dict[str, Form], columns: list[Any]) -> None:
+def show(names: list[str], columns: list[Any]) -> None:
     for title, key in (("forward and backward", "milliseconds"), ("as a penalty", "penalty_milliseconds")):
         print(f"  {title:<34}" + "".join(f"{f'[{n}, {c}, {s}, {s}]':>22}" for n, c, s in SIZES))
-        for name in found:
+        for name in names:
             cells = [f"{column[name][key]:.2f} ms {column[name][f'{key}_over']:5.2f}" for column in columns]
             print(f"    {name:<32}" + "".join(f"{cell:>22}" for cell in cells))
-    for name in found:
+    for name in names:
         errors = [f"{column[name]['error']:.0e}, {column[name]['gradient_error']:.0e}" for column in columns]
         print(f"    {'error: ' + name:<32}" + "".join(f"{cell:>22}" for cell in errors))
 
@@ -235,12 +233,12 @@ def main() -> None:
     args = parser.parse_args()
     ready(args.threads)
     results: dict[str, Any] = {}
-    for operation, (takes, found) in forms().items():
+    for operation, (takes, variants) in forms().items():
         if args.only not in operation:
             continue
         print(f"{operation}, {args.precision}")
-        columns = [measure(takes, found, size, DTYPES[args.precision], args.repeats) for size in SIZES]
-        show(found, columns)
+        columns = [measure(takes, variants, size, DTYPES[args.precision], args.repeats) for size in SIZES]
+        show(list(variants), columns)
         results[operation] = {str(list(size)): column for size, column in zip(SIZES, columns)}
     if args.save:
         print(save(f"forms-{args.precision}", {"operations": results}))

@@ -1,20 +1,20 @@
-"""Images per second of `gz generate`, beside the generator's forward alone in the same run: its floor. Goal: 1.4x.
+"""Images per second of `gz generate`, against the generator's forward in the same process. Goal: within 1.4x.
 
     python benchmarks/generate.py [--full] [--images 64] [--rounds 5] [--threads 2] [--device cuda] [--save]
 
-At 32x32 and 256x256, with `--full` at 1024x1024 too. The command's own path is measured, in this process, from seeds to
-PNGs on disk; the floor is the forward of one image at a time, which makes no file. Both take turns, so that whatever
-else the machine does slows both; a ratio is that of one turn, and medians are printed with least and most. Seconds are
-the clock's, since encoding runs beside computing; `cpu` is the same ratio in processor seconds, which a busy machine
-changes least, and which counts encoding in full.
+Sizes are 32x32 and 256x256, with `--full` also 1024x1024. The command's whole path is measured in this process, from
+seeds to PNGs on disk; the lower bound is the forward of one image at a time, without a file. They alternate, so that
+other load slows both; a ratio is of one round, and its median, least and greatest are printed. Seconds are wall-clock
+time, since encoding runs in parallel; `cpu` is the same ratio in processor seconds, which depends least on other load
+and counts encoding in full.
 
-Weights are random, and no bias or noise strength is zero, so that images have grain and PNGs some size (it is printed).
+Weights are random, and no bias or noise strength is zero, so that images have grain and PNGs a realistic size.
 
-`batched` is the forward in batches of 8 over that of single images, an image each. `gz generate` computes each image
-alone for the sake of a promise: a seed gives the same image in whatever company. Batches cannot keep it: matrix
-products and convolutions of another batch size sum in another order, and choose other kernels, so last bits differ
-(`batched_same` says whether they did here). On a processor a batch takes a quarter of the time at 32x32, where small
-operations' overhead is most of it, nine tenths at 256x256, and more at 1024x1024. `--batch` of the command allows it.
+`batched` is the time per image in batches of 8 over that of single images. `gz generate` computes images one by one, so
+that a seed always gives the same image: another batch size changes the order of sums and the kernels of matrix
+products and convolutions, and so the last bits (`batched_same` tells whether it did here). On a CPU a batch takes a
+quarter of the time at 32x32, where overhead dominates, nine tenths at 256x256, and more at 1024x1024; `--batch` of the
+command allows it.
 """
 
 import argparse
@@ -31,23 +31,24 @@ from typing import Any
 import torch
 from machine import ready, save
 
+from ganzoo import recipe
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.model import Model, load
 from ganzoo.model.restore import build_experiment
-from ganzoo.recipe import load as recipe
 from ganzoo.training.device import peak_memory
 from ganzoo.training.seeds import latents
 from ganzoo_cli.commands import generate
+from ganzoo_cli.host.drawing import Drawing
 
 GOAL = 1.4
 RECIPES = {32: "stylegan2-tiny", 256: "stylegan2-f-256", 1024: "stylegan2-f-1024"}
 BATCH = 8
-HOW = {"psi": 0.7, "cutoff": None, "noise": "const"}
+DRAWING = Drawing(trunc=0.7)
 
 
 def model(name: str, folder: Path, device: str) -> Model:
-    """A generator that was never trained, loaded as any other."""
+    """Load an untrained generator from a snapshot."""
     node = recipe.load(name)
     torch.manual_seed(0)
     G = build_experiment(node).G
@@ -66,7 +67,7 @@ def wait(device: torch.device) -> None:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds of the clock and of the processor."""
+    """(wall-clock seconds, processor seconds) of a function."""
     wait(device)
     clock, processor = time.perf_counter(), time.process_time()
     work()
@@ -75,16 +76,16 @@ def timed(work: Callable[[], object], device: torch.device) -> tuple[float, floa
 
 
 def works(made: Model, count: int, folder: Path) -> dict[str, Callable[[], object]]:
-    """The command, its floor, and the forward in batches: each for so many images.
+    """{name: function} of the command, the forward of single images, and the forward in batches.
 
-    The command writes into a folder of its own each time: file systems are slower where a file is replaced.
+    The command writes into a new folder each time, since replacing files is slower.
     """
     z = latents(range(count), made.G.z_dim).to(made.device)
 
     def command() -> None:
         outdir = Path(tempfile.mkdtemp(dir=folder))
         with contextlib.redirect_stdout(io.StringIO()):
-            generate.draw(made, [(None, seed) for seed in range(count)], HOW, outdir, 0)
+            generate.draw(made, [(None, seed) for seed in range(count)], DRAWING, outdir)
 
     @torch.no_grad()
     def forward(size: int) -> None:
@@ -97,7 +98,7 @@ def works(made: Model, count: int, folder: Path) -> dict[str, Callable[[], objec
 
 @torch.no_grad()
 def same(made: Model) -> bool:
-    """Whether images computed in a batch are those computed alone."""
+    """Whether images computed in a batch equal those computed separately."""
     z = latents(range(BATCH), made.G.z_dim).to(made.device)
     with made.G.noise("const"):
         return torch.equal(made.G(z)[-1], torch.cat([made.G(one[None])[-1] for one in z]))

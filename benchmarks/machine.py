@@ -1,4 +1,4 @@
-"""What a result was measured on, and the ceiling it is compared with."""
+"""The machine of a measurement, and its peak rate of convolutions."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, threads and versions: no names of machines or people."""
+    """Describe processor, cores, threads and versions."""
     model = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
@@ -40,7 +40,7 @@ def _cpuinfo() -> list[str]:
 
 
 def ready(threads: int | None, device: str = "cpu") -> torch.device:
-    """The device, with so many threads, and memory that is kept as training keeps it."""
+    """Choose the device, set the number of threads, and keep freed memory as training does."""
     if threads:
         torch.set_num_threads(threads)
     found = choose_device(device)
@@ -50,7 +50,7 @@ def ready(threads: int | None, device: str = "cpu") -> torch.device:
 
 
 def seconds(work: Callable[[], object], repeats: int = 5, device: str = "cpu") -> float:
-    """Median time of one call, after a warm-up call."""
+    """Median time of one call in seconds, after a warm-up call."""
     work()
     times = []
     for _ in range(repeats):
@@ -65,7 +65,7 @@ def seconds(work: Callable[[], object], repeats: int = 5, device: str = "cpu") -
 
 
 def convolution_peak(dtype: torch.dtype, device: str = "cpu") -> float:
-    """GF/s of a large 3x3 convolution, forward and backward, channels last: the most that a step can reach."""
+    """GF/s of a large 3x3 convolution, forward and backward, channels last: an upper bound for a training step."""
     n, c, size = (8, 256, 64) if device == "cpu" else (64, 512, 64)
     x = torch.randn(n, c, size, size, device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
     w = torch.randn(c, c, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
@@ -78,7 +78,7 @@ def convolution_peak(dtype: torch.dtype, device: str = "cpu") -> float:
 
 
 def save(name: str, result: dict[str, Any]) -> Path:
-    """Write a result with the machine it was measured on."""
+    """Write a result, with the machine it was measured on, to benchmarks/results."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")

@@ -1,11 +1,11 @@
-"""What our metrics cost, against a plain implementation of the same definition in the same run.
+"""Cost of metrics, against plain implementations of the same definitions in the same process.
 
-    python benchmarks/metrics.py                  sizes of the published metrics where they are bearable, some minutes
+    python benchmarks/metrics.py                  sizes of the published metrics where feasible, some minutes
     python benchmarks/metrics.py --small          a tenth of that
     python benchmarks/metrics.py --only frechet   one of: swd, frechet, kid, pr
 
-Seconds are of the clock, `cpu_seconds` of all threads together: on a machine with other work only the latter mean
-something, and their ratio is that of one thread against one thread.
+Seconds are wall-clock time, `cpu_seconds` the time of all threads together; on a machine with other load, compare only
+the latter.
 """
 
 import argparse
@@ -32,14 +32,14 @@ RESULTS = Path(__file__).parent / "results" / "metrics.json"
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What a function returns, and its seconds."""
+    """(result of a function, its times in seconds)."""
     wall, cpu = time.perf_counter(), time.process_time()
     value = function()
     return value, {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
 
 def compared(ours: Callable[[], Any], plain: Callable[[], Any], **about: Any) -> dict[str, Any]:
-    """Run both; values, seconds and ratios."""
+    """Run both implementations; return values, seconds and ratios."""
     load = os.getloadavg()[0]
     value, mine = timed(ours)
     plain_value, theirs = timed(plain)
@@ -51,7 +51,7 @@ def compared(ours: Callable[[], Any], plain: Callable[[], Any], **about: Any) ->
 
 
 def swd(share: float) -> list[dict[str, Any]]:
-    """2,048 images of 128x128 of each set; plain is numpy and scipy, everything in memory."""
+    """SWD of 2,048 images of 128x128 of each set, against numpy and scipy with all data in memory."""
     num = int(2048 * share)
     sets = [list(smooth_images(num, 128, seed, detail)) for _, seed, detail in SETS]
 
@@ -66,7 +66,7 @@ def swd(share: float) -> list[dict[str, Any]]:
 
 
 def frechet(share: float) -> list[dict[str, Any]]:
-    """Tr((A B)^(1/2)) of covariances of 2,048 features; plain is scipy's matrix root of the product."""
+    """Tr((A B)^(1/2)) of covariances of 2,048 features, against scipy's matrix root of the product."""
     width, rows = int(2048 * share**0.5), []
     for label, samples in (("regular", 4 * width), ("singular", width // 2)):
         draw = torch.Generator().manual_seed(0)
@@ -79,7 +79,7 @@ def frechet(share: float) -> list[dict[str, Any]]:
 
 
 def plain_kid(fake: Tensor, real: Tensor, subsets: list[tuple[Tensor, Tensor]]) -> float:
-    """As the published programs write it, in float64."""
+    """KID as the published programs compute it, in float64."""
     total = 0.0
     for i, j in subsets:
         x, y = fake[i].double().numpy(), real[j].double().numpy()
@@ -91,7 +91,7 @@ def plain_kid(fake: Tensor, real: Tensor, subsets: list[tuple[Tensor, Tensor]]) 
 
 
 def kid(share: float) -> list[dict[str, Any]]:
-    """100 subsets of 1,000 from 5,000 rows of 2,048 features."""
+    """KID of 100 subsets of 1,000 from 5,000 rows of 2,048 features."""
     draw = torch.Generator().manual_seed(0)
     fake, real = (torch.randn(5000, 2048, generator=draw).abs_() for _ in range(2))
     subsets = list(draw_subsets(0, 5000, 5000, 1000, max(1, int(100 * share))))
@@ -101,7 +101,7 @@ def kid(share: float) -> list[dict[str, Any]]:
 
 
 def plain_precision_recall(real: Tensor, fake: Tensor, k: int) -> tuple[float, float]:
-    """All distances at once, by differences: exact, as ours."""
+    """Precision and recall with all distances at once, by differences, which are exact."""
 
     def inside(a: Tensor, b: Tensor) -> float:
         exact = "donot_use_mm_for_euclid_dist"
@@ -112,7 +112,7 @@ def plain_precision_recall(real: Tensor, fake: Tensor, k: int) -> tuple[float, f
 
 
 def pr(share: float) -> list[dict[str, Any]]:
-    """5,000 and 5,000 rows of 4,096 features, k = 3."""
+    """Precision and recall of 5,000 and 5,000 rows of 4,096 features, k = 3."""
     draw, n = torch.Generator().manual_seed(0), int(5000 * share)
     mix = torch.randn(16, 4096, generator=draw)  # features lie near a surface of few dimensions
     real, fake = ((torch.randn(n, 16, generator=draw) @ mix).relu_() for _ in range(2))
@@ -124,7 +124,7 @@ ALL = {"swd": swd, "frechet": frechet, "kid": kid, "pr": pr}
 
 
 def main() -> None:
-    """Measure, print, and keep the figures in benchmarks/results/metrics.json."""
+    """Measure, print, and write benchmarks/results/metrics.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a tenth of the size")
     parser.add_argument("--only", choices=ALL, help="one metric")

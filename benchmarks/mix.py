@@ -1,9 +1,9 @@
-"""Walk the whole product of components: each mix is refused by a rule, or trains. Prints how many of each.
+"""Try all combinations of components: each is refused by a rule, or trains. Prints the number of each.
 
-    python benchmarks/mix.py              every mix: some 20 minutes on one core
-    python benchmarks/mix.py --every 5    check the rules on every mix, train each fifth of those that pass
+    python benchmarks/mix.py              all combinations: some 20 minutes on one core
+    python benchmarks/mix.py --every 5    check the rules on all, train each fifth of those that pass
 
-The product is over the kinds in AXES; the others (norm, noise, mapping, statistic) are drawn anew for each mix.
+Combinations are over the kinds in AXES; the others (norm, noise, mapping, statistic) are drawn for each combination.
 Writes benchmarks/results/mix.json.
 """
 

@@ -1,12 +1,12 @@
-"""Is bfloat16 as good as float32? SWD over kimg of the same training in both, three seeds each.
+"""SWD over kimg of the same training in bfloat16 and in float32, with three seeds each.
 
     python benchmarks/precision.py --data PHOTOS.zip --outdir DIR [--recipe stylegan2-tiny] [--kimg 30] [--seeds 3]
                                    [--picture FILE.png] [--save]
 
-`gz train` runs one after the other, and those that DIR already holds are not repeated. The seed decides weights,
-latents and the order of the data, so a pair of runs differs in rounding alone; which soon leads them apart, as another
-seed would. So the question is whether the difference of the two means is one that three other seeds would make too:
-it is given in standard errors, from the spread of seeds at the same kimg.
+`gz train` runs are made one after the other; those that exist in DIR are not repeated. The seed determines weights,
+latents and the order of the data, so that a pair of runs differs in rounding only, which makes them diverge as another
+seed would. The difference of the two means is therefore given in standard errors, from the spread of seeds at the same
+kimg.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Curve = list[tuple[float, float]]
 
 
 def curve(folder: Path, **given: Any) -> Curve:
-    """(kimg, SWD) of a run, which is made first where there is none."""
+    """[(kimg, SWD), ...] of a run, which is trained first if it does not exist."""
     if not any(folder.glob("*/metric-swd.jsonl")):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "recipe.yaml"
@@ -53,7 +53,7 @@ def curve(folder: Path, **given: Any) -> Curve:
 
 
 def compared(curves: dict[str, list[Curve]]) -> list[dict[str, float]]:
-    """At each kimg the means, the spread of seeds, and their difference in standard errors."""
+    """Means at each kimg, the spread of seeds, and the difference in standard errors."""
     rows = []
     for points in zip(*(zip(*curves[kind], strict=True) for kind in KINDS), strict=True):
         (a, b), kimg = ([swd for _, swd in of] for of in points), points[0][0][0]

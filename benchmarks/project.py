@@ -1,12 +1,12 @@
-"""Projection: steps and images per second, and what a step costs beyond the generator's own forward and backward.
+"""Projection: steps and images per second, and the cost of a step beyond the generator's forward and backward.
 
     python benchmarks/project.py                        StyleGAN2 at 32x32, batches of 1 and 8, pixel loss
     python benchmarks/project.py --perceptual conv-random
     python benchmarks/project.py --recipe stylegan2-f-256 --batch 1
 
-The generator is untrained: times do not depend on its weights. A step of the projector and the generator's forward
-and backward (to its style codes, its weights being fixed) take turns, so that whatever else the machine does slows
-both. On a CPU, the time is that of the process (one thread), not of the clock. Writes
+The generator is untrained, since times do not depend on its weights. Steps of the projector alternate with forward and
+backward of the generator (to its style codes, with fixed weights), so that other load slows both. On a CPU, times are
+processor time of one thread. Writes
 benchmarks/results/project-<recipe>.json.
 """
 
@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import machine
 
+from ganzoo import recipe
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.model import Model, load
 from ganzoo.model.restore import build_experiment
-from ganzoo.recipe import load as recipe
 from ganzoo_projection import search as project
 from ganzoo_projection.interfaces import FrozenGenerator
 from ganzoo_projection.search import Projection
@@ -57,7 +57,7 @@ def generator(name: str, device: str) -> Model:
 
 
 def own(view: FrozenGenerator, batch: int) -> Callable[[], object]:
-    """Forward and backward of the generator alone."""
+    """Run forward and backward of the generator."""
     ws = view.mean.expand(batch, view.G.num_ws, -1).clone().requires_grad_()
     up = torch.randn(batch, view.shape.channels, *view.shape.size, device=ws.device)
 

@@ -1,10 +1,10 @@
-"""One process and two on this machine's cores, one thread each; and what that says of larger ones, on paper.
+"""One process and two on this machine's cores, one thread each, and a model of larger machines.
 
     python benchmarks/scaling.py [--recipe stylegan2-tiny] [--batch 16] [--iterations 24] [--save]
     python benchmarks/scaling.py --paper        the model alone
 
-Both measure whole iterations, lazy penalties among them, on random images. Time in communication is that inside
-all-reduces, so it holds the waiting for the slower process too.
+Whole iterations are measured, with lazy penalties, on random images. Time in communication is that inside all-reduces,
+which includes waiting for the slower process.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BATCH_GPU = 4  # images of a GPU
 
 
 def worker(args: argparse.Namespace) -> None:
-    """One process: train some iterations, and say how long they took and how long it waited for others."""
+    """Train some iterations in one process, and print their time and the time in communication."""
     import torch.distributed as dist
 
     from ganzoo.io import launch
@@ -47,7 +47,7 @@ def worker(args: argparse.Namespace) -> None:
 
     dist.all_reduce = timed
     torch.manual_seed(0)
-    made = build_experiment(load.load(args.recipe, [f"training.batch={args.batch}", "dataset=shapes"])).learner(device)
+    made = build_experiment(load(args.recipe, [f"training.batch={args.batch}", "dataset=shapes"])).learner(device)
     share, shape = args.batch // distributed.rank_and_world()[1], made.experiment.shape
     real, none = torch.randint(0, 256, (share, shape.channels, *shape.size), dtype=torch.uint8), torch.zeros(share, 0)
     made.step(real, none, none)
@@ -57,7 +57,7 @@ def worker(args: argparse.Namespace) -> None:
         made.step(real, none, none)
         distributed.any_rank(False)
     took = time.perf_counter() - began
-    if launch.first():
+    if launch.is_first():
         images = args.iterations * args.batch
         found = {
             "processes": distributed.rank_and_world()[1],
@@ -70,7 +70,7 @@ def worker(args: argparse.Namespace) -> None:
 
 
 def measured(args: argparse.Namespace, processes: int) -> dict:
-    """Run the workers; the first one's result."""
+    """Run the workers, and return the first one's result."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         start = [sys.executable]
@@ -83,16 +83,16 @@ def measured(args: argparse.Namespace, processes: int) -> dict:
 
 
 def paper() -> dict:
-    """StyleGAN2 1024x1024 on 8 and 64 GPUs: bytes of an iteration's all-reduces, and the efficiency they leave.
+    """Model StyleGAN2 1024x1024 on 8 and 64 GPUs: bytes of an iteration's all-reduces, and the efficiency.
 
-    A ring all-reduce of B bytes over n GPUs moves 2 (n - 1) / n B over each GPU's slowest link. Nothing overlaps with
-    it here: a phase's gradients are averaged when the phase is done.
+    A ring all-reduce of B bytes over n GPUs moves 2 (n - 1) / n B over each GPU's slowest link. It does not overlap
+    with computation: a phase's gradients are averaged after the phase.
     """
     from ganzoo.model.restore import build_experiment
     from ganzoo.recipe import load
 
     with torch.device("meta"):
-        made = build_experiment(load.load("stylegan2-f-1024"))
+        made = build_experiment(load("stylegan2-f-1024"))
     counts = {"g": sum(p.numel() for p in made.G.parameters()), "d": sum(p.numel() for p in made.D.parameters())}
     runs = {who: 1 + sum(1 / r.every for r in made.regularizers if r.on == who and r.every > 1) for who in counts}
     total = sum(4 * counts[who] * runs[who] for who in counts)

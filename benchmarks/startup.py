@@ -1,11 +1,11 @@
-"""Seconds until the listing commands answer, and until `gz train` has taken its first step.
+"""Seconds of the listing commands, and until `gz train` has taken its first step.
 
     python benchmarks/startup.py [--repeats 5] [--save]
 
-The listing commands should not import torch, and answer in under 0.5 s. `gz train stylegan2-tiny --data shapes
---metrics none` should have taken a step 6 s after its start, torch's own import left out. That is given apart, and so
-is the import of torch._dynamo, which torch's optimizers ask for at their first use though nothing here compiles.
-Seconds are the clock's; those of the processor stand beside them, for a machine that has other work.
+The listing commands should not import torch, and take less than 0.5 s. `gz train stylegan2-tiny --data shapes
+--metrics none` should take its first step within 6 s, without the import of torch, which is listed separately, as is
+the import of torch._dynamo by torch's optimizers at their first use. Seconds are wall-clock time; processor seconds
+stand beside them, for a machine with other load.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def run(code: list[str]) -> float:
 
 
 def first_step(repeats: int) -> dict[str, dict[str, float]]:
-    """Medians of the stages until `gz train` has taken a step."""
+    """Median seconds of the stages until the first step of `gz train`."""
     found = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(prefix="ganzoo-startup-") as folder:

@@ -1,16 +1,16 @@
-"""Seconds per kimg of a training step, phase by phase, beside the convolution peak of the same run.
+"""Seconds per kimg of a training step, phase by phase, and the convolution peak of the same process.
 
     python benchmarks/step.py --preset tiny|32|64|progan|stylegan [--precision fp32|bf16] [--batch 8] [--batch-gpu N]
                               [--threads 2] [--repeats 5] [--against FILE] [--save]
 
-Each phase is timed alone and weighted by how often it runs. Phases take turns, so that whatever else the machine does
-slows all; medians are printed, and least and most. GF are counted by torch's formulas on the same phase: what is
-computed, double backward too. Of a discriminator whose convolutions make F in a forward, R1 makes 6 F: forward,
-gradient, two for the gradient's own backward, two for the forward's, which its minibatch statistic brings in.
+Each phase is timed separately and weighted by how often it runs. Phases alternate, so that other load slows all; the
+median, least and greatest time are printed. GF are counted by torch's formulas, double backward included. For a
+discriminator whose convolutions take F in a forward, R1 takes 6 F: forward, gradient, two for the gradient's backward,
+two for the forward's, which the minibatch statistic requires.
 
-`--against` names a stored result and prints now over then, phase by phase: of seconds; of processor seconds, which
-other work on the machine changes least (compare runs of one thread); and of the share of the peak reached, which says
-whether the code became better rather than the machine.
+`--against` names a stored result and prints the ratio to it, phase by phase: of seconds; of processor seconds, which
+depend least on other load (compare runs of one thread); and of the share of the peak, which separates changes of the
+code from changes of the machine.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PRESETS = {
 
 
 class Flops(TorchDispatchMode):
-    """Counts what torch's FLOP formulas know: convolutions and matrix products, in double backward too."""
+    """Counts the FLOPs of convolutions and matrix products, for which torch has formulas, in double backward too."""
 
     total = 0
 
@@ -55,16 +55,16 @@ class Flops(TorchDispatchMode):
 
 
 def phases(trainer: Trainer, batch: int):
-    """{name: (work, how often it runs per iteration)}"""
+    """{name of a phase: (function, how often it runs per iteration)}."""
     size, channels = trainer.experiment.shape.size, trainer.experiment.shape.channels
     real, none = torch.randint(0, 256, (batch, channels, *size), dtype=torch.uint8), torch.zeros(batch, 0)
-    batches = trainer.gan_batches(real, none, none)
+    batches = trainer.batch_factory(real, none, none)
 
     def main(who):
-        trainer.optimize(who, "main", batch, partial(trainer.objective, who, batches))
+        trainer.optimize(who, "main", batch, partial(trainer.main_loss, who, batches))
 
     def lazy(reg):
-        trainer.optimize(reg.on, reg.name, batch, partial(trainer.lazily, reg, batches))
+        trainer.optimize(reg.on, reg.name, batch, partial(trainer.lazy_loss, reg, batches))
 
     found = {"G": (lambda: main("g"), 1.0), "D": (lambda: main("d"), 1.0)}
     for reg in trainer.regularizers:
@@ -74,7 +74,7 @@ def phases(trainer: Trainer, batch: int):
 
 
 def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds of the clock and of the processor."""
+    """(wall-clock seconds, processor seconds) of a function."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     clock, processor = time.perf_counter(), time.process_time()
@@ -85,8 +85,8 @@ def timed(work: Callable[[], object], device: torch.device) -> tuple[float, floa
 
 
 def measure(trainer: Trainer, batch: int, repeats: int) -> dict[str, Any]:
-    """All phases; what they come to; and the peak, before and after them."""
-    device, used = trainer.device, dtype(trainer.options.precision, trainer.device)
+    """Measure all phases and their sum, with the peak before and after them."""
+    device, used = trainer.device, dtype(trainer.schedule.precision, trainer.device)
     peaks = [convolution_peak(used, device.type)]
     works, gf = phases(trainer, batch), {}
     for name, (work, _) in works.items():
@@ -144,7 +144,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def compare(found: dict[str, Any], path: Path) -> None:
-    """Now over then. Results of other presets, types or batches are not comparable, and say so."""
+    """Print the ratio to a stored result. Refuses one of another preset, dtype or batch."""
     then = json.loads(path.read_text())
     for key in ("preset", "dtype", "batch", "batch_gpu"):
         if then.get(key) != found[key]:
@@ -182,7 +182,7 @@ def main() -> None:
     name, *overrides = PRESETS[args.preset]
     given = [f"training.batch={args.batch}", f"training.precision={args.precision}"]
     given += [f"training.batch_gpu={args.batch_gpu}"] if args.batch_gpu else []
-    trainer = Trainer(build_experiment(load.load(name, ["dataset=shapes", *given, *overrides])), device)
+    trainer = Trainer(build_experiment(load(name, ["dataset=shapes", *given, *overrides])), device)
     found = {
         "preset": args.preset,
         "batch": args.batch,

@@ -3,8 +3,8 @@
     python benchmarks/swd.py                      2,048 images of 128x128 each: ours, then the plain implementation
     python benchmarks/swd.py --full               16,384 images of 256x256 each, ours only: does it stay below 2 GB?
 
-Peak memory is the process's highest resident set, measured before the plain implementation starts. TMPDIR says where
-the descriptors are spooled: 12.3 GB for the full run. Images are random and smooth, drawn as they are needed.
+Peak memory is the process's highest resident set, before the plain implementation starts. Descriptors are spooled to
+TMPDIR, 12.3 GB for the full run. Images are random and smooth, drawn when needed.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def plain_levels(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
 
 
 def plain_swd(sets: list[list[Tensor]], per_image: int = 128, repeats: int = 4, directions: int = 128) -> list[float]:
-    """The definition of arXiv:1710.10196, section 5, all descriptors in memory, with draws of its own."""
+    """SWD by the definition (arXiv:1710.10196, section 5), all descriptors in memory, with separate draws."""
     draw = np.random.default_rng(0)
     both = []
     for batches in sets:
@@ -91,7 +91,7 @@ def peak_mb() -> float:
 
 
 def measure(num: int, size: int) -> dict[str, object]:
-    """Run ours; seconds without the drawing of images."""
+    """Measure ganzoo's SWD; the time excludes drawing images."""
     metric = SWD(Shape(((size, size),), 3), 0, num=num)
     start_mb, updating = peak_mb(), 0.0
     for which, seed, detail in SETS:
@@ -115,7 +115,7 @@ def measure(num: int, size: int) -> dict[str, object]:
 
 
 def machine() -> dict[str, object]:
-    """What the figures were taken on."""
+    """Describe the machine."""
     name = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         lines = info.read_text().splitlines()
@@ -131,7 +131,7 @@ def machine() -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure, print, and keep the figures in benchmarks/results/swd.json."""
+    """Measure, print, and write benchmarks/results/swd.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=2048, help="images of each set")
     parser.add_argument("--size", type=int, default=128, help="their height and width, a power of two from 16 on")

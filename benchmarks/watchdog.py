@@ -1,10 +1,10 @@
-"""Does the watchdog see what goes wrong, and only that? Short runs at 16x16, some made to fail on purpose.
+"""True and false alarms of the watchdog, on short runs at 16x16, of which some are made to fail.
 
     python benchmarks/watchdog.py --outdir DIR [--photos ZIP] [--only WORD] [--save]
-    python benchmarks/watchdog.py --judge RUN RUN ...      what it says of runs that are there already
+    python benchmarks/watchdog.py --judge RUN RUN ...      alarms of existing runs
 
---photos names a zip or folder of pictures for a second data set and for the runs on few images. Runs that DIR already
-holds are judged and not repeated.
+--photos names a zip or folder of pictures for a second dataset and for the runs on few images. Runs that exist in DIR
+are judged and not repeated.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from pathlib import Path
 from machine import save
 
 from ganzoo.errors import Diverged, Interrupted
-from ganzoo.gan.watchdog import Alarm, chance_loss, history, judge
+from ganzoo.gan.watchdog import chance_loss, history, judge
+from ganzoo.interfaces import Alarm
 from ganzoo.io.log import read_json_lines
 from ganzoo.model.restore import build_experiment
 from ganzoo.recipe import load
@@ -50,7 +51,7 @@ FRAGILE = [NO_PENALTY, "discriminator.head.statistic=null", "training.betas=[0.9
 
 @dataclass
 class Case:
-    """A run, and what is wrong with it: nothing, for a healthy one."""
+    """A run, and its fault; none for a healthy run."""
 
     recipe: str
     fault: str
@@ -62,13 +63,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Also that of its folder."""
+        """Name of the case and of its folder."""
         what = self.fault or f"healthy {self.note}".strip()
         return f"{self.recipe.removesuffix('-tiny')}-{what}-{self.data}-{self.seed}".replace(" ", "_")
 
 
 def cases() -> Iterator[Case]:
-    """What goes wrong first, each with a healthy run beside it."""
+    """Runs with a fault, each with a healthy run for comparison."""
     sg2, sg, pro, msg = "stylegan2-tiny", "stylegan-tiny", "progan-tiny", "msggan-tiny"
     fragile = [*FRAGILE, "training.lr=0.01"]
     weak = 'regularizers=[{"use": "r1", "gamma": 3000, "every": 16}]'
@@ -104,7 +105,7 @@ def cases() -> Iterator[Case]:
 
 
 def images(data: str, photos: Path | None, folder: Path) -> str | None:
-    """The data set of a case as `gz train --data` takes it; None where there are no photos."""
+    """Dataset of a case for `gz train --data`; None without photos."""
     if not data.isdecimal():
         return data if data == "shapes" else str(photos) if photos else None
     few = folder / f"images-{data}"
@@ -120,10 +121,10 @@ def images(data: str, photos: Path | None, folder: Path) -> str | None:
 
 
 def train(case: Case, data: str, outdir: Path) -> str:
-    """Run it, and say how it ended."""
+    """Train a case, and return how it ended."""
     chosen = [f"dataset.{key}={value}" for key, value in section(data, registry()).items()]
     common = [*COMMON, *chosen, f"training.kimg={case.kimg}", f"training.seed={case.seed}"]
-    node = load.load(case.recipe, [*common, *case.sets])
+    node = load(case.recipe, [*common, *case.sets])
     try:
         run.train(node, rundir.RunOptions(name=case.name, outdir=outdir / case.name, device="cpu", workers=1))
     except Diverged as err:
@@ -135,7 +136,7 @@ def train(case: Case, data: str, outdir: Path) -> str:
 
 
 def alarms(folder: Path) -> list[Alarm]:
-    """All alarms of a run as they came, each at its tick."""
+    """Alarms of a run, in order, with their ticks."""
     loaded = node_.parse(load_yaml(folder / "recipe.resolved.yaml"), registry())
     made = build_experiment(loaded)
     rows, known, found = history(folder, made.ranking), chance_loss(made.loss), []
@@ -148,7 +149,7 @@ def alarms(folder: Path) -> list[Alarm]:
 
 
 def line(name: str, folder: Path, ended: str) -> dict[str, object]:
-    """A row of the table."""
+    """Format a row of the table."""
     found = alarms(folder)
     stats = read_json_lines(folder / "stats.jsonl")
     values = [row["results"]["swd"] for row in read_json_lines(folder / "metric-swd.jsonl")]

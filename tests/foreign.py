@@ -1,4 +1,4 @@
-"""Our networks with the weights of reference implementations, as the importers of their formats make them."""
+"""Networks with the weights of reference implementations, converted by the importers of their formats."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from reference import GOLDEN, experiment
 
 Tree = dict[str, Any]
 
-# The other network, where a file holds one.
+# the other network, if a file holds only one
 SMALL_G: Tree = {
     "z_dim": 4,
     "w_dim": 4,
@@ -33,27 +33,27 @@ SMALL_D: Tree = {"channel_base": 16, "channel_max": 4, "trunk": {"use": "plain",
 
 
 def files(*prefixes: str) -> list[str]:
-    """Names of the recorded files that begin so; there must be some."""
-    found = sorted(path.stem for prefix in prefixes for path in GOLDEN.glob(f"{prefix}*.safetensors"))
-    assert found
-    return found
+    """Names of the recorded files with these prefixes, of which there must be one at least."""
+    names = sorted(path.stem for prefix in prefixes for path in GOLDEN.glob(f"{prefix}*.safetensors"))
+    assert names
+    return names
 
 
 def built(tree: Tree, dtype: torch.dtype) -> Gan:
-    """A whole recipe's networks."""
+    """Build the networks of a whole recipe."""
     rest = {key: value for key, value in tree.items() if key not in ("generator", "discriminator")}
     return experiment(tree["image"]["size"], tree["generator"], tree["discriminator"], dtype, **rest)
 
 
 def generator(importer: Any, state: Mapping[str, Tensor], dtype: torch.dtype) -> Generator:
-    """The generator of an importer's recipe for a state dict, filled with it."""
+    """Build the generator of an importer's recipe for a state dict, and load it."""
     G = built(importer.recipe({"G_ema": state}), dtype).G
     G.load_state_dict(importer.to_generator(state))
     return G
 
 
 def discriminator(tree: Tree, weights: Mapping[str, Tensor], dtype: torch.dtype, labels: int = 0) -> Discriminator:
-    """A discriminator of a recipe's part, filled with weights."""
+    """Build a discriminator from its part of a recipe, and load weights."""
     size = 4 << (len(tree["channels"]) - 1)
     image = {
         "channels": next(w for key, w in weights.items() if key.startswith("trunk.from_rgb") and w.ndim == 4).shape[1]
@@ -64,38 +64,38 @@ def discriminator(tree: Tree, weights: Mapping[str, Tensor], dtype: torch.dtype,
 
 
 def one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Class numbers as the vectors that our networks take."""
+    """Class numbers as one-hot vectors."""
     return torch.nn.functional.one_hot(labels.long(), classes).to(dtype)
 
 
 def at(lod: float, network: Generator | Discriminator) -> Stage:
-    """genforce's level of detail as our stage."""
+    """Stage of genforce's level of detail."""
     finest = len(network.shape.sizes) - 1
     return Stage(finest - math.floor(lod), 1 - (lod - math.floor(lod)))
 
 
 def full(image: Tensor, G: Generator) -> Tensor:
-    """An image enlarged to the finest size by nearest neighbours."""
+    """Enlarge an image to the finest size by nearest neighbours."""
     return F.interpolate(image, size=G.shape.size, mode="nearest")
 
 
 def seen(image: Tensor, stage: Stage, D: Discriminator) -> Tensor:
-    """A full-size image reduced to the size of a stage by 2x2 means."""
+    """Reduce a full-size image to the size of a stage by 2x2 means."""
     return F.avg_pool2d(image, 2 ** (len(D.shape.sizes) - 1 - stage.level))
 
 
 @contextmanager
 def outputs_of(modules: dict[str, nn.Module], of: str = "output") -> Iterator[dict[str, Tensor]]:
-    """What the named modules return (or get as their first input) within the block."""
-    found: dict[str, Tensor] = {}
+    """Record what the named modules return (or get as their first input) within the block."""
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            found[name] = (output if of == "output" else args[0]).detach()
+            outputs[name] = (output if of == "output" else args[0]).detach()
 
         return hook
 
     handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    yield found
+    yield outputs
     for handle in handles:
         handle.remove()

@@ -23,7 +23,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def check_derivatives(y: Tensor, inputs: dict[str, Tensor], case: dict[str, Tensor]) -> None:
-    """y and d<input> for the recorded upstream gradient; gg_* = gradients of Σ d<input> · v<input>, where recorded."""
+    """Compare y, d<input> for the recorded upstream gradient, and gg_*, the gradients of Σ d<input> · v<input>."""
     assert_close(y, case["y"], EXACT, "y")
     dy = case["dy"].requires_grad_()
     first = grad(y, list(inputs.values()), dy, create_graph=True)

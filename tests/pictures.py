@@ -30,13 +30,13 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def pixels(data: bytes, channels: int, size: tuple[int, int] = (8, 8), **kwargs: Any) -> np.ndarray:
-    """[H, W, C] as decoded."""
+    """Decode bytes of an image to [H, W, C]."""
     is_npy = data.startswith(b"\x93NUMPY")
     return decode(data, Target(size, channels, **kwargs), is_npy=is_npy).pixels.transpose(1, 2, 0)
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """ITU-R 601-2, rounded."""
+    """Luma by ITU-R 601-2, rounded."""
     return np.floor(rgb.astype(float) @ [0.299, 0.587, 0.114] + 0.5).astype(int)[..., None]
 
 
@@ -67,7 +67,7 @@ def numbered(n: int, size: int = 8) -> dict[str, bytes]:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
+    """Encode a PNG that declares a size and holds no pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     end = b"IDAT" + zlib.compress(b"\0" * 10)
     return b"\x89PNG\r\n\x1a\n" + b"".join(

@@ -1,11 +1,11 @@
-"""Plain versions of what networks do, and networks that hide nothing."""
+"""Plain resampling, and modules without parameters that are 0."""
 
 import torch
 from torch import Tensor, nn
 
 
 def stirred(module: nn.Module) -> nn.Module:
-    """Random biases and strengths too, so that nothing hides behind a zero."""
+    """Add random numbers to all parameters, so that none is 0 and has no effect."""
     with torch.no_grad():
         for p in module.parameters():
             p.add_(0.3 * torch.randn_like(p))

@@ -1,4 +1,4 @@
-"""Reading recorded outputs of reference implementations, and comparing with them.
+"""Recorded outputs of reference implementations, and comparison with them.
 
 A `.safetensors` file holds `state/` (weights under the reference's names), `in/`, `out/` (computed in float32), for
 most outputs `out64/` (the same in float64), and JSON strings about the reference: its repository, arguments and calls.
@@ -16,10 +16,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ganzoo.gan.gan import Gan
-from ganzoo.nn.resample import conv2d_resample, fir
+from ganzoo.nn.resample import fir
 from ganzoo.recipe.node import parse
 from ganzoo.recipe.source import Source
 from ganzoo.registry.lookup import registry
+from resampling import conv2d_resample
 
 Tree = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,7 +44,7 @@ def assert_close(ours: Tensor, reference: Tensor, tolerance: float, what: str, f
 
 @dataclass(frozen=True)
 class Recorded:
-    """One recorded file, its tensors in the wanted precision."""
+    """A recorded file, with tensors in the given precision."""
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
@@ -55,19 +56,19 @@ class Recorded:
         return {k.removeprefix(prefix): v.to(self.dtype) for k, v in self.tensors.items() if k.startswith(prefix)}
 
     def __getitem__(self, name: str) -> Tensor:
-        """An input."""
+        """Return an input."""
         return self.tensors[f"in/{name}"].to(self.dtype)
 
     def __contains__(self, name: str) -> bool:
         return f"out/{name}" in self.tensors
 
     def output(self, name: str) -> tuple[Tensor, bool]:
-        """An output, and whether it is the float64 one."""
+        """Return an output, and whether it is the float64 one."""
         exact = self.dtype == torch.float64 and f"out64/{name}" in self.tensors
         return self.tensors[f"out64/{name}" if exact else f"out/{name}"], exact
 
     def check(self, name: str, ours: Tensor, tolerance: float = FORWARD) -> None:
-        """Compare one of our outputs with the recorded one; `tolerance` is that of float32."""
+        """Compare an output with the recorded one; `tolerance` applies to float32."""
         reference, exact = self.output(name)
         floor = 0.0 if exact else 0.1 if tolerance == FORWARD else 1e-7
         assert_close(ours, reference, EXACT if exact else tolerance, f"{name} ({self.dtype})", floor)
@@ -75,14 +76,14 @@ class Recorded:
 
 @cache
 def load(name: str, dtype: torch.dtype = torch.float64) -> Recorded:
-    """A recorded .safetensors file."""
+    """Read a recorded .safetensors file."""
     with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
         meta = {k: json.loads(v) for k, v in file.metadata().items()}
         return Recorded({k: file.get_tensor(k) for k in file.keys()}, meta, dtype)  # noqa: SIM118 (no mapping)
 
 
 def cases(name: str) -> list[dict[str, Any]]:
-    """The calls recorded in an .npz file; each with the file's name, so that `case` finds its arrays."""
+    """Read the calls recorded in an .npz file, each with the file's name, so that `arrays` finds its arrays."""
     with np.load(GOLDEN / f"{name}.npz") as file:
         return [{**case, "file": name} for case in json.loads(str(file["__meta__"]))["cases"]]
 
@@ -94,15 +95,15 @@ def _arrays(name: str) -> dict[str, np.ndarray]:
 
 
 def arrays(case: dict[str, Any]) -> dict[str, Tensor]:
-    """A case's arrays as float64 tensors; an output is the reference's float64 one."""
+    """Read the arrays of a case as float64 tensors; outputs are the reference's float64 ones."""
     prefix = case["key"] + "/"
-    found = {k.removeprefix(prefix): v for k, v in _arrays(case["file"]).items() if k.startswith(prefix)}
-    own = {k: torch.from_numpy(v).double() for k, v in found.items()}
-    return {k: own.get(f"{k}64", v) for k, v in own.items() if not k.endswith("64")}
+    stored = {k.removeprefix(prefix): v for k, v in _arrays(case["file"]).items() if k.startswith(prefix)}
+    exact = {k: torch.from_numpy(v).double() for k, v in stored.items()}
+    return {k: exact.get(f"{k}64", v) for k, v in exact.items() if not k.endswith("64")}
 
 
 def experiment(size: int, generator: Tree, discriminator: Tree, dtype: torch.dtype, **tree: Any) -> Gan:
-    """A recipe's networks, built as any recipe is: tree -> checked nodes -> bound factories -> modules."""
+    """Build the networks of a recipe: tree -> checked nodes -> bound factories -> modules."""
     tree = {"loss": "logistic", **tree, "generator": generator, "discriminator": discriminator}
     tree["image"] = {"size": size, **tree.get("image", {})}
     built: Gan = parse(Source(tree), registry()).bind()()
@@ -116,7 +117,7 @@ def experiment(size: int, generator: Tree, discriminator: Tree, dtype: torch.dty
 def modulated_conv2d_reference(
     x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up: tuple[float, ...] | None = None
 ) -> Tensor:
-    """The same from the definition: build each sample's weights and convolve with them. Slow; what the tests trust."""
+    """Modulated convolution by its definition: build each sample's weights and convolve with them."""
     w = weight[None] * styles[:, None, :, None, None]  # [N O I k k], Eq. 1
     if demodulate:
         w = w * (w.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()  # Eq. 3

@@ -46,7 +46,7 @@ def steps(case: str, count: int = 3) -> dict[str, torch.Tensor]:
         module.double()
     for net in (made.G, made.D, made.G_ema):
         net.set_dtype(torch.float64)
-    made.share_start()
+    made.broadcast_weights()
     rank, world = distributed.rank_and_world()
     share = BATCH // world
     for i in range(count):

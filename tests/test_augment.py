@@ -16,9 +16,8 @@ from torch import Tensor
 from augmenting import fits, images
 from ganzoo.interfaces import SampleRng
 from ganzoo.testing.conformance import conformance
-from ganzoo_augment import transforms
 from ganzoo_augment.ada import ADA
-from ganzoo_augment.transforms import PIPELINES, Draw, applied, colour, draw, gains, geometry
+from ganzoo_augment.transforms import PIPELINES, BatchRng, Draw, applied, colour, draw, gains, geometry
 from ganzoo_augment.warp import amplify, erase, warp
 from ganzoo_augment.wavelets import filter_bank, lowpass
 
@@ -26,7 +25,7 @@ EVERYTHING = dict.fromkeys(PIPELINES["bgcfnc"], 1.0)
 
 
 class Loaded(SampleRng):
-    """Dice that show what a test wants: always one percentile, or uniform numbers from a list."""
+    """Numbers chosen by a test: always one percentile, or uniform numbers from a list."""
 
     def __init__(self, percentile: float = 0.7, uniforms: tuple[float, ...] = ()) -> None:
         super().__init__()
@@ -43,7 +42,7 @@ class Loaded(SampleRng):
 
 
 def test_the_lowpass_filter_is_the_wavelet_sym6():
-    """Orthonormal to its even shifts, and 6 vanishing moments: what defines it, up to the choice of roots."""
+    """Orthonormality to its even shifts and 6 vanishing moments define it, up to the choice of roots."""
     h = lowpass() * math.sqrt(2)
     assert lowpass().sum() == pytest.approx(1, abs=1e-12)
     assert lowpass()[:3] == pytest.approx([0.010892, 0.002468, -0.083432], abs=1e-6)
@@ -106,7 +105,7 @@ def test_colours_of_rgb_are_their_definitions(seed):
     names = PIPELINES["color"]
     # uniform numbers in the order of use: five triggers, and what luma flip and hue draw; the normal ones are loaded
     sample_rng = Loaded(uniforms=(0.0, 0.0, 0.0, u[0], 0.0, u[1], 0.0))
-    ours = colour(transforms.Lots(torch.zeros(1, dtype=torch.float64), dict.fromkeys(names, 1.0), sample_rng), 3)
+    ours = colour(BatchRng(torch.zeros(1, dtype=torch.float64), dict.fromkeys(names, 1.0), sample_rng), 3)
     z = float(scipy.special.erfinv(0.4))
     v = np.ones(3) / math.sqrt(3)
     linear = 2 ** (0.5 * z) * np.eye(3)
@@ -120,10 +119,10 @@ def test_colours_of_rgb_are_their_definitions(seed):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_colours_of_other_channels(channels):
-    """Luma is the mean of all channels: a flip turns it over, saturation keeps it. Hues are RGB's alone."""
+    """Luma is the mean of all channels: a flip negates it, saturation keeps it. Hue applies to RGB only."""
 
     def matrix(name: Any) -> Tensor | None:
-        return colour(transforms.Lots(torch.zeros(1, dtype=torch.float64), {name: 1.0}, Loaded()), channels)
+        return colour(BatchRng(torch.zeros(1, dtype=torch.float64), {name: 1.0}, Loaded()), channels)
 
     x = torch.randn(channels, 7, dtype=torch.float64)
     mean = x.mean(dim=0, keepdim=True)
@@ -137,7 +136,7 @@ def test_colours_of_other_channels(channels):
 
 @pytest.mark.parametrize("size", [(24, 64), (5, 9)])
 def test_octaves_against_scipy(size):
-    """Reflected borders; in an image smaller than the filter, several times."""
+    """Borders are reflected, several times in an image smaller than the filter."""
     x, g = images(2, 2, size), torch.tensor([[1.0, 1, 1, 1], [0.5, 2, 0.1, 3]], dtype=torch.float64)
     y = amplify(x, g)
     assert torch.allclose(y[0], x[0], atol=1e-12)
@@ -149,7 +148,7 @@ def test_octaves_against_scipy(size):
 
 def test_gains_keep_a_photographs_power():
     torch.manual_seed(0)
-    g = gains(transforms.Lots(torch.zeros(50, dtype=torch.float64), {"imgfilter": 1.0}, SampleRng()))
+    g = gains(BatchRng(torch.zeros(50, dtype=torch.float64), {"imgfilter": 1.0}, SampleRng()))
     power = (g.square() * torch.tensor([10, 1, 1, 1]) / 13).sum(dim=1)
     assert (g[:, 1:] - g[:, :1]).abs().max() > 0.1
     assert power.log().abs().max() < 1  # each of four steps keeps it for what was white before
@@ -178,7 +177,7 @@ def test_alpha_is_moved_and_cut_out_and_else_left_alone():
 
 
 def smooth(n: int, side: int) -> Tensor:
-    """Images of a few low frequencies, [n, 3, side, side]."""
+    """Draw images of a few low frequencies, [n, 3, side, side]."""
     rng, at = np.random.default_rng(0), (np.arange(side) + 0.5) / side
     waves = [np.cos(math.pi * k * at) for k in range(4)]
     mix = rng.standard_normal((n, 3, 4, 4)) / 4
@@ -239,7 +238,7 @@ def test_octaves_are_the_same_in_coarser_scales():
 
 
 def test_derivatives_of_everything():
-    """First and second, of all transformations together, as functions of the images."""
+    """First and second derivatives of all transformations together, as functions of the images."""
     x = images(2, 3, (4, 3)).requires_grad_()
     torch.manual_seed(0)
     drawn = draw(x.detach(), EVERYTHING, SampleRng())
@@ -274,9 +273,9 @@ CHANGED = {  # share of images that a transformation changes at p
 
 
 def parts(drawn: Draw) -> list[Tensor]:
-    """Whatever was drawn, with each image's on an axis."""
-    found = [drawn.inverse, drawn.colour, drawn.gains, drawn.noise, drawn.box[1] if drawn.box else None]
-    return [part.flatten(1) for part in found if part is not None]
+    """All that was drawn, as [images, numbers]."""
+    drawn_parts = [drawn.inverse, drawn.colour, drawn.gains, drawn.noise, drawn.box[1] if drawn.box else None]
+    return [part.flatten(1) for part in drawn_parts if part is not None]
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.9, 1.0, 1.7])
@@ -293,9 +292,9 @@ def test_how_many_images_are_changed(name, p):
 def drawn_matrices(name: Any, size: tuple[int, int] = (100, 50)) -> Tensor:
     torch.manual_seed(1)
     like = torch.zeros(MANY, dtype=torch.float64)
-    found = geometry(transforms.Lots(like, {name: 1.0}, SampleRng()), size)
-    assert found is not None
-    return found
+    inverse = geometry(BatchRng(like, {name: 1.0}, SampleRng()), size)
+    assert inverse is not None
+    return inverse
 
 
 def test_distributions_of_the_geometry():

@@ -9,22 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from augmenting import images
-from ganzoo.nn.resample import upfirdn2d
 from ganzoo_augment.warp import warp
 from ganzoo_augment.wavelets import lowpass
+from resampling import upfirdn2d
 
 
 def random_inverse(n: int, size: tuple[int, int], seed: int = 0, strength: float = 1.0) -> Tensor:
-    """Affine maps of every kind, [n, 3, 3] in float64."""
+    """Draw affine maps, [n, 3, 3] in float64."""
     rng = np.random.default_rng(seed)
-    found = np.tile(np.eye(3), (n, 1, 1))
-    found[:, :2, :2] += strength * 0.5 * rng.standard_normal((n, 2, 2))
-    found[:, :2, 2] = strength * 0.2 * rng.standard_normal((n, 2)) * [size[1], size[0]]
-    return torch.from_numpy(found)
+    matrices = np.tile(np.eye(3), (n, 1, 1))
+    matrices[:, :2, :2] += strength * 0.5 * rng.standard_normal((n, 2, 2))
+    matrices[:, :2, 2] = strength * 0.2 * rng.standard_normal((n, 2)) * [size[1], size[0]]
+    return torch.from_numpy(matrices)
 
 
 def reference_warp(x: Tensor, inverse: Tensor) -> Tensor:
-    """The definition by torch's own operations: pad, upsample, affine grid, grid_sample, downsample. [1, C, H, W]."""
+    """Warp [1, C, H, W] by torch's operations: pad, upsample, affine grid, grid_sample, downsample."""
     h, w = x.shape[2:]
     f = torch.from_numpy(lowpass())
 
@@ -54,7 +54,7 @@ def test_warp_is_the_definition(size, channels):
 
 
 def test_warp_against_scipy():
-    """The same once more, sampled by another library: map_coordinates on the filtered, reflected image."""
+    """Warping equals map_coordinates of scipy on the filtered, reflected image."""
     x, inverse = images(1, 1, (10, 14))[0, 0].numpy(), random_inverse(1, (10, 14), 5)[0].numpy()
     f, (h, w) = lowpass(), x.shape
     canvas = np.pad(x, ((h - 1, h - 1), (w - 1, w - 1)), mode="reflect")
@@ -81,7 +81,7 @@ def test_no_motion_is_nearly_the_identity(size):
 
 @pytest.mark.parametrize(("tx", "ty"), [(3, 0), (0, -4), (5, 2), (-7, 7)])
 def test_whole_pixels_are_exact(tx, ty):
-    """Also at the border, where the reflection moves in."""
+    """Shifts by whole pixels are exact also at the border, where the reflection enters."""
     x, inverse = images(1, 3, (16, 16)), torch.eye(3, dtype=torch.float64)[None].clone()
     inverse[0, :2, 2] = -torch.tensor([tx, ty])
     padded = F.pad(x, [15] * 4, mode="reflect")
@@ -97,7 +97,7 @@ TURNS = {  # matrix from output to input, and what numpy calls it
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_mirror_images_and_quarter_turns(turn):
-    """sym6 is not quite symmetric: seen from the other side, a linear ramp lies twice its lopsidedness away."""
+    """sym6 is not quite symmetric: mirrored, a linear ramp is shifted by twice the filter's asymmetry."""
     matrix, expected = TURNS[turn]
     inverse = torch.eye(3, dtype=torch.float64)[None].clone()
     inverse[0, :2, :2] = torch.tensor(matrix)

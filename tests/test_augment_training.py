@@ -1,4 +1,4 @@
-"""Augmentation in training: what moves its strength, penalties through it, resuming; DiffAugment; the recipes."""
+"""Augmentation in training: adaptation of its strength, penalties through it, resuming; DiffAugment; recipes."""
 
 import itertools
 from pathlib import Path
@@ -18,7 +18,7 @@ from ganzoo.recipe.loading import load
 from ganzoo.registry import plugin as plugins
 from ganzoo.runs import folder as folder_
 from ganzoo.runs import run
-from ganzoo_augment.ada import ADA, moved
+from ganzoo_augment.ada import ADA, adapted
 from ganzoo_augment.diffaugment import DiffAugment, coloured
 from ganzoo_augment.transforms import PIPELINES
 from ganzoo_objectives.penalties import R1
@@ -27,7 +27,7 @@ from ganzoo_objectives.penalties import R1
 
 
 def test_the_controller_step_by_step():
-    """Batch 10, every 2nd iteration, 1 kimg to cross: p moves by 10 * 2 / 1000 = 0.02, against 0.6."""
+    """Batch 10, every 2nd iteration, 1 kimg from 0 to 1: p moves by 10 * 2 / 1000 = 0.02 at a target of 0.6."""
     ada = ADA(every=2, speed_kimg=1.0)
     seen = [  # logits on reals of an iteration, in one or two observations; p after it
         ([[1.0, 2.0, 3.0, 4.0]], 0.0),
@@ -51,7 +51,7 @@ def test_the_controller_step_by_step():
 
 
 def test_the_papers_pace():
-    """500 kimg from 0 to 1, whatever the batch; and on beyond 1."""
+    """p goes from 0 to 1 in 500 kimg at any batch size, and beyond 1 after that."""
     for batch in (32, 128):
         ada = ADA()
         for _ in range(51_200 // batch):
@@ -67,25 +67,25 @@ def test_the_papers_pace():
 
 def test_several_batch_sizes_within_an_interval():
     p, one = torch.tensor(0.5), torch.tensor(1.0)
-    assert float(moved(p, one, one, torch.tensor(70.0), 0.6, 1.0)) == pytest.approx(0.57)
-    assert float(moved(p, one * 0, one * 0, torch.tensor(70.0), 0.6, 1.0)) == 0.5  # nothing was observed
+    assert float(adapted(p, one, one, torch.tensor(70.0), 0.6, 1.0)) == pytest.approx(0.57)
+    assert float(adapted(p, one * 0, one * 0, torch.tensor(70.0), 0.6, 1.0)) == 0.5  # nothing was observed
 
 
 def test_averaged_over_processes_it_is_that_of_all_logits():
-    """Two processes that saw other logits agree, by the mean of their buffers, on what one would have done."""
+    """The mean of two processes' buffers, with different logits, gives the p of one process with all logits."""
     logits = torch.tensor([[1.0], [1.0], [1.0], [1.0], [1.0], [-1.0], [1.0], [1.0]])
     for target, up in ((0.74, True), (0.76, False)):
-        made = [ADA(every=1, speed_kimg=1.0, p=0.5, target=target) for _ in range(2)]
-        for ada, part in zip(made, (logits[:6], logits[6:])):
+        adas = [ADA(every=1, speed_kimg=1.0, p=0.5, target=target) for _ in range(2)]
+        for ada, part in zip(adas, (logits[:6], logits[6:])):
             ada.observe(part)
-        buffers = [dict(ada.named_buffers()) for ada in made]
+        buffers = [dict(ada.named_buffers()) for ada in adas]
         for name in buffers[0]:
             mean = (buffers[0][name] + buffers[1][name]) / 2
             for own in buffers:
                 own[name].copy_(mean)
-        for ada in made:
+        for ada in adas:
             ada.adapt(8)
-        values = [ada.values()["p"] for ada in made]
+        values = [ada.values()["p"] for ada in adas]
         assert values[0] == values[1] == pytest.approx(0.508 if up else 0.492)
 
 
@@ -136,7 +136,7 @@ STRONG = ["augment=ada", "augment.pipeline=bgcfnc", "augment.p=0.8"]
 
 
 def test_r1_is_differentiated_through_the_augmentation():
-    """The gradient of the penalty for a parameter of D against a difference quotient, in float64."""
+    """The gradient of the penalty at a parameter of D equals a difference quotient, in float64."""
     torch.manual_seed(0)
     judge = nn.Sequential(nn.Flatten(), nn.Linear(3 * 36, 5), nn.Softplus(), nn.Linear(5, 1)).double()
     ada, real = ADA(pipeline="bgcfnc", p=1.0), torch.rand(3, 3, 6, 6).double()
@@ -172,18 +172,18 @@ def test_r1_is_differentiated_through_the_augmentation():
     ],
 )
 def test_steps_of_training(name, overrides):
-    """Penalties at every kind of model; p moves by what D says of reals."""
-    own = trainer(name, *overrides)
-    channels, (height, width) = own.experiment.shape.channels, own.experiment.shape.size
-    if own.augment and "p" in own.augment.values():
-        own.augment.speed_kimg = 1.0
+    """Penalties work with every kind of model, and p follows D's logits on reals."""
+    run = trainer(name, *overrides)
+    channels, (height, width) = run.experiment.shape.channels, run.experiment.shape.size
+    if run.augment and "p" in run.augment.values():
+        run.augment.speed_kimg = 1.0
     real = torch.randint(0, 256, (4, channels, height, width), dtype=torch.uint8)
     label = torch.zeros(4, 0)
     for _ in range(4):
-        own.step(real, label, label)
-    report = own.report()
+        run.step(real, label, label)
+    report = run.report()
     assert all(np.isfinite(value) for value in report.values())
-    for net in own.nets.values():
+    for net in run.nets.values():
         assert all(torch.isfinite(p).all() for p in net.parameters())
     if "augment/p" in report:
         assert abs(report["augment/p"] - 0.8) == pytest.approx(0.016, abs=1e-6)
@@ -203,15 +203,15 @@ def test_half_and_half_equals_whole(tmp_path):
     resumed = train(tmp_path / "half", 0.036, "latest")
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
-    found = {name: float(t) for name, t in whole.items() if name.startswith("augment")}
-    assert found and any(name.endswith("p") and value != 0.5 for name, value in found.items())
+    augment = {name: float(t) for name, t in whole.items() if name.startswith("augment")}
+    assert augment and any(name.endswith("p") and value != 0.5 for name, value in augment.items())
 
 
 # --- DiffAugment ------------------------------------------------------------------------------------------------------
 
 
 class Fixed(SampleRng):
-    """Dice that show given numbers."""
+    """Random numbers that are given."""
 
     def __init__(self, *numbers: list[Any]) -> None:
         super().__init__()
@@ -241,23 +241,23 @@ def test_colour_of_diffaugment():
 
 @pytest.mark.parametrize("size", [(16, 8), (20, 33)])
 def test_translation_of_diffaugment(size):
-    """Every shift, against slices; the rim is zero."""
+    """Every shift equals slicing, with zeros at the rim."""
     h, w = size
     most = [int(w / 8 + 0.5), int(h / 8 + 0.5)]
-    found = set()
+    shifts = set()
     for u, v in itertools.product(np.linspace(0, 0.999, 6), repeat=2):
         x = torch.rand(1, 2, h, w)
         (y,) = diffaugmented("translation", (x,), [u, v])
         dx, dy = (int(z * (2 * m + 1)) - m for z, m in zip((u, v), most))
         padded = F.pad(x, [w, w, h, h])
         assert torch.equal(y, padded[..., h - dy : 2 * h - dy, w - dx : 2 * w - dx])
-        found.add((dx, dy))
-    assert {(-most[0], -most[1]), (most[0], most[1])} <= found
+        shifts.add((dx, dy))
+    assert {(-most[0], -most[1]), (most[0], most[1])} <= shifts
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 6), (10, 12)])
 def test_cutout_of_diffaugment(size):
-    """The box of half the sides about every centre; what lies beyond the image is cut off."""
+    """The box has half the sides around every centre, and is clipped at the image's border."""
     h, w = size
     sides = [int(n / 2 + 0.5) for n in (w, h)]
     for u, v in itertools.product(np.linspace(0, 0.999, 7), repeat=2):

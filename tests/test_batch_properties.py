@@ -13,7 +13,7 @@ from ganzoo.interfaces import Stage
 from ganzoo.model.restore import build_experiment
 from ganzoo.testing.modules import check_module
 from ganzoo_progan.discriminator import PlainDown, PlainTrunk
-from ganzoo_progan.generator import BatchNorm
+from ganzoo_progan.generator import BatchNorm, LayerNorm
 from ganzoo_progan.heads import DenseHead
 from plain import stirred
 from precise import SIZE, assert_close
@@ -72,6 +72,27 @@ def test_who_changes_a_samplewise_part_says_it_anew(double):
         assert_close(found, D(images, label))
 
 
+def test_a_samplewise_part_is_inherited_with_its_forward():
+    class Wider(PlainDown):
+        def __init__(self, in_channels, out_channels, size, /):
+            super().__init__(in_channels, out_channels, size, gain="activation")
+
+    class Changed(Wider):
+        def forward(self, x):
+            return super().forward(x)
+
+    class Restated(Changed):
+        samplewise = True
+
+        def forward(self, x):
+            return super().forward(x)
+
+    class Below(Changed):
+        pass
+
+    assert [cls.samplewise for cls in (Wider, Changed, Restated, Below)] == [True, False, True, False]
+
+
 def test_an_image_trunk_takes_pyramids_of_any_height(double):
     """Of a generator that gives all sizes, and of reals, of which there is one."""
     made = build_experiment(small("stylegan2-tiny"))
@@ -102,3 +123,13 @@ def test_a_false_claim_is_found():
     found = list(check_module(partial(Claims), Claims, SIZE))
     assert found == ["is said to be samplewise, but a sample's result depends on the others in its batch"]
     assert list(check_module(partial(BatchNorm), BatchNorm, SIZE)) == []
+
+
+def test_an_inherited_claim_is_checked():
+    class Inherits(LayerNorm):
+        def __init__(self, channels, /):
+            super().__init__(channels)
+            self.norm = torch.nn.BatchNorm2d(channels)
+
+    (found,) = check_module(partial(Inherits), Inherits, SIZE)
+    assert found == "is said to be samplewise, but a sample's result depends on the others in its batch"

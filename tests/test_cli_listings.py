@@ -36,7 +36,8 @@ def test_the_summary_names_an_architecture_for_own_images(tmp_path, capsys):
     (tmp_path / "snapshot-000000.safetensors").write_text("")
 
     def for_own_images(name: str, *overrides: str) -> str:
-        summary(tmp_path, recipe.load(name, overrides), name)
+        source = recipe.read(name, overrides)
+        summary(tmp_path, recipe.checked(source), source, name)
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  gz train ")]
         return line.removeprefix("  gz train ").removesuffix(" --data PATH/TO/YOUR/IMAGES")
 
@@ -62,7 +63,8 @@ def test_the_summary_names_classes_where_there_are_some(tmp_path, capsys, labels
     (tmp_path / "snapshot-000000.safetensors").write_text("")
     (tmp_path / "r.yaml").write_text(TINY)
     given = with_labels(labels) if labels else []
-    summary(tmp_path, recipe.load(tmp_path / "r.yaml", given), str(tmp_path / "r.yaml"))
+    source = recipe.read(tmp_path / "r.yaml", given)
+    summary(tmp_path, recipe.checked(source), source, str(tmp_path / "r.yaml"))
     assert f"gz generate {tmp_path}/snapshot-000000.safetensors {flags}\n" in capsys.readouterr().err
 
 

@@ -126,13 +126,13 @@ def test_channels_of_each_level() -> None:
 
 @pytest.mark.parametrize("size", MSGGAN)
 def test_msggan(size: int) -> None:
-    """D by the original implementation's way of combining, `lin_cat`; G is ProGAN's."""
+    """D combines by `lin_cat`, as the original implementation does; G is ProGAN's."""
     gan = build("msggan-1024", f"image.size={size}")
     assert (count(gan.G), count(gan.D)) == (PROGAN[size][0], MSGGAN[size])
 
 
 def test_msggan_channels() -> None:
-    """Half of what enters a block comes from the features, half from the image of its size."""
+    """Half of a block's input channels come from the features, half from the image of its size."""
     gan = build("msggan-1024")
     blocks = [[tuple(p.shape[1::-1]) for p in b.parameters() if p.ndim == 4] for b in gan.D.trunk.blocks]
     assert blocks == [[(512, 512), (512, 256)]] * 3 + [[(c, c), (c, c)] for c in (256, 128, 64, 32, 16)]

@@ -44,8 +44,8 @@ def test_shapes_are_what_their_labels_say() -> None:
         z = (columns - columns.mean()) + 1j * (rows - rows.mean())
         symmetry = {k: abs((z**k).sum()) / (abs(z) ** k).sum() for k in (3, 4, 5)}  # k-fold symmetric moments
         best = max(symmetry, key=symmetry.__getitem__)
-        found = {3: "triangle", 4: "square", 5: "star"}[best] if symmetry[best] > 0.1 else "circle"
-        assert found == CLASSES[int(data.label(i).argmax())], symmetry
+        shape = {3: "triangle", 4: "square", 5: "star"}[best] if symmetry[best] > 0.1 else "circle"
+        assert shape == CLASSES[int(data.label(i).argmax())], symmetry
     with pytest.raises(IndexError):
         data.image(80)
 
@@ -107,7 +107,7 @@ def test_batches_depend_on_seed_position_and_count_alone(workers: int, cache: in
 
 
 class Counted(Shapes, name="counted"):
-    """Shapes that count how often each is read, and fail at one."""
+    """Shapes that count how often each is read, and raise at one of them."""
 
     bad = -1
 

@@ -1,4 +1,4 @@
-"""Decoding of pictures, against expectations that are computed another way."""
+"""Decoding of pictures, against independently computed expectations."""
 
 from collections.abc import Callable
 from typing import Any

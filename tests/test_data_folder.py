@@ -1,4 +1,4 @@
-"""Datasets in folders, zips and tars, and what is wrong with them. All images are made here."""
+"""Datasets in folders, zips and tars, and their faults, on images drawn by the tests."""
 
 import json
 import zipfile
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ganzoo.errors import DataError, UsageError, ZooError
 from ganzoo.training.labels import labels_at
@@ -53,6 +52,19 @@ def test_labels(make: Callable[..., Any]) -> None:
     vectors = [[n, [i, 0.5]] for i, n in enumerate(files)]
     data = make(files | {"dataset.json": json.dumps({"labels": vectors}).encode()}, labels=2)
     assert np.array_equal(labels_at(data, [2, 0]), [[2, 0.5], [0, 0.5]]) and data.label(1).dtype == np.float32
+
+
+def test_one_image_is_a_dataset(tmp_path: Path) -> None:
+    files = numbered(3)
+    folder = fill(tmp_path / "set", files | {"notes.txt": b"no image"})
+    name = list(files)[1]
+    data = Folder((8, 8), 3, 0, path=folder / name)
+    assert (data.names, len(data), data.title) == ([Path(name).name], 1, Path(name).stem)
+    assert np.array_equal(data.image(0), Folder((8, 8), 3, 0, path=folder).image(1))
+    with pytest.raises(DataError, match=r"notes\.txt holds no images, as it is a file of another kind: give an image"):
+        Folder((8, 8), 3, 0, path=folder / "notes.txt")
+    with pytest.raises(DataError, match=rf"^{folder / name} is 8x8, the recipe wants 16x16: choose a smaller"):
+        Folder((16, 16), 3, 0, path=folder / name).image(0)
 
 
 def test_five_channels_from_files(make: Callable[..., Any]) -> None:
@@ -102,10 +114,10 @@ def test_check_names_what_is_odd(make: Callable[..., Any]) -> None:
         upscale=True,
     )
     calls: list[tuple[int, int]] = []
-    found = {(f.file, f.fatal): f.problem for f in data.check(lambda *c: calls.append(c))}
-    assert set(found) == {("b.png", False), ("c.png", True), ("d.png", False), ("e.png", False), ("f.png", False)}
-    assert "bytes of a.png" in found["b.png", False] and "gray" in found["d.png", False]
-    assert "20%" in found["e.png", False] and "up to 8x8" in found["f.png", False]
+    problems = {(f.file, f.fatal): f.problem for f in data.check(lambda *c: calls.append(c))}
+    assert set(problems) == {("b.png", False), ("c.png", True), ("d.png", False), ("e.png", False), ("f.png", False)}
+    assert "bytes of a.png" in problems["b.png", False] and "gray" in problems["d.png", False]
+    assert "20%" in problems["e.png", False] and "up to 8x8" in problems["f.png", False]
     assert calls == [(6, 6)]
 
 
@@ -206,7 +218,6 @@ BAD: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "not exact": (in_folder("bad.png", encode(RGB[:, :7]), fit="error"), "bad.png", "is 7x8"),
     "float": (in_folder("bad.tif", encode(np.ones((8, 8), np.float32), "TIFF")), "bad.tif", "floating-point"),
     "32 bit": (in_folder("bad.tif", encode(np.full((8, 8), 70000, np.int32), "TIFF")), "bad.tif", "32-bit"),
-    "lab": (in_folder("bad.tif", encode(Image.new("LAB", (8, 8)), "TIFF"), channels=1), "bad.tif", "LAB"),
     "five from png": (in_folder("bad.png", PNG, channels=5), "bad.png", "at most 4 channels"),
     "npy shape": (in_folder("bad.npy", npy(RGB), channels=5), "bad.npy", "[8, 8, 3]"),
     "npy pickle": (in_folder("bad.npy", npy(np.array([{}], object))), "bad.npy", "object"),

@@ -21,6 +21,7 @@ from ganzoo import recipe
 from ganzoo.model import checkpoint
 from ganzoo.model.model import load
 from ganzoo.recipe.source import to_yaml
+from ganzoo.training.seeds import iteration_seed, sample_seed
 
 EARLIER = GOLDEN / "earlier"
 SNAPSHOT = EARLIER / "snapshot-000000.064.safetensors"
@@ -77,3 +78,12 @@ def test_the_run_resumes_to_the_same_state(recorded, tmp_path, good):
     earlier, wanted = checkpoint.read(EARLIER / "resumed-000000.128.safetensors")
     assert (header.images, header.iteration) == (earlier.images, earlier.iteration) == (128, 16)
     assert_same(found, wanted, bits=recorded[1])
+
+
+def test_seeds_are_those_of_earlier_runs():
+    """Of the first and second process; then after one and two reloads."""
+    assert [iteration_seed(5, 64, rank=rank) for rank in (0, 1)] == [4554514700513964426, 17631929839925545]
+    assert sample_seed(5, 66, phase=3) == 3467923065485235648
+    assert iteration_seed(5, 64, reloads=1) == 4729630883736123293
+    assert iteration_seed(5, 64, reloads=2, rank=1) == 7787221669320070766
+    assert sample_seed(5, 66, phase=3, reloads=1) == 3880247469793148622

@@ -83,7 +83,7 @@ def test_memory_that_runs_out_with_one_image_is_an_error(monkeypatch):
     def none(self, who, batch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "adversarial", none)
+    monkeypatch.setattr(Trainer, "adversarial_loss", none)
     with pytest.raises(torch.OutOfMemoryError):
         step(made)
 
@@ -145,13 +145,13 @@ def test_skip_step_leaves_weights_and_moments_and_says_so(monkeypatch):
 
 def _nan_at(monkeypatch, images, reloads):
     """NaN in D's loss from so many images on, until training went back so often."""
-    backward = Trainer.adversarial
+    backward = Trainer.adversarial_loss
 
     def spoiled(self, who, batch):
         bad = who == "d" and self.images >= images and self.reloads < reloads
         return backward(self, who, batch) * (float("nan") if bad else 1.0)
 
-    monkeypatch.setattr(Trainer, "adversarial", spoiled)
+    monkeypatch.setattr(Trainer, "adversarial_loss", spoiled)
 
 
 def test_reload_goes_back_to_the_last_state_and_draws_anew(tmp_path, monkeypatch, capfd):
@@ -277,7 +277,7 @@ torch.set_num_threads(1)
 distributed.join_group(torch.device("cpu"))
 rank = distributed.rank_and_world()[0]
 made = trainer("stylegan2-tiny", *PLAIN, "regularizers=[{{use: path_length, every: 1, shrink: 1}}]")
-made.share_start()
+made.broadcast_weights()
 penalty = made.regularizers[0].penalty
 
 def scarce(turn):

@@ -1,4 +1,4 @@
-"""Foreign files that mean harm: one sentence each, and nothing they name ever runs.
+"""Hostile foreign files: each gives a one-sentence error, and nothing that it names is executed.
 
 `golden/12_malicious` holds eight recorded attacks; each would leave a file `/tmp/gold_canary_AN` behind. The others are
 made here, opcode by opcode.
@@ -52,7 +52,7 @@ ATTACKS = sorted((GOLDEN / "12_malicious").glob("*.p*"))
 
 
 def test_what_is_written_by_hand_is_read(tmp_path):
-    """The parts below are right; what makes each file of the corpus fail is the one thing that it changes."""
+    """The handwritten parts below are valid, so that each file of the corpus fails by its one change."""
     good: dict[str, tuple[bytes, Any]] = {
         "zip": (archive(pickle(tensor([2, 2], [2, 1]))), torch.zeros(2, 2)),
         "stream": (stream(tensor([2], [1], 1), KEYS, FOUR), torch.tensor([2.0, 3.0])),
@@ -62,12 +62,12 @@ def test_what_is_written_by_hand_is_read(tmp_path):
     }
     for key, (data, expected) in good.items():
         (tmp_path / key).write_bytes(data)
-        found = torchfile.read(tmp_path / key)
-        assert torch.equal(found, expected) if isinstance(expected, Tensor) else found == expected, key
+        value = torchfile.read(tmp_path / key)
+        assert torch.equal(value, expected) if isinstance(expected, Tensor) else value == expected, key
 
 
 def things() -> dict[str, Any]:
-    """Everything that genuine files hold, and nothing that they do not."""
+    """Values of every kind that genuine files hold."""
     base = torch.arange(24.0).reshape(2, 3, 4)
     return {
         "view": base[:, 1:, ::2],
@@ -88,17 +88,17 @@ def things() -> dict[str, Any]:
     }
 
 
-def same(found: Any, given: Any) -> bool:
-    """Whether the reader gave what was written."""
-    if isinstance(given, np.ndarray | Tensor):
-        return isinstance(found, Tensor) and torch.equal(found, torch.as_tensor(given).detach())
-    if isinstance(given, argparse.Namespace):
-        return same(found, vars(given))
-    if isinstance(given, dict):
-        return found.keys() == given.keys() and all(same(found[k], v) for k, v in given.items())
-    if isinstance(given, list | tuple):
-        return len(found) == len(given) and all(map(same, found, given))
-    return found == (str(given) if isinstance(given, Path | torch.device | torch.dtype) else given)
+def same(value: Any, expected: Any) -> bool:
+    """Whether a value that was read equals the one that was written."""
+    if isinstance(expected, np.ndarray | Tensor):
+        return isinstance(value, Tensor) and torch.equal(value, torch.as_tensor(expected).detach())
+    if isinstance(expected, argparse.Namespace):
+        return same(value, vars(expected))
+    if isinstance(expected, dict):
+        return value.keys() == expected.keys() and all(same(value[k], v) for k, v in expected.items())
+    if isinstance(expected, list | tuple):
+        return len(value) == len(expected) and all(map(same, value, expected))
+    return value == (str(expected) if isinstance(expected, Path | torch.device | torch.dtype) else expected)
 
 
 @pytest.mark.parametrize("form", ["zip", "stream", 2, 3, 4, 5])
@@ -302,11 +302,11 @@ def test_the_reader_imports_nothing_that_runs_pickles():
 
 
 def test_a_file_of_many_views_costs_no_more_than_itself(tmp_path):
-    """A hundred thousand tensors on one storage, and ten thousand copies of one nested file."""
+    """100,000 tensors on one storage, and 10,000 copies of one nested file."""
     views = b"(" + tensor([4], [1]) + b"".join(tensor([4], [1]) for _ in range(2000)) + b"l"
     (tmp_path / "views.pt").write_bytes(archive(pickle(views)))
-    found = torchfile.read(tmp_path / "views.pt")
-    assert len({t.untyped_storage().data_ptr() for t in found}) == 1
+    views = torchfile.read(tmp_path / "views.pt")
+    assert len({t.untyped_storage().data_ptr() for t in views}) == 1
     again = (
         b"(" + BYTES + b"\x940" + b"".join(call("torch.storage _load_from_bytes", b"h\x00") for _ in range(1000)) + b"l"
     )

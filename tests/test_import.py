@@ -1,4 +1,4 @@
-"""`gz import`: recorded checkpoints of other projects become snapshots that compute what the originals computed.
+"""`gz import`: recorded checkpoints of other projects become snapshots that give the original outputs.
 
 What a file must give is recorded beside it: the tensors that a converter has to recover bit for bit, and images, style
 codes and logits of the reference on given inputs.
@@ -39,7 +39,7 @@ PRECISIONS = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], id
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """{file: snapshot} of all recorded files, by the command line."""
+    """Import all recorded files by the command line: {file: snapshot}."""
     folder = tmp_path_factory.mktemp("import")
     out = {name: folder / f"{Path(name).stem}.safetensors" for name in (*PICKLES, *CHECKPOINTS)}
     for name, path in out.items():
@@ -48,15 +48,15 @@ def imported(tmp_path_factory):
 
 
 def networks(path: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """The networks that a snapshot holds, filled with its weights and with nothing else."""
+    """Build the networks of a snapshot, and load its weights."""
     head, tensors = checkpoint.verify(path)
-    found = {}
+    nets = {}
     for name in {key.partition(".")[0] for key in tensors}:
-        made: Gan = build_experiment(parse(Source(head.recipe), registry()))
-        found[name] = made.D if name == "D" else made.G
-        checkpoint.load_weights(found[name], tensors, name, path)
-        found[name].to(dtype).eval()
-    return found
+        gan: Gan = build_experiment(parse(Source(head.recipe), registry()))
+        nets[name] = gan.D if name == "D" else gan.G
+        checkpoint.load_weights(nets[name], tensors, name, path)
+        nets[name].to(dtype).eval()
+    return nets
 
 
 # --- StyleGAN2 of NVlabs ---------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def networks(path: Path, dtype: torch.dtype) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", PICKLES)
 def test_pickled_tensors_are_recovered_bit_by_bit(name, imported):
-    """Each recorded tensor, through our names; the resampling filters became an option."""
+    """Each recorded tensor is in the snapshot under its new name; the resampling filters became an option."""
     expected = load(PICKLES[name], torch.float32)
     head, tensors = checkpoint.read(imported[name])
     for net in ("G", "D", "G_ema"):
@@ -102,23 +102,25 @@ def test_pickled_networks_compute_the_same(name, dtype, imported):
 @pytest.mark.parametrize("name", PICKLES)
 def test_every_tensor_of_a_pickle_is_accounted_for(name):
     done = importing.convert(GOLDEN / name)
-    told = [*done.converted.used, *done.converted.unused]
+    listed = [*done.converted.used, *done.converted.unused]
     assert (
-        len(told) == len(set(told)) == sum(1 for _ in torchfile.tensors(torchfile.read(GOLDEN / name, ada.ADA.globals)))
+        len(listed)
+        == len(set(listed))
+        == sum(1 for _ in torchfile.tensors(torchfile.read(GOLDEN / name, ada.ADA.globals)))
     )
     assert all("resample_filter" in key or key.startswith("augment_pipe.") for key in done.converted.unused)
     theirs = load(PICKLES[name], torch.float32).tensors
-    assert {f"state/{key.replace('.', '/', 1)}" for key in told} == {k for k in theirs if k.startswith("state/")}
+    assert {f"state/{key.replace('.', '/', 1)}" for key in listed} == {k for k in theirs if k.startswith("state/")}
 
 
 def pickled(generator: dict[str, Any], kwargs: dict[str, Any], **fields: Any) -> Any:
-    """What the reader makes of a pickle whose only network has these modules: {path: (fields, tensors)}."""
+    """Result of reading a pickle whose only network has these modules: {path: (fields, tensors)}."""
 
     def module(path: str) -> Any:
-        own = generator.get(path, {})
+        contents = generator.get(path, {})
         inside = {p.removeprefix(f"{path}.".lstrip(".")).partition(".")[0] for p in below(path)}
-        tensors = {k: v for k, v in own.items() if isinstance(v, Tensor)}
-        state = {k: v for k, v in own.items() if not isinstance(v, Tensor)}
+        tensors = {k: v for k, v in contents.items() if isinstance(v, Tensor)}
+        state = {k: v for k, v in contents.items() if not isinstance(v, Tensor)}
         state |= {
             "_parameters": tensors,
             "_buffers": {},
@@ -155,8 +157,8 @@ GENERATOR = {"z_dim": 4, "w_dim": 4, "c_dim": 0, "img_resolution": 8, "img_chann
 )
 def test_pickles_that_cannot_be_expressed(kwargs, modules, words, tmp_path, monkeypatch):
     network = {"synthesis.b4": {"const": torch.zeros(8, 4, 4)}, **modules}
-    found = pickled(network, {**GENERATOR, **kwargs})
-    monkeypatch.setattr(torchfile, "read", lambda path, allowed: found)
+    data = pickled(network, {**GENERATOR, **kwargs})
+    monkeypatch.setattr(torchfile, "read", lambda path, allowed: data)
     with pytest.raises(CheckpointError, match=words) as caught:
         importing.convert(tmp_path / "x.pkl")
     assert str(caught.value).startswith(str(tmp_path)) and len(str(caught.value).splitlines()) == 1
@@ -199,21 +201,21 @@ def test_checkpoints_compute_the_same(name, imported):
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_checkpoint_tensors_are_recovered_bit_by_bit(name, imported):
-    """All numbers of the file's networks, and nothing else, are in the snapshot."""
-    found, tensors = torchfile.read(GOLDEN / name), load_file(imported[name])
+    """The snapshot holds exactly the numbers of the file's networks."""
+    data, tensors = torchfile.read(GOLDEN / name), load_file(imported[name])
     for ours, theirs in (("G_ema", "g_ema"), ("G", "g"), ("D", "d")):
-        source = {k: v for k, v in found[theirs].items() if not k.endswith(".kernel")}
+        source = {k: v for k, v in data[theirs].items() if not k.endswith(".kernel")}
         if ours != "D":
-            source["mean"] = found.get("latent_avg", tensors[f"{ours}.w_mean"])
+            source["mean"] = data.get("latent_avg", tensors[f"{ours}.w_mean"])
         given = sorted(v.numpy().tobytes() for v in source.values())
         assert given == sorted(v.numpy().tobytes() for k, v in tensors.items() if k.startswith(f"{ours}."))
 
 
 @PRECISIONS
 def test_rosinality_in_full(dtype):
-    """Style codes, truncation, mixing, W+, given noise, logits."""
-    recorded, found = recorded_checkpoint(dtype)
-    converted = rosinality.Rosinality().convert(found)
+    """Style codes, truncation, mixing, W+, given noise and logits match the recorded ones."""
+    recorded, data = recorded_checkpoint(dtype)
+    converted = rosinality.Rosinality().convert(data)
     gan: Gan = parse(Source(converted.recipe), registry()).bind()()
     gan.G.load_state_dict(converted.nets["G_ema"])
     gan.D.load_state_dict(converted.nets["D"])
@@ -242,7 +244,7 @@ def test_rosinality_in_full(dtype):
 
 
 def test_the_mean_style_is_estimated_where_the_file_has_none(imported):
-    """Ten thousand latents of seed 0: the same at every import, and near the mean of others."""
+    """10,000 latents of seed 0: the same at every import, and near the mean of other latents."""
     trained = networks(imported["04_rosinality_train_000123.pt"], torch.float32)
     G = trained["G_ema"]
     again = importing.convert(GOLDEN / "04_rosinality_train_000123.pt")
@@ -255,9 +257,9 @@ def test_the_mean_style_is_estimated_where_the_file_has_none(imported):
 
 
 def test_only_one_generator(tmp_path, monkeypatch, capsys):
-    """A converted file often holds g_ema alone: the snapshot holds G_ema alone, and is a whole one."""
-    _, found = recorded_checkpoint(torch.float32)
-    monkeypatch.setattr(torchfile, "read", lambda path, allowed: {"g_ema": found["g_ema"]})
+    """A converted file often holds g_ema alone: then the snapshot holds G_ema alone, and is valid."""
+    _, data = recorded_checkpoint(torch.float32)
+    monkeypatch.setattr(torchfile, "read", lambda path, allowed: {"g_ema": data["g_ema"]})
     monkeypatch.chdir(tmp_path)
     assert main(["import", "any.pt"]) == 0
     snapshot = tmp_path / "any.safetensors"
@@ -329,9 +331,9 @@ def test_a_snapshot_of_ours_and_unknown_weights(tmp_path, imported, capsys):
 
 
 def test_damaged_weights_are_not_kept(tmp_path, monkeypatch, capsys):
-    _, found = recorded_checkpoint(torch.float32)
-    found["g_ema"] = {**found["g_ema"], "input.input": torch.full((1, 16, 4, 4), float("nan"))}
-    monkeypatch.setattr(torchfile, "read", lambda path, allowed: found)
+    _, data = recorded_checkpoint(torch.float32)
+    data["g_ema"] = {**data["g_ema"], "input.input": torch.full((1, 16, 4, 4), float("nan"))}
+    monkeypatch.setattr(torchfile, "read", lambda path, allowed: data)
     assert main(["import", "any.pt", "--out", str(tmp_path / "x.safetensors")]) == 1
     assert "not finite" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -33,17 +33,17 @@ AKANIMAX, BMSG, HUANGZH13 = (foreign.files(prefix) for prefix in ("06_aka_progan
 
 
 def recorded(name: str) -> Recorded:
-    """A recorded file in the precision of an import."""
+    """Load a recorded file in the precision of an import."""
     return load(name, torch.float32)
 
 
 def parameters(state: State) -> int:
-    """How many numbers of a state dict are learned."""
+    """Number of learned parameters in a state dict."""
     return sum(tensor.numel() for key, tensor in state.items() if not re.fullmatch(BUFFERS, key))
 
 
 def run(tmp_path: Path, content: Any, capsys: Any, *args: str) -> tuple[Model, dict[str, Any]]:
-    """Save, import by the command line, load: (the model, the report)."""
+    """Save, import by the command line, and load: (model, report)."""
     file, out = tmp_path / "theirs.pth", tmp_path / "ours.safetensors"
     torch.save(content, file)
     code = main(["import", str(file), "--out", str(out), "--json", *args])
@@ -53,8 +53,8 @@ def run(tmp_path: Path, content: Any, capsys: Any, *args: str) -> tuple[Model, d
     return ganzoo.load(out, "cpu"), json.loads(said.out)
 
 
-def told(report: dict[str, Any], G: State, D: State | None, *also: State) -> None:
-    """The report counts the source's parameters, and every tensor."""
+def check_report(report: dict[str, Any], G: State, D: State | None, *also: State) -> None:
+    """Check that the report counts the source's parameters, and every tensor."""
     assert report["parameters of G"] == parameters(G)
     assert report["parameters of D"] == (None if D is None else parameters(D))
     assert report["tensors matched"] + report["tensors left out"] == sum(map(len, (G, D or {}, *also)))
@@ -63,7 +63,7 @@ def told(report: dict[str, Any], G: State, D: State | None, *also: State) -> Non
 
 
 def judge(path: Path, images: tuple[Tensor, ...], label: Tensor | None = None, stage: Stage | None = None) -> Tensor:
-    """Scores of the discriminator in a snapshot."""
+    """Compute scores by the discriminator in a snapshot."""
     from ganzoo.model.restore import build_experiment
     from ganzoo.recipe.node import parse
     from ganzoo.recipe.source import Source
@@ -92,7 +92,7 @@ def partner(name: str) -> str | None:
 
 @pytest.mark.parametrize("name", [*PGGAN, *STYLEGAN])
 def test_genforce(name: str, tmp_path: Path, capsys: Any) -> None:
-    """A checkpoint of its training: the generator, its moving average, the discriminator and an optimizer."""
+    """A checkpoint of training holds the generator, its moving average, the discriminator and an optimizer."""
     G, other = recorded(name), partner(name)
     kwargs, state = G.meta["constructor_kwargs"], G.state()
     D = recorded(other) if other else None
@@ -105,7 +105,7 @@ def test_genforce(name: str, tmp_path: Path, capsys: Any) -> None:
     options |= {"labels": kwargs["label_size"]} if kwargs.get("label_size") and not D and name in PGGAN else {}
     sets = [part for key, value in options.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     model, report = run(tmp_path, content, capsys, *sets)
-    told(report, state, D.state() if D else None, state)
+    check_report(report, state, D.state() if D else None, state)
     assert report["format"] == ("genforce-pggan" if name in PGGAN else "genforce-stylegan")
     assert report["networks"] == ("D, G, G_ema" if D else "G, G_ema")
     label = G["label"] if "in/label" in G.tensors else None
@@ -121,7 +121,7 @@ def test_genforce(name: str, tmp_path: Path, capsys: Any) -> None:
 
 @pytest.mark.parametrize("name", [PGGAN[0], STYLEGAN[0]])
 def test_layouts_of_a_file(name: str, tmp_path: Path, capsys: Any) -> None:
-    """Bare, nested, with the prefix of DataParallel: the same networks."""
+    """Bare, nested, and with the prefix of DataParallel, a file gives the same networks."""
     state = recorded(name).state()
     parallel = {f"module.{key}": tensor for key, tensor in state.items()}
     models = {"models": {"generator_smooth": state}, "optimizers": {"generator": {"state": torch.zeros(2)}}}
@@ -163,7 +163,7 @@ def test_akanimax(name: str, tmp_path: Path, capsys: Any) -> None:
         assert report["networks"] == "G_ema" and report["tensors left out"] == len(D)
         assert any("discriminator is left out" in sentence for sentence in report["notes"])
     else:
-        told(report, G, D)
+        check_report(report, G, D)
 
 
 @pytest.mark.parametrize("name", BMSG)
@@ -172,7 +172,7 @@ def test_bmsg(name: str, tmp_path: Path, capsys: Any) -> None:
     G, D = file.state("G/"), file.state("D/")
     model, report = run(tmp_path, {"G": G, "D": D}, capsys, "--set", "normalize=false")
     assert report["format"] == "bmsg"
-    told(report, G, D)
+    check_report(report, G, D)
     with torch.no_grad():
         images = model.G(file["z"])
     for i, image in enumerate(images):
@@ -198,7 +198,7 @@ def test_huangzh13(name: str, tmp_path: Path, capsys: Any) -> None:
     G, D = file.state("G/"), file.state("D/")
     model, report = run(tmp_path, {"gen": G, "dis": D}, capsys)
     assert report["format"] == "huangzh13-stylegan"
-    told(report, G, D)
+    check_report(report, G, D)
     buffers = dict(model.G.named_buffers())
     assert torch.equal(model.G.w_mean, G["truncation.avg_latent"])
     for key in [key for key in file.tensors if key.startswith("in/noise/")]:
@@ -216,7 +216,7 @@ def test_huangzh13(name: str, tmp_path: Path, capsys: Any) -> None:
 
 
 def refused(tmp_path: Path, content: Any, name: str = "auto", **options: Any) -> str:
-    """The sentence with which a file is refused."""
+    """Return the error message of a refused file."""
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(CheckpointError) as caught:
         convert.save(convert.convert(tmp_path / "x.pth", name, options), tmp_path / "y.safetensors")
@@ -225,13 +225,13 @@ def refused(tmp_path: Path, content: Any, name: str = "auto", **options: Any) ->
 
 
 def test_networks_in_two_files(tmp_path: Path, capsys: Any) -> None:
-    """Projects that keep generator and discriminator apart give what one file with both gives."""
+    """Separate files of generator and discriminator give the same result as one file with both."""
     case = recorded(BMSG[0])
     for part in ("G", "D"):
         torch.save(case.state(f"{part}/"), tmp_path / f"{part}.pth")
     files = [str(tmp_path / "G.pth"), "--discriminator", str(tmp_path / "D.pth")]
     assert main(["import", *files, "--out", str(tmp_path / "ours.safetensors"), "--from", "bmsg", "--json"]) == 0
-    told(json.loads(capsys.readouterr().out), case.state("G/"), case.state("D/"))
+    check_report(json.loads(capsys.readouterr().out), case.state("G/"), case.state("D/"))
     _, both = checkpoint.read(tmp_path / "ours.safetensors")
     (tmp_path / "one").mkdir()
     run(tmp_path / "one", {"G": case.state("G/"), "D": case.state("D/")}, capsys)
@@ -287,7 +287,7 @@ def test_tensors_too_many_and_too_few(name: str, fault: str, tmp_path: Path) -> 
 
 
 def test_large_networks_are_fused_from_128_on() -> None:
-    """Only there an upsampling layer's kernels are turned round, and only where the shapes allow it."""
+    """Only there an upsampling layer's kernels are rotated, and only if shapes allow it."""
     channels = [4, 4, 4, 4, 4, 2]  # 4x4 to 128x128
     state: State = {"layer0.weight": torch.zeros(4, 8, 4, 4)}
     for i, c in enumerate(channels):

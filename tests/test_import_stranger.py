@@ -1,4 +1,4 @@
-"""`gz import`: an importer of another plugin, and what it may not do."""
+"""`gz import`: an importer of another plugin, and checks of its results."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,10 +16,10 @@ from recorded_checkpoint import recorded_checkpoint
 
 
 class _Stranger(Importer):
-    """Weights of nobody.
+    """An importer of another plugin.
 
     Args:
-        careless: forget a tensor
+        careless: leave a tensor unlisted
     """
 
     globals: ClassVar[frozenset[str]] = frozenset()
@@ -28,20 +28,20 @@ class _Stranger(Importer):
     def __init__(self, *, careless: bool = False) -> None:
         self.careless = careless
 
-    def recognises(self, found: Any) -> bool:
+    def recognises(self, data: Any) -> bool:
         if self.fails:
             raise KeyError("oops")
-        return isinstance(found, dict) and ("stranger" in found or "both" in found)
+        return isinstance(data, dict) and ("stranger" in data or "both" in data)
 
-    def convert(self, found: Any) -> Converted:
-        done = rosinality.Rosinality().convert({k: v for k, v in found.items() if k != "stranger"})
+    def convert(self, data: Any) -> Converted:
+        done = rosinality.Rosinality().convert({k: v for k, v in data.items() if k != "stranger"})
         used = done.used if self.careless else (*done.used, "stranger")
         return Converted(recipe=done.recipe, nets=done.nets, used=used, unused=done.unused, notes=done.notes)
 
 
 @pytest.fixture
 def stranger(monkeypatch):
-    """An importer of another plugin, which is registered for a while."""
+    """Register an importer of another plugin for a test."""
     cls: type[Importer] = type("Stranger", (_Stranger,), {"__doc__": _Stranger.__doc__}, name="stranger")
     known = Registry()
     for shipped in registry():
@@ -49,8 +49,8 @@ def stranger(monkeypatch):
     known.add(cls, "strange")
     known.versions |= {**registry().versions, "strange": ("strange", "1")}
     monkeypatch.setattr(importing, "registry", lambda: known)
-    _, found = recorded_checkpoint(torch.float32)
-    data = {**found, "stranger": torch.zeros(1)}
+    _, checkpoint = recorded_checkpoint(torch.float32)
+    data = {**checkpoint, "stranger": torch.zeros(1)}
     monkeypatch.setattr(foreign, "read", lambda path, allowed: data)
     return cls, data
 

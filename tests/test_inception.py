@@ -1,11 +1,11 @@
-"""Inception, the network that metrics look through: its graph layer by layer, its resize, and its weights.
+"""Inception, the extractor of FID, KID and IS: its graph layer by layer, its resize, and its weights.
 
 The published weights are not at hand here, so the graph is compared with a description of its own, and run with random
 weights.
 """
 
 import math
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError
-from ganzoo_metrics.extractors.inception import Inception, InceptionGraph, mean_pool, tf1_bilinear
+from ganzoo.nn.pixels import to_unit
+from ganzoo.testing.extractors import check_extractor
+from ganzoo_metrics.inception import Inception, InceptionGraph, mean_pool, tf1_bilinear
 from inception_layers import BLOCKS, LAYERS, STEM
 from weight_files import empty as empty
 from weight_files import meta, torch_file
@@ -168,15 +170,15 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def looking(stocked: Path, monkeypatch: pytest.MonkeyPatch) -> Inception:
+def inception(stocked: Path, monkeypatch: pytest.MonkeyPatch) -> Inception:
     monkeypatch.setenv("GZ_CACHE", str(stocked))
     return Inception(3)
 
 
-def test_inception_computes_what_is_described(looking: Inception):
+def test_inception_computes_what_is_described(inception: Inception):
     """Random weights, two images that are no squares, float64: resize, range, every branch and its place, classes."""
     images = torch.randint(0, 256, (2, 3, 40, 64), generator=torch.Generator().manual_seed(3))
-    got = looking.double()(images.double())
+    got = inception.double()(images.double() / 127.5 - 1, Inception.outputs)
     resized = slow_bilinear(images.flatten(0, 1).double(), 299, 299).unflatten(0, (2, 3))
     pool = reference_inception((resized - 128) / 128, random_inception())
     assert float(pool.std()) > 0.01
@@ -184,6 +186,11 @@ def test_inception_computes_what_is_described(looking: Inception):
     weight, bias = (random_inception()[f"fc.{part}"].double() for part in ("weight", "bias"))
     assert torch.allclose(got["logits_unbiased"], pool @ weight.T, atol=1e-9)
     assert torch.allclose(got["logits"], pool @ weight.T + bias, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_inception_conforms(inception: Inception):
+    assert list(check_extractor(partial(Inception), Inception, (8, 12))) == []
 
 
 def test_mean_pool_leaves_the_padding_out():
@@ -239,28 +246,29 @@ def test_resize_to_the_same_size_changes_nothing():
 # --- where weights come from -----------------------------------------------------------------------------------------
 
 
-def test_a_torch_file_and_a_safetensors_copy_are_the_same_extractor(looking: Inception, tmp_path: Path):
+def test_a_torch_file_and_a_safetensors_copy_are_the_same_extractor(inception: Inception, tmp_path: Path):
     """In either of torch's formats, with the counters that newer versions of torch add."""
     counters = {f"{name}.bn.num_batches_tracked": torch.tensor(0) for name in LAYERS}
-    images = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = to_unit(torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)))
     for old in (True, False):
         path = torch_file(tmp_path / f"{old}.pth", random_inception() | counters, old)
         other = Inception(3, weights=path)
-        assert other.fingerprint == looking.fingerprint
-        assert torch.equal(other(images)["pool"], looking(images)["pool"])
+        assert other.fingerprint("pool") == inception.fingerprint("pool")
+        assert torch.equal(other(images, ["pool"])["pool"], inception(images, ["pool"])["pool"])
     state = random_inception()
     changed = torch_file(tmp_path / "changed.pth", {**state, "fc.bias": state["fc.bias"] + 1e-6})
-    assert Inception(3, weights=changed).fingerprint != looking.fingerprint
+    assert Inception(3, weights=changed).fingerprint("pool") != inception.fingerprint("pool")
 
 
-def test_gray_images_are_repeated(looking: Inception):
-    gray = torch.randint(0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    assert torch.equal(Inception(1)(gray)["pool"], looking(gray.repeat(1, 3, 1, 1))["pool"])
+def test_gray_images_are_repeated(inception: Inception):
+    gray = to_unit(torch.randint(0, 256, (1, 1, 64, 64), generator=torch.Generator().manual_seed(0)))
+    repeated = inception(gray.repeat(1, 3, 1, 1), ["pool"])["pool"]
+    assert torch.equal(Inception(1)(gray, ["pool"])["pool"], repeated)
 
 
-def test_extractors_stay_in_evaluation_mode(looking: Inception):
-    assert not any(m.training for m in looking.train().modules())
-    assert not any(p.requires_grad for p in looking.parameters())
+def test_extractors_stay_in_evaluation_mode(inception: Inception):
+    assert not any(m.training for m in inception.train().modules())
+    assert not any(p.requires_grad for p in inception.parameters())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from conftest import small
 from ganzoo.errors import CheckpointError, DataError, UsageError
-from ganzoo.interfaces import Generator, Shape, Stage
+from ganzoo.interfaces import Generator, ProbeContext, Shape, Stage
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.restore import build_experiment
@@ -254,10 +254,9 @@ def probed(
     judges = {"a": _First(1), "b": _First(-1)}
     monkeypatch.setattr(linsep, "load_classifiers", lambda folder, shape, device: judges)
     metric = LinearSeparability(SHAPE, 4, **{"num": 3000, "keep": 1500, **given})
-    metric.rank, metric.world = at
-    metric.probe(
-        G or _Turning(), Stage(2), CPU, lambda n, salt: torch.eye(5)[torch.arange(n) % 5], lambda *progress: None
-    )
+    rank, world = at
+    labels = lambda n, salt: torch.eye(5)[torch.arange(n) % 5]  # noqa: E731
+    metric.probe(ProbeContext(G or _Turning(), Stage(2), CPU, labels, rank=rank, world=world))
     return metric
 
 

@@ -67,7 +67,7 @@ def test_every_objective_is_compared_here() -> None:
 
 @pytest.mark.parametrize(("name", "options"), list(LOSSES))
 def test_loss(name: str, options: tuple[tuple[str, Any], ...]) -> None:
-    """Per sample, [N]; and its gradients at both logits."""
+    """Losses per sample, [N], and their gradients at both logits."""
     loss, formulas = make("loss", name, **dict(options)), LOSSES[name, options]
     real, fake = (2 * draw(N, 1, seed=s).requires_grad_() for s in (1, 2))
     for what, ours, formula in (("d", loss.d(real, fake), formulas[0]), ("g", loss.g(fake, real), formulas[1])):
@@ -116,10 +116,13 @@ class Quadratic(Linear):
 
 
 def batch(D: nn.Module, **values: Any) -> GanBatch:
-    """A turn with given images; no generator is needed."""
+    """Make a batch with given images and without a generator."""
     real, fake = (tuple(draw(N, *shape, seed=10 * i + j) for j, shape in enumerate(SHAPES)) for i in (1, 2))
-    batch = {"G": None, "D": D, "z": draw(N, 5), "label": None, "real": real, "real_label": None, "detached_fake": fake}
-    return GanBatch(**{**batch, "stage": STAGE, **values})
+    fields = {"G": None, "D": D, "z": draw(N, 5), "label": None, "real": real, "real_label": None}
+    batch = GanBatch(**{**fields, "stage": STAGE, **values})
+    if batch.G is None:
+        batch.fake = fake
+    return batch
 
 
 # positions between real and fake, in place of random ones
@@ -127,7 +130,7 @@ U = torch.linspace(0.05, 0.95, N, dtype=torch.float64)[:, None, None, None]
 
 
 def norm(a: Any, images: Pyramid) -> Tensor:
-    """|a x| of each sample, over all scales."""
+    """Norm |a x| of each sample, over all scales."""
     return sum((x * m).square().sum(dim=[1, 2, 3]) for x, m in zip(images, a)).sqrt()  # type: ignore[union-attr]
 
 
@@ -157,7 +160,7 @@ def positions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", [Linear, Quadratic])
 @pytest.mark.parametrize("name", list(PENALTIES))
 def test_penalty(name: str, kind: type[Linear]) -> None:
-    """Value per sample and gradients at D's weights, which need the second derivative."""
+    """Values per sample, and gradients at D's weights, which need second derivatives."""
     options, where, formula = PENALTIES[name]
     D = kind()
     t = batch(D)
@@ -181,7 +184,7 @@ def test_r1_of_a_linear_discriminator_in_closed_form() -> None:
 
 @pytest.mark.parametrize("name", list(PENALTIES))
 def test_penalty_is_the_papers_without_options(name: str) -> None:
-    """Default numbers, and how often by default: R1 and its kin each 16th iteration, penalties between images each."""
+    """Default strengths and intervals: R1 and variants at each 16th iteration, penalties between images at each."""
     penalty = make("regularizer", name)
     assert penalty.on == "d"
     assert penalty.every == (16 if name in ("r1", "r2", "one_centered_real") else 1)
@@ -191,7 +194,7 @@ def test_penalty_is_the_papers_without_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(PENALTIES))
 def test_penalty_of_a_flat_discriminator_has_a_gradient(name: str) -> None:
-    """|∇D| = 0: the norm has no derivative there, but training must not see NaN."""
+    """At |∇D| = 0 the norm has no derivative, but the penalty's gradient must not be NaN."""
     D = Linear()
     for a in D.a:
         a.data.zero_()
@@ -202,7 +205,7 @@ def test_penalty_of_a_flat_discriminator_has_a_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["r1", "r2"])
 def test_penalty_gives_each_image_its_own_label(name: str) -> None:
-    """Reals come with their labels, fakes with those they were made for."""
+    """Reals have their labels, fakes those that they were generated for."""
     D, labels = Quadratic(), [draw(N, 2, seed=s).abs() for s in (5, 6)]
     t = batch(D, label=labels[0], real_label=labels[1])
     images, label = (t.real, labels[1]) if name == "r1" else (t.fake, labels[0])
@@ -260,7 +263,7 @@ def test_path_length(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fakes_of_a_turn_are_made_once_without_a_graph() -> None:
-    t = batch(Linear(), G=LinearGenerator(), detached_fake=None)
+    t = batch(Linear(), G=LinearGenerator())
     fake = t.fake
     assert not fake[0].requires_grad
     assert t.fake[0] is fake[0]

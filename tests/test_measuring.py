@@ -14,13 +14,14 @@ from conftest import small
 from ganzoo.errors import DataError, UsageError
 from ganzoo.evaluation import cache, choose, evaluate
 from ganzoo.evaluation import compare as compare_
+from ganzoo.evaluation.extractors import Extractors
 from ganzoo.evaluation.shares import share
+from ganzoo.extractors.conv_random import ConvRandom
 from ganzoo.interfaces import Metric, Stage
 from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import Node
 from ganzoo.registry.lookup import registry
 from ganzoo_cli import main
-from ganzoo_metrics.extractors.conv_random import ConvRandom
 
 NAMES = ("swd", "msssim", "fid", "kid", "pr")
 METRICS = [
@@ -64,7 +65,9 @@ def test_one_pass_gives_what_each_metric_alone_gives():
 def test_an_extractor_runs_once_a_batch_for_all_metrics(monkeypatch):
     seen = []
     forward = ConvRandom.forward
-    monkeypatch.setattr(ConvRandom, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
+    monkeypatch.setattr(
+        ConvRandom, "forward", lambda self, x, outputs: seen.append(len(x)) or forward(self, x, outputs)
+    )
     measured(recipe(f"metrics=[{METRICS[2]}, {{use: kid, num: 30, extractor: conv-random}}]"))
     assert sum(seen) == 40 + 30  # all the real ones, and the generated ones
 
@@ -105,8 +108,7 @@ def key_of(node: Node, seed: int = 7) -> str:
     made = build_experiment(node)
     (metric,), dataset = made.metrics(seed), made.dataset()
     evaluate.limit([metric], len(dataset))
-    eye = metric.features(3) if metric.features else None
-    return cache.key(metric, dataset, seed, eye)
+    return cache.key(metric, dataset, seed, Extractors([metric], 3, CPU).record(metric))
 
 
 def test_the_key_changes_with_everything_that_counts(tmp_path):

@@ -10,10 +10,10 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from ganzoo.errors import DataError, RecipeError
-from ganzoo.interfaces import Features, Metric, Shape
+from ganzoo.extractors.conv_random import ConvRandom
+from ganzoo.interfaces import Extractor, Metric, Shape
 from ganzoo.registry.component import described, options
 from ganzoo_metrics import precision_recall as pr_module
-from ganzoo_metrics.extractors.conv_random import ConvRandom
 from ganzoo_metrics.frechet import FID, Moments, frechet_distance, trace_sqrt
 from ganzoo_metrics.inception_score import InceptionScore, inception_score
 from ganzoo_metrics.kid import KID, cubic_kernel, draw_subsets, unbiased_mmd
@@ -273,11 +273,11 @@ class TestNames:
         assert other.primary in names
         assert set(value(cls, real, fake, extractor=ConvRandom)) == names
         assert set(value(cls, real, fake, extractor=partial(ConvRandom))) == names
-        assert other.tap in ConvRandom.taps
+        assert other.output in ConvRandom.outputs
 
     def test_an_extractor_without_the_output(self):
-        class Blind(Features, name="blind"):
-            taps = ("colour", "shade")
+        class Blind(Extractor, name="blind"):
+            outputs = ("colour", "shade")
 
         with pytest.raises(RecipeError, match="'blind' has no output 'pool', which fid compares; it has colour, shade"):
             build(FID, extractor=Blind)

@@ -1,4 +1,4 @@
-"""Our MSG-GAN networks and its loss against outputs recorded from akanimax/BMSG-GAN."""
+"""MSG-GAN's networks and loss against outputs recorded from akanimax/BMSG-GAN."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ FILES = pytest.mark.parametrize("name", foreign.files("07_msggan"))
 
 
 def pair(name: str, dtype: torch.dtype, normalize: bool = False) -> tuple[Gan, Recorded, tuple[torch.Tensor, ...]]:
-    """Both networks with a file's weights, and its images of every size. The recorded latents went in as they are."""
+    """Build both networks with a file's weights: (G, D, images of every size). Latents were not normalised."""
     recorded, importer = load(name, dtype), BMSG(normalize=normalize)
     states = {"G_ema": recorded.state("G/"), "D": recorded.state("D/")}
     gan = foreign.built(importer.recipe(states), dtype)
@@ -39,7 +39,7 @@ def test_images_of_every_size(name: str, dtype: torch.dtype) -> None:
 @PRECISIONS
 @FILES
 def test_scores_and_loss(name: str, dtype: torch.dtype) -> None:
-    """The relativistic average hinge loss is the mean of ours."""
+    """The recorded relativistic average hinge loss is the mean of the per-sample losses."""
     gan, recorded, images = pair(name, dtype)
     with torch.no_grad():
         real, fake = gan.D(images), gan.D(gan.G(recorded["z"]))
@@ -61,7 +61,7 @@ def test_gradients_at_every_size(name: str, dtype: torch.dtype) -> None:
 
 @FILES
 def test_latents_are_normalised_on_request(name: str) -> None:
-    """As its training did: the same as normalised latents for the generator alone."""
+    """With `normalize`, latents give the images of normalised latents, as in its training."""
     (scaled, recorded, _), (alone, _, _) = (pair(name, torch.float64, normalize) for normalize in (True, False))
     z = recorded["z"]
     sphere = z / z.norm(dim=1, keepdim=True) * z.shape[1] ** 0.5

@@ -19,29 +19,74 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import ActConv2d, Linear
 from ganzoo.nn.norm import instance_norm, minibatch_std, pixel_norm
-from ganzoo.nn.resample import conv2d_resample, fir, upfirdn2d
+from ganzoo.nn.resample import conv2d_down, conv2d_up, fir
+from ganzoo.nn.resample import upfirdn2d as filtered
 from ganzoo_stylegan2.modulation import modulated_conv2d
 from operations import TAPS, by_key, check_derivatives, draw
 from reference import EXACT, arrays, assert_close, modulated_conv2d_reference
+from resampling import conv2d_resample, upfirdn2d
 
 # --- convolutions ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", by_key("03_conv2d_resample"))
-def test_conv2d_resample(case: dict[str, Any]) -> None:
+def test_conv2d_resample_reference(case: dict[str, Any]) -> None:
+    """The tests' definition, with which the product's three cases are compared below."""
     a = arrays(case)
     x, w = a["x"].requires_grad_(), a["w"].requires_grad_()
     check_derivatives(conv2d_resample(x, w, a.get("f"), **case["kwargs"]), {"x": x, "w": w}, a)
+
+
+def resamples(case: dict[str, Any]) -> bool:
+    """Whether the product has the case: the size is doubled or halved by a filter that float32 represents exactly."""
+    options = case["kwargs"]
+    factors = {options.get("up", 1), options.get("down", 1)}
+    sides = case["kernel"] % 2 == 1 and options.get("padding", 0) == case["kernel"] // 2
+    plain = not options.get("flip_filter") and options.get("groups", 1) == 1
+    return sides and plain and factors == {1, 2} and case["filter"] == "b1331"
+
+
+@pytest.mark.parametrize("case", by_key("03_conv2d_resample", resamples))
+def test_conv2d_up_and_down(case: dict[str, Any]) -> None:
+    """Upsampling convolves and downsampling correlates; flipping the weight turns one into the other."""
+    a, up, flip = arrays(case), case["kwargs"].get("up") == 2, case["kwargs"].get("flip_weight", True)
+    x, w = a["x"].requires_grad_(), a["w"].requires_grad_()
+    function = conv2d_up if up else conv2d_down
+    y = function(x, w.flip([2, 3]) if flip == up else w, (1, 3, 3, 1))
+    check_derivatives(y, {"x": x, "w": w}, a)
+
+
+@pytest.mark.parametrize("taps", [(1.0,), (1.0, 2.0, 5.0), (1.0, 2.0, 4.0, 7.0), (-0.5, 2.0, 1.0, 0.3, 0.2)])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("resample", [{"up": 2}, {"down": 2}], ids=["up", "down"])
+def test_conv2d_up_and_down_are_the_reference(taps: tuple[float, ...], kernel: int, resample: dict[str, int]) -> None:
+    """Asymmetric filters of several lengths: values, first and second derivatives."""
+    x, w, bias = inputs = draw(2, 3, 6, 8), draw(4, 3, kernel, kernel), draw(4)
+    up = "up" in resample
+    y = (conv2d_up if up else conv2d_down)(x, w, taps, bias)
+    plain = conv2d_resample(x, w, fir(taps, x), padding=kernel // 2, flip_weight=not up, **resample)
+    plain = plain + bias[:, None, None]
+    assert_close(y, plain.detach(), 1e-13, "y")
+    probe = draw(*y.shape)
+    first = [grad(out, inputs, probe, create_graph=True) for out in (y, plain)]
+    second = [grad(g[0].square().sum(), (w, probe)) for g in first]
+    for name, a, b in zip(("dx", "dw", "db", "ddw", "ddp"), *(f + s for f, s in zip(first, second))):
+        assert_close(a, b.detach(), 1e-12, name)
 
 
 @pytest.mark.parametrize("taps", TAPS)
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("resample", [{"up": 2}, {"down": 2}], ids=["up", "down"])
 def test_conv2d_resample_by_upfirdn2d(taps: tuple[float, ...], kernel: int, resample: dict[str, int]) -> None:
-    """Insert zeros, convolve, filter - or filter, convolve, decimate - each step written out with plain upfirdn2d."""
+    """Insert zeros, convolve, filter; or filter, convolve, decimate: each step by the reference's upfirdn2d."""
     x, w, n = draw(2, 2, 4, 4), draw(3, 2, kernel, kernel), len(taps)
     f, p = fir(taps, x), kernel // 2
-    call = partial(conv2d_resample, f=f, padding=p, flip_weight=False, **resample)
+    reference = conv2d_resample(x, w, f, padding=p, flip_weight=False, **resample)
+
+    def call(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The product's function, with a convolution in either case."""
+        return conv2d_up(x, w, taps, bias) if "up" in resample else conv2d_down(x, w.flip([2, 3]), taps, bias)
+
     if "up" in resample:  # both paddings come before the convolution
         lo, hi = p + (n + 1) // 2, p + (n - 2) // 2
         grid = upfirdn2d(x, None, up=2, padding=(lo, hi, lo, hi))
@@ -49,21 +94,23 @@ def test_conv2d_resample_by_upfirdn2d(taps: tuple[float, ...], kernel: int, resa
     else:
         lo, hi = p + (n - 1) // 2, p + (n - 2) // 2
         plain = upfirdn2d(torch.conv2d(upfirdn2d(x, f, padding=(lo, hi, lo, hi)), w.flip([2, 3])), None, down=2)
-    assert_close(call(x, w), plain.detach(), 1e-13, "conv2d_resample")
+    assert_close(reference, plain.detach(), 1e-13, "conv2d_resample")
+    assert_close(call(x, w), plain.detach(), 1e-13, "conv2d_up and conv2d_down")
     bias = draw(3)
-    by_taps = conv2d_resample(x, w, taps, bias=bias, padding=p, flip_weight=False, **resample)
-    assert_close(by_taps, (plain + bias[:, None, None]).detach(), 1e-13, "by taps, with a bias")
+    assert_close(call(x, w, bias), (plain + bias[:, None, None]).detach(), 1e-13, "with a bias")
     assert gradcheck(call, (x, w))
     assert gradgradcheck(call, (draw(1, 2, 4, 4), w))
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_taps_are_convolved_unless_flipped(flip: bool) -> None:
-    """A filter that is no mirror image of itself, on an impulse: it comes out, or turned round."""
+    """An asymmetric filter on an impulse gives the filter, or the flipped filter."""
     taps, x = (1.0, 2.0, 5.0), torch.zeros(1, 1, 5, 5, dtype=torch.float64)
     x[0, 0, 2, 2] = 1
     row = torch.tensor(taps[::-1] if flip else taps, dtype=torch.float64) / 8
-    y = upfirdn2d(x, taps, padding=(1, 1, 1, 1), gain=3, flip=flip)
+    y = upfirdn2d(x, fir(taps, x), padding=(1, 1, 1, 1), gain=3, flip=flip)
+    assert_close(y[0, 0, 1:4, 1:4], 3 * torch.outer(row, row), 1e-14, "reference")
+    y = filtered(x, taps[::-1] if flip else taps, padding=(1, 1), gain=3)
     assert_close(y[0, 0, 1:4, 1:4], 3 * torch.outer(row, row), 1e-14, "filter")
 
 
@@ -78,17 +125,17 @@ def test_a_layer_is_convolution_bias_activation_gain_clamp_in_this_order(
     x, he = draw(2, 3, 4, 6), 1 / math.sqrt(27)
 
     def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        resample = {"f": fir(down, x), "down": 2} if down else {}
-        y = conv2d_resample(x, weight * he, padding=1, **resample)
+        options = {"f": fir(down, x), "down": 2} if down else {}
+        y = conv2d_resample(x, weight * he, padding=1, **options)
         y = F.leaky_relu((y * math.sqrt(2) if gain == "weight" else y) + bias[:, None, None], 0.2)
         y = y * math.sqrt(2) if gain == "activation" else y
         return y if clamp is None else y.clamp(-clamp, clamp)
 
     inputs = (x, layer.weight, layer.bias)
-    found, expected = layer(x), plain(*inputs)
-    assert_close(found, expected.detach(), 1e-13, "y")
-    probe = draw(*found.shape)
-    ours, theirs = (grad(y, inputs, probe, create_graph=True) for y in (found, expected))
+    y, expected = layer(x), plain(*inputs)
+    assert_close(y, expected.detach(), 1e-13, "y")
+    probe = draw(*y.shape)
+    ours, theirs = (grad(out, inputs, probe, create_graph=True) for out in (y, expected))
     for name, a, b in zip(("dx", "dw", "db"), ours, theirs):
         assert_close(a, b.detach(), 1e-12, name)
     for name, a, b in zip(("ddw", "ddp"), *(grad(g[0].square().sum(), (layer.weight, probe)) for g in (ours, theirs))):
@@ -100,7 +147,7 @@ def test_a_layer_is_convolution_bias_activation_gain_clamp_in_this_order(
 def test_modulated_conv2d(case: dict[str, Any], function: Any) -> None:
     """y, dx, dw, ds of the reference's fused and unfused form.
 
-    Ours has no downsampling (no network uses it), and noise, which the reference adds inside, is the layer's business.
+    The product has no downsampling, which no network uses; the layer adds the noise that the reference adds inside.
     """
     a = arrays(case)
     x, w, s = (a[k].requires_grad_() for k in "xws")
@@ -115,7 +162,7 @@ def test_modulated_conv2d(case: dict[str, Any], function: Any) -> None:
 
 @pytest.mark.parametrize(("kernel", "demodulate", "up"), [*itertools.product([1, 3], [True, False], [None, *TAPS])])
 def test_modulated_conv2d_against_its_definition(kernel: int, demodulate: bool, up: tuple[float, ...] | None) -> None:
-    """Scaling inputs and outputs instead of building each sample's weights: values, first and second derivatives."""
+    """Scaling inputs and outputs equals building each sample's weights: values, first and second derivatives."""
     inputs = draw(2, 2, 3, 3), draw(2, 2, kernel, kernel), draw(2, 2)
     ours = partial(modulated_conv2d, demodulate=demodulate, up=up)
     theirs = partial(modulated_conv2d_reference, demodulate=demodulate, up=up)
@@ -153,9 +200,14 @@ def test_modulated_conv2d_vectors() -> None:
 def test_bias_act(case: dict[str, Any]) -> None:
     a = arrays(case)
     inputs = {k: a[k].requires_grad_() for k in ("x", "b") if k in a}
-    call = partial(bias_act, act=case["act"], dim=case["dim"], **case["kwargs"])
-    y = call(inputs["x"], inputs.get("b"))
-    assert_close(call(inputs["x"] + 0, inputs.get("b"), overwrite=True), y.detach(), 0, "in place")
+    dim = case["dim"]
+
+    def call(x: Tensor, **options: Any) -> Tensor:
+        y = bias_act(x.movedim(dim, 1), inputs.get("b"), case["act"], **case["kwargs"], **options)
+        return y.movedim(1, dim)
+
+    y = call(inputs["x"])
+    assert_close(call(inputs["x"] + 0, overwrite=True), y.detach(), 0, "in place")
     check_derivatives(y, inputs, a)
 
 
@@ -175,7 +227,7 @@ def test_a_dense_layer_scales_weight_and_bias(bias: float | None) -> None:
 
 
 def test_mapping_vectors() -> None:
-    """A mapping network with weights 100 · identity, which the learning rate multiplier undoes."""
+    """A mapping network with weights 100 · identity, which the learning rate multiplier compensates."""
     from ganzoo_stylegan.layers import MLP
 
     mapping = MLP(4, 4, 0, depth=2, lr_mul=0.01, gain="activation")
@@ -198,7 +250,7 @@ def test_minibatch_std_vectors() -> None:
 
 
 def test_minibatch_std_takes_any_batch() -> None:
-    """The largest divisor of the batch up to the group size; the whole batch where none is given."""
+    """The group is the largest divisor of the batch up to the group size; None takes the whole batch."""
     for n, group, used in [(6, 4, 3), (5, 4, 1), (8, None, 8), (3, 4, 3), (1, 4, 1)]:
         x = draw(n, 2, 3, 3, seed=n)
         y = minibatch_std(x, group)
@@ -210,20 +262,20 @@ def test_minibatch_std_takes_any_batch() -> None:
 @pytest.mark.parametrize("mean", [0.0, 5.0])
 @pytest.mark.parametrize("function", [pixel_norm, instance_norm])
 def test_gradients_of_norms_in_bfloat16(function: Any, mean: float) -> None:
-    """Within some roundings of float64, for gradients that have a mean; of an instance norm they sum to nothing."""
+    """Within a few roundings of float64, for gradients with a mean; those of an instance norm sum to 0."""
     x, g = (draw(4, 16, 8, 8, seed=s).detach().bfloat16() for s in (0, 1))
     x.requires_grad_()
     g = g + mean
     exact = x.detach().double().requires_grad_()
-    (expected,), (found,) = (grad(function(t), t, g.to(t.dtype)) for t in (exact, x))
+    (expected,), (rounded,) = (grad(function(t), t, g.to(t.dtype)) for t in (exact, x))
     half_step = 2.0**-9
-    assert float((found - expected).norm() / expected.norm()) < 4 * half_step
+    assert float((rounded - expected).norm() / expected.norm()) < 4 * half_step
     if function is instance_norm:
-        assert float(found.double().sum(dim=[2, 3]).abs().max()) < 8 * half_step * float(expected.abs().max())
+        assert float(rounded.double().sum(dim=[2, 3]).abs().max()) < 8 * half_step * float(expected.abs().max())
 
 
 def test_norms_against_their_definitions() -> None:
-    """Over channels, over pixels; eps 1e-8 inside the root, biased variance. Small values make eps count."""
+    """Over channels, over pixels; eps 1e-8 inside the root, biased variance. Small values make eps relevant."""
     x = draw(3, 5, 4, 6) * 1e-3
     assert_close(pixel_norm(x), (x / (x.pow(2).mean(1, keepdim=True) + 1e-8).sqrt()).detach(), 1e-14, "pixel_norm")
     std = (x.var(dim=[2, 3], unbiased=False, keepdim=True) + 1e-8).sqrt()

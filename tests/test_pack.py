@@ -1,4 +1,4 @@
-"""`gz data pack`: the packed file gives the very images and labels that training saw before."""
+"""`gz data pack`: the packed file gives the same images and labels as its source."""
 
 import io
 import json
@@ -65,7 +65,7 @@ def same(packed: ImageSet, source: ImageSet) -> None:
     [{}, {"filter": "box"}, {"fit": "fit", "background": "#20408000"}, {"fit": "fit", "filter": "box"}],
 )
 def test_the_same_pixels(photos: Path, suffix: str, channels: int, size: Any, options: dict[str, Any]):
-    """Whatever was asked of the source; the packed file is read with no option at all, and needs no fitting."""
+    """For any options of the source; the packed file is read without options, and needs no fitting."""
     source = Folder(size, channels, 0, path=photos, **options)
     out = photos.parent / f"packed{suffix}"
     pack.write(source, out)
@@ -106,7 +106,7 @@ def test_labels_are_kept(photos: Path, suffix: str):
 
 
 def test_the_formats_are_those_of_others(photos: Path, tmp_path: Path):
-    """StyleGAN's zip: stored, dataset.json, numbered names. WebDataset's tar: no member without its image."""
+    """A zip is StyleGAN's: stored, dataset.json, numbered names. A tar is WebDataset's: no member without an image."""
     source = Shapes((8, 8), 3, 4, count=1001)
     for suffix in (".zip", ".tar"):
         pack.write(source, tmp_path / f"s{suffix}", pack.labels_of(source))
@@ -133,7 +133,7 @@ def test_the_formats_are_those_of_others(photos: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
 def test_how_it_was_packed_is_known_afterwards(photos: Path, tmp_path: Path, suffix: str):
-    """What measures a model against it records the filter; an unzipped one is no other."""
+    """Records of metrics contain the filter of packing, also for an unzipped file."""
     source = Folder((8, 12), 3, 0, path=photos, filter="box", fit="fit", background="black")
     pack.write(source, out := tmp_path / f"p{suffix}")
     wanted = {"fit": "fit", "filter": "box", "background": "black", "size": [8, 12]}
@@ -152,15 +152,15 @@ def test_how_it_was_packed_is_known_afterwards(photos: Path, tmp_path: Path, suf
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (256, 5)])
 def test_pngs_are_pngs(channels: int, size: tuple[int, int]):
-    """Pillow reads them, with all its checks; each is hardly larger than its pixels."""
+    """Pillow reads them with all its checks; each is hardly larger than its pixels."""
     pixels = noise(*size, channels)
     data = pack.png(pixels)
     with Image.open(io.BytesIO(data)) as checked:
         checked.verify()
-    with Image.open(io.BytesIO(data)) as found:
-        assert found.format == "PNG"
-        assert found.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-        assert np.array_equal(np.asarray(found).reshape(pixels.shape), pixels)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG"
+        assert picture.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        assert np.array_equal(np.asarray(picture).reshape(pixels.shape), pixels)
     assert len(data) < pixels.size * 1.001 + size[0] + 100
     large = pack.png(noise(300, 300, 3))  # deflate's stored blocks hold 65,535 bytes each
     assert np.asarray(Image.open(io.BytesIO(large))).shape == (300, 300, 3)
@@ -181,9 +181,9 @@ def gz(capsys: pytest.CaptureFixture[str]):
     def run(*args: object) -> tuple[int, str, str]:
         capsys.readouterr()
         code = main(["data", *map(str, args)])
-        found = capsys.readouterr()
-        assert "Traceback" not in found.err
-        return code, found.out, found.err
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
 
     return run
 
@@ -246,8 +246,8 @@ def test_bad_input(gz: Any, photos: Path, monkeypatch: pytest.MonkeyPatch, case:
     monkeypatch.chdir(photos.parent)
     Path("folder.zip").mkdir()
     args, code, part = BAD[case]
-    found, out, err = gz("pack", *args)
-    assert found == code, err
+    exit_code, out, err = gz("pack", *args)
+    assert exit_code == code, err
     assert part in err
     assert err.count("error: ") == 1
     assert out == ""
@@ -276,7 +276,7 @@ def test_a_bad_image_or_label_leaves_nothing(gz: Any, photos: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_leaves_nothing(gz: Any, photos: Path, monkeypatch: pytest.MonkeyPatch, number: int):
-    """The signal comes while images are written; an earlier file is kept."""
+    """A signal while images are written leaves no new file, and keeps an earlier one."""
     out = photos.parent / "p.zip"
     out.write_bytes(b"earlier")
     written: list[str] = []

@@ -1,7 +1,9 @@
 """What compares images in a projection: perceptual distances, SSIM and PSNR against independent formulas."""
 
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ganzoo.errors import CheckpointError, RecipeError
+from ganzoo.extractors.conv_random import ConvRandom
+from ganzoo.extractors.pixel import Pixel
+from ganzoo.extractors.vgg import VGG16
 from ganzoo.registry.lookup import registry
-from ganzoo_projection.interfaces import Perceptual
 from ganzoo_projection.job import similarity
-from ganzoo_projection.perceptual import LPIPSDistance, Pixel, RandomFeatures, VGGFeatures
+from ganzoo_projection.perceptual import IMAGE2STYLEGAN, LPIPS, Outputs, PerceptualDistance, perceptual_distance
 from random_pixels import pixels
 
 # --- what compares images --------------------------------------------------------------------------------------------
@@ -66,7 +70,11 @@ def normalised(x: Tensor) -> Tensor:
     return ((x + 1) / 2 - torch.tensor(MEAN)[:, None, None].double()) / torch.tensor(STD)[:, None, None].double()
 
 
-def apart(net: Perceptual, a: Tensor, b: Tensor) -> list[float]:
+def built(make: Any, channels: int, defaults: Outputs = LPIPS, **options: Any) -> PerceptualDistance:
+    return perceptual_distance(make, channels, defaults, **options)
+
+
+def apart(net: PerceptualDistance, a: Tensor, b: Tensor) -> list[float]:
     with torch.no_grad():
         return net.double().distance(a, net(b)).tolist()
 
@@ -75,7 +83,7 @@ def apart(net: Perceptual, a: Tensor, b: Tensor) -> list[float]:
 def test_pixel_is_the_mean_square(channels):
     a, b = pixels(2, channels, 8, 12), pixels(2, channels, 8, 12, seed=1)
     wanted = [float(np.mean((x - y) ** 2)) for x, y in zip(a.numpy(), b.numpy())]
-    assert apart(Pixel(channels), a, b) == pytest.approx(wanted, rel=1e-12)
+    assert apart(built(Pixel, channels), a, b) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_conv_random_is_the_sum_of_three_mean_squares():
@@ -84,13 +92,15 @@ def test_conv_random_is_the_sum_of_three_mean_squares():
     a, b = pixels(2, 5, 12, 8), pixels(2, 5, 12, 8, seed=1)
     maps = [RandomConvs(5).maps(x) for x in (a, b)]
     wanted = sum((x - y).square().mean(dim=(1, 2, 3)) for x, y in zip(*maps)).tolist()
-    assert apart(RandomFeatures(5), a, b) == pytest.approx(wanted, rel=1e-6)
+    assert apart(built(ConvRandom, 5), a, b) == pytest.approx(wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize("point, indices", [("pre", (0, 2, 12, 19)), ("post", (1, 3, 13, 20))])
 @pytest.mark.parametrize("norm", [True, False])
 def test_image2stylegans_layers(vgg_file, point, indices, norm):
-    net = VGGFeatures(3, layer_point=point, imagenet_norm=norm, side=16, lambdas=(1, 2, 3, 4), weights=vgg_file)
+    make = partial(VGG16, preprocessing="torchvision" if norm else "unit", weights=vgg_file)
+    names = [name.replace("relu", "conv") if point == "pre" else name for name in IMAGE2STYLEGAN]
+    net = built(make, 3, IMAGE2STYLEGAN, outputs=tuple(names), side=16, lambdas=(1, 2, 3, 4))
     a, b = pixels(2, 3, 16, 16), pixels(2, 3, 16, 16, seed=1)
     names = dict(zip(indices, "abcd"))
     x, y = (layers_of(normalised(i) if norm else (i + 1) / 2, names) for i in (a, b))
@@ -100,7 +110,7 @@ def test_image2stylegans_layers(vgg_file, point, indices, norm):
 
 def test_lpips(vgg_file):
     """The equation of arXiv:1801.03924, written out."""
-    net = LPIPSDistance(3, weights=vgg_file)
+    net = built(partial(VGG16, weights=vgg_file), 3)
     a, b = pixels(2, 3, 16, 16), pixels(2, 3, 16, 16, seed=1)
     taps = dict(zip((3, 8, 15, 22, 29), range(5)))
     shift, scale = (torch.tensor(v).double()[:, None, None] for v in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
@@ -113,33 +123,33 @@ def test_lpips(vgg_file):
     assert apart(net, a, b) == pytest.approx(total.tolist(), rel=1e-5)
 
 
-@pytest.mark.parametrize("make", [VGGFeatures, LPIPSDistance])
-def test_networks_that_see_colours(make, vgg_file):
+@pytest.mark.parametrize("defaults", [IMAGE2STYLEGAN, LPIPS])
+def test_networks_that_see_colours(defaults, vgg_file):
     """Gray is repeated, alpha compared beside, two channels refused; any size and proportion works."""
     gray, other = pixels(1, 1, 40, 20), pixels(1, 1, 40, 20, seed=1)
-    small = {"weights": vgg_file, "side": 32}
-    three = make(3, **small)
-    assert apart(make(1, **small), gray, other) == apart(three, gray.expand(-1, 3, -1, -1), other.expand(-1, 3, -1, -1))
+    make = partial(built, partial(VGG16, weights=vgg_file), defaults=defaults, side=32)
+    three = make(3)
+    assert apart(make(1), gray, other) == apart(three, gray.expand(-1, 3, -1, -1), other.expand(-1, 3, -1, -1))
     a, b = pixels(1, 4, 24, 24), pixels(1, 4, 24, 24, seed=1)
     wanted = apart(three, a[:, :3], b[:, :3])[0] + float((a[:, 3] - b[:, 3]).square().mean())
-    assert apart(make(4, **small), a, b) == pytest.approx([wanted])
+    assert apart(make(4), a, b) == pytest.approx([wanted])
     with pytest.raises(RecipeError, match=r"2 channels\. Choose pixel or conv-random\."):
-        make(2, **small)
+        make(2)
     for size in ((4, 4), (5, 7), (64, 16)):
         assert apart(three, pixels(1, 3, *size), pixels(1, 3, *size, seed=1))[0] > 0
 
 
-@pytest.mark.parametrize("make", [VGGFeatures, LPIPSDistance])
-def test_weights_that_are_missing(make, monkeypatch, tmp_path):
+@pytest.mark.parametrize("defaults", [IMAGE2STYLEGAN, LPIPS])
+def test_weights_that_are_missing(defaults, monkeypatch, tmp_path):
     monkeypatch.setenv("GZ_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"vgg16.*weights") as err:
-        make(3)
+        built(VGG16, 3, defaults)
     assert str(tmp_path / "weights") in str(err.value)
 
 
 @pytest.mark.parametrize("name", ["pixel", "conv-random"])
 def test_perceptuals_are_differentiable_distances(name):
-    net = registry().get("perceptual", name)(3)
+    net = built(registry().get("extractor", name), 3)
     a = pixels(2, 3, 8, 8).float().requires_grad_()
     assert net.distance(a, net(a.detach())).tolist() == [0, 0]
     (gradient,) = torch.autograd.grad(net.distance(a, net(pixels(2, 3, 8, 8, seed=1).float())).sum(), a)

@@ -2,7 +2,7 @@
 
 import json
 from functools import cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.errors import DataError, RecipeError, UsageError
-from ganzoo.interfaces import Features, Generator, Shape, Stage
+from ganzoo.extractors.conv_random import ConvRandom
+from ganzoo.extractors.vgg import VGG16
+from ganzoo.interfaces import Extractor, Generator, ProbeContext, Shape, Stage
 from ganzoo.registry.component import options
 from ganzoo_import.formats import ada
 from ganzoo_metrics import ppl
-from ganzoo_metrics.extractors.conv_random import ConvRandom
-from ganzoo_metrics.extractors.vgg import VGG16
-from ganzoo_metrics.ppl import PPL, looked_at, path_distances, path_ends, slerp, trimmed_mean
+from ganzoo_metrics.ppl import PPL, cropped_and_shrunk, path_distances, path_ends, slerp, trimmed_mean
 from reference import GOLDEN, Recorded, assert_close, experiment, load
 
 NAME = "08_ppl"
@@ -45,13 +45,13 @@ def measured(dtype: torch.dtype, space: Any, sampling: str, eps: float) -> tuple
     G, recorded = recorded_generator(dtype)
     kernel, t = recorded["feature_kernel"], recorded["t"] * (sampling == "full")
 
-    def look(images: Tensor) -> Tensor:
-        return F.conv2d(looked_at(images, crop=False) / 255, kernel, stride=2, padding=1).flatten(1)
+    def features(images: Tensor) -> Tensor:
+        return F.conv2d((cropped_and_shrunk(images, crop=False) + 1) / 2, kernel, stride=2, padding=1).flatten(1)
 
     z = recorded["z01"].chunk(2)
     with torch.no_grad(), G.noise("const"):
         ends = path_ends(G, Stage(2), (z[0], z[1]), t, None, space=space, epsilon=eps)
-        return path_distances(G, Stage(2), ends, look, eps), recorded
+        return path_distances(G, Stage(2), ends, features, eps), recorded
 
 
 @pytest.mark.parametrize(("space", "sampling", "eps"), CONFIGS)
@@ -100,12 +100,12 @@ def test_percentiles_are_rounded_outwards_to_samples():
     assert trimmed_mean(np.array([3.0])) == 3.0
 
 
-# --- what is looked at -----------------------------------------------------------------------------------------------
+# --- what is compared ------------------------------------------------------------------------------------------------
 
 
 def test_crop_keeps_rows_3_to_7_and_columns_2_to_6_eighths():
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
-    seen = looked_at(torch.stack([y, x])[None] / 127.5 - 1, crop=True)[0]
+    seen = (cropped_and_shrunk(torch.stack([y, x])[None] / 127.5 - 1, crop=True)[0] + 1) * 127.5
     assert seen.shape == (2, 8, 8)
     assert seen[0, :, 0].round().tolist() == list(range(6, 14))
     assert seen[1, 0].round().tolist() == list(range(4, 12))
@@ -120,14 +120,14 @@ def test_crop_keeps_rows_3_to_7_and_columns_2_to_6_eighths():
 )
 def test_large_images_are_averaged(side: int, crop: bool, shrink: Any, expected: int):
     """The two published rules differ for cropped images only."""
-    assert looked_at(torch.zeros(1, 1, side, side), crop, shrink).shape == (1, 1, expected, expected)
+    assert cropped_and_shrunk(torch.zeros(1, 1, side, side), crop, shrink).shape == (1, 1, expected, expected)
 
 
 def test_averaging_is_by_boxes():
     images = torch.rand(1, 3, 1024, 512, dtype=torch.float64) * 2 - 1
-    seen = looked_at(images, crop=False)
+    seen = cropped_and_shrunk(images, crop=False)
     assert seen.shape == (1, 3, 256, 128)
-    assert seen[0, 1, 5, 7] == pytest.approx(float((images[0, 1, 20:24, 28:32].mean() + 1) * 127.5))
+    assert seen[0, 1, 5, 7] == pytest.approx(float(images[0, 1, 20:24, 28:32].mean()))
 
 
 # --- the probe -------------------------------------------------------------------------------------------------------
@@ -152,21 +152,23 @@ class _Line(Generator, name="_line"):
         return ((ws[:, 0] @ self.weight.T).unflatten(1, (self.shape.channels, *self.shape.size)),)
 
 
-class _Pixels(Features, name="_pixels"):
-    """The images themselves, over 127.5."""
+class _Pixels(Extractor, name="_pixels"):
+    """The images themselves."""
 
-    taps = ("lpips",)
-    fingerprint = "none"
+    outputs: ClassVar[tuple[str, ...]] = ("lpips",)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return {"lpips": images.flatten(1) / 127.5}
+    def forward(self, images: Tensor, outputs: Any) -> dict[str, Tensor]:
+        self.prepare(outputs)
+        return {"lpips": images.flatten(1)}
 
 
-def probed(G: Generator, eye: Features, at: tuple[int, int] = (0, 1), **given: Any) -> PPL:
-    metric = PPL(G.shape, 3, **{"num": 7, "extractor": lambda channels: eye, "precision": "fp64", **given})
-    metric.rank, metric.world = at
-    metric.eye = eye
-    metric.probe(G, Stage(1), CPU, lambda n, salt: torch.eye(5)[torch.arange(n) % 5], _silent)
+def labels(count: int, salt: int) -> Tensor:
+    return torch.eye(5)[torch.arange(count) % 5]
+
+
+def probed(G: Generator, extractor: Extractor, at: tuple[int, int] = (0, 1), **given: Any) -> PPL:
+    metric = PPL(G.shape, 3, **{"num": 7, "extractor": lambda channels: extractor, "precision": "fp64", **given})
+    metric.probe(ProbeContext(G, Stage(1), CPU, labels, extractor, *at, _silent))
     return metric
 
 
@@ -226,13 +228,13 @@ def test_noise_is_a_pairs_own_and_the_same_at_both_ends():
 
 def test_precision():
     """float32 comes near float64, and the generator and network given are left in float32."""
-    G, eye = recorded_generator(torch.float32)[0], ConvRandom(3)
-    exact = probed(G, eye, epsilon=1e-2)
-    rough = probed(G, eye, epsilon=1e-2, precision="fp32")
+    G, extractor = recorded_generator(torch.float32)[0], ConvRandom(3)
+    exact = probed(G, extractor, epsilon=1e-2)
+    rough = probed(G, extractor, epsilon=1e-2, precision="fp32")
     assert value(rough) == pytest.approx(value(exact), rel=1e-3)
     assert value(rough) != value(exact)
     assert next(G.parameters()).dtype == torch.float32
-    assert eye.get_buffer("dense").dtype == torch.float32
+    assert extractor.get_buffer("dense").dtype == torch.float32
 
 
 def test_both_ends_have_the_samples_label():
@@ -267,24 +269,23 @@ def test_images_that_are_not_finite():
 
 def test_a_network_without_the_output():
     class Blind(_Pixels, name="_blind"):
-        def forward(self, images: Tensor) -> dict[str, Tensor]:
-            return {"fc2": images.flatten(1)}
+        outputs: ClassVar[tuple[str, ...]] = ("fc2",)
 
-    with pytest.raises(RecipeError, match=r"without the output 'lpips' \(it gives fc2\)"):
+    with pytest.raises(RecipeError, match=r"no output 'lpips', which ppl compares; it has fc2"):
+        PPL(_Line().shape, 0, extractor=Blind)
+    with pytest.raises(RecipeError, match=r"no output 'lpips'. Choose one of fc2"):
         probed(_Line(), Blind())
 
 
 def test_no_float64_on_mps():
     metric = PPL(_Line().shape, 0, precision="fp64")
-    metric.eye = _Pixels()
     with pytest.raises(UsageError, match="fp64 is not possible on mps"):
-        metric.probe(_Line(), Stage(1), torch.device("mps"), lambda n, salt: torch.zeros(n, 0), _silent)
+        metric.probe(ProbeContext(_Line(), Stage(1), torch.device("mps"), labels, _Pixels(), progress=_silent))
 
 
-def test_by_default_it_looks_through_vgg16():
+def test_by_default_it_compares_lpips_of_vgg16():
     metric = PPL(_Line().shape, 0)
-    make: Any = metric.features
-    assert (make.func, make.keywords) == (VGG16, {"output": "lpips"})
+    assert (metric.extractor, metric.output) == (VGG16, "lpips")
     metric.found = {0: 1.0}
     assert metric.compute() == {"ppl": 1.0}
 

@@ -19,7 +19,7 @@ from ganzoo.interfaces import Stage
 from ganzoo.model.restore import build_experiment
 from ganzoo.nn.act import bias_act
 from ganzoo.nn.precision import level_dtype
-from ganzoo.nn.resample import conv2d_resample, fir
+from ganzoo.nn.resample import fir
 from ganzoo.runs import estimate, run
 from ganzoo.runs.folder import RunOptions
 from ganzoo.training import device
@@ -28,6 +28,7 @@ from ganzoo_import.formats import ada
 from ganzoo_stylegan2.modulation import modulated_conv2d
 from reference import experiment as networks
 from reference import load
+from resampling import conv2d_resample
 
 CPU = torch.device("cpu")
 HALF = 2.0**-11  # float16 rounds to this part of a number

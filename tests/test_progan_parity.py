@@ -1,4 +1,4 @@
-"""Our ProGAN networks, layers and losses against outputs recorded from genforce/genforce and akanimax/pro_gan_pytorch.
+"""ProGAN's networks, layers and losses against outputs recorded from genforce/genforce and akanimax/pro_gan_pytorch.
 
 genforce counts levels of detail from the finest: lod L + f with 0 <= f < 1 is our Stage(finest - L, alpha = 1 - f). It
 works on full-size images, enlarged by nearest neighbours and reduced by 2x2 means; ours have the size of their level.
@@ -32,7 +32,7 @@ AKANIMAX = pytest.mark.parametrize("name", foreign.files("06_aka_progan"))
 @PRECISIONS
 @pytest.mark.parametrize("name", foreign.files("06_gf_pggan_G"))
 def test_generator(name: str, dtype: torch.dtype) -> None:
-    """Images at every level and amid a fade."""
+    """Images at every level and during a fade."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
     labels, tanh = meta.get("label_size", 0), meta.get("final_tanh", False)
@@ -51,17 +51,17 @@ def test_generator(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", foreign.files("06_gf_pggan_G"))
 def test_shapes_show_what_is_fused(name: str) -> None:
-    """Where layers change the number of channels."""
+    """Shapes reveal fused layers where the number of channels changes."""
     recorded = load(name)
     fused, size = (recorded.meta["constructor_kwargs"].get(key) for key in ("fused_scale", "resolution"))
-    found = genforce_pggan.fused_of(recorded.state())
+    inferred = genforce_pggan.fused_of(recorded.state())
     channels = genforce.generator_channels(recorded.state())
     if channels[0] != channels[-1] and size < 128:  # below, "auto" and False are the same
-        assert found == (fused is True or "auto")
+        assert inferred == (fused is True or "auto")
 
 
 def discriminator(name: str, dtype: torch.dtype) -> tuple[Discriminator, Recorded]:
-    """Our discriminator with a file's weights."""
+    """Build the discriminator with a file's weights."""
     recorded = load(name, dtype)
     meta, state = recorded.meta["constructor_kwargs"], recorded.state()
     importer = GenforcePGGAN(group=meta.get("minibatch_std_group_size", 16))
@@ -70,7 +70,7 @@ def discriminator(name: str, dtype: torch.dtype) -> tuple[Discriminator, Recorde
 
 
 def scores(D: Discriminator, image: Tensor, stage: Stage | None = None) -> Tensor:
-    """The logit, and beside it the scores of the classes where there are any."""
+    """The logit, with the scores of the classes appended if there are any."""
     score = D((image,), None, stage)
     return torch.cat([score, D.classify((image,), stage)], dim=1) if D.labels else score
 
@@ -78,7 +78,7 @@ def scores(D: Discriminator, image: Tensor, stage: Stage | None = None) -> Tenso
 @PRECISIONS
 @DISCRIMINATORS
 def test_discriminator(name: str, dtype: torch.dtype) -> None:
-    """Scores and class scores at every level, amid a fade, and at all batch sizes."""
+    """Scores and class scores at every level, during a fade, and at all batch sizes."""
     D, recorded = discriminator(name, dtype)
     with torch.no_grad():
         for lod in recorded.meta["lods"]:
@@ -104,7 +104,7 @@ def test_discriminator_input_gradient(name: str, dtype: torch.dtype) -> None:
 @PRECISIONS
 @AKANIMAX
 def test_akanimax(name: str, dtype: torch.dtype) -> None:
-    """Images and scores at each depth and amid fades, of which the discriminator's may depend on a label."""
+    """Images and scores at each depth and during fades; scores may depend on a label."""
     recorded = load(name, dtype)
     kwargs, state, importer = recorded.meta["constructor_kwargs"], recorded.state("D/"), AkanimaxProGAN()
     G = foreign.generator(importer, recorded.state("G/"), dtype)
@@ -127,7 +127,7 @@ def test_akanimax(name: str, dtype: torch.dtype) -> None:
 
 @PRECISIONS
 def test_layers(dtype: torch.dtype) -> None:
-    """akanimax's equalized layers, pixel norm (small input, so that eps counts) and minibatch deviation."""
+    """akanimax's equalized layers, pixel norm (of small inputs, for which eps matters) and minibatch deviation."""
     recorded = load("06_progan_layers", dtype)
     weights = recorded.state()
     conv = Conv2d(5, 4, 3, gain=math.sqrt(2)).to(dtype)
@@ -144,7 +144,7 @@ def test_layers(dtype: torch.dtype) -> None:
 
 @PRECISIONS
 def test_dense_stem(dtype: torch.dtype) -> None:
-    """A transposed 4x4 convolution of one pixel is our dense stem; akanimax's scale is 4 times the paper's."""
+    """A transposed 4x4 convolution of one pixel equals the dense stem; akanimax's scale is 4 times the paper's."""
     from ganzoo_progan.generator import Dense
 
     recorded = load("06_progan_layers", dtype)
@@ -160,18 +160,16 @@ def test_dense_stem(dtype: torch.dtype) -> None:
 
 
 def wgan(dtype: torch.dtype, **tree: Any) -> tuple[Any, Recorded, GanBatch]:
-    """akanimax's discriminator in the middle of a fade, our loss and penalty, the recorded batch."""
+    """akanimax's discriminator during a fade, the loss and the penalty, and the recorded batch."""
     recorded = load("06_wgan_gp", dtype)
     kwargs, state = recorded.meta["constructor_kwargs"], recorded.state()
     gan = experiment(4 << kwargs["depth"] - 2, foreign.SMALL_G, akanimax.discriminator_recipe(state), dtype, **tree)
     gan.D.load_state_dict(AkanimaxProGAN().to_discriminator(state))
     stage = Stage(kwargs["depth"] - 2, recorded.meta["alpha"])
     z = torch.zeros(8, 4, dtype=dtype)
-    return (
-        gan,
-        recorded,
-        GanBatch(gan.G, gan.D, stage, z, None, (recorded["real"],), None, detached_fake=(recorded["fake"],)),
-    )
+    batch = GanBatch(gan.G, gan.D, stage, z, None, (recorded["real"],), None)
+    batch.fake = (recorded["fake"],)
+    return gan, recorded, batch
 
 
 @PRECISIONS
@@ -203,7 +201,7 @@ def test_wgan_gp(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @PRECISIONS
 def test_logistic_loss(dtype: torch.dtype) -> None:
-    """akanimax's standard GAN loss is the mean of D's two cross entropies, ours their sum."""
+    """akanimax's standard GAN loss is the mean of D's two cross entropies, ganzoo's their sum."""
     gan, recorded, batch = wgan(dtype, loss="logistic")
     real, fake = gan.D(batch.real, None, batch.stage), gan.D(batch.fake, None, batch.stage)
     recorded.check("bce_d_loss", gan.loss.d(real, fake).mean() / 2)

@@ -73,7 +73,7 @@ def test_bad_checkpoints_and_options(snapshots, photos, fails, monkeypatch, tmp_
     fails(2, ["no projector named 'magic'"], "project", model, image, "--method", "magic", *out)
     fails(
         2,
-        ["no perceptual named 'pixels'", "Did you mean 'pixel'"],
+        ["no extractor named 'pixels'", "Did you mean 'pixel'"],
         "project",
         model,
         image,

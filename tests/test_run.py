@@ -16,7 +16,7 @@ from ganzoo.interfaces import Stage
 from ganzoo.io.log import read_json_lines
 from ganzoo.model import checkpoint
 from ganzoo.runs import folder as folder_
-from ganzoo.runs import loop, run
+from ganzoo.runs import keeper, loop, run
 from ganzoo.runs.folder import set_back
 
 TICKS = ["training.tick_kimg=0.008", "training.kimg=0.08"]
@@ -45,6 +45,16 @@ def test_a_signal_during_a_tick_still_writes_the_state(tmp_path, monkeypatch):
         train(tmp_path)
     (folder,) = tmp_path.iterdir()
     assert max(kimgs(folder, "state")) == 24 == max(kimgs(folder, "snapshot"))
+
+
+@pytest.mark.parametrize("step", ["save_reals", "save_samples", "measure", "write"])
+def test_a_second_signal_says_what_is_lost(tmp_path, monkeypatch, step):
+    def interrupted(self, *args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keeper.SnapshotWriter, step, interrupted)
+    with pytest.raises(Interrupted, match="what came after the last state is lost; 'gz train --resume latest'"):
+        train(tmp_path)
 
 
 def test_a_run_says_whether_images_stay_in_memory(tmp_path):

@@ -1,4 +1,4 @@
-"""Our StyleGAN2 networks, losses and penalties against outputs recorded from NVlabs/stylegan2-ada-pytorch.
+"""StyleGAN2's networks, losses and penalties against outputs recorded from NVlabs/stylegan2-ada-pytorch.
 
 Each network is built from a recipe, given the reference's (random) weights by the importer, and run on the same inputs:
 in float64 to 1e-9 of the largest value, in float32 to what rounding allows.
@@ -25,7 +25,7 @@ SMALL_D = {"channel_base": 32, "trunk": {"use": "plain", "down": "filtered"}, "h
 
 
 def generator(name: str, dtype: torch.dtype) -> tuple[Generator, Recorded]:
-    """Our generator with a file's weights."""
+    """Build the generator with a file's weights."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
     tree, image = ada.generator_recipe(meta), {"channels": meta["img_channels"]}
@@ -81,7 +81,7 @@ def test_mean_style_follows_training(name: str, dtype: torch.dtype) -> None:
 @PRECISIONS
 @DISCRIMINATORS
 def test_discriminator(name: str, dtype: torch.dtype) -> None:
-    """Logits at three batch sizes; features of each block, images handed down, the batch's deviation, mapped labels."""
+    """Logits at three batch sizes; features of each block, downsampled images, minibatch deviation, mapped labels."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
     tree, image = ada.discriminator_recipe(meta), {"channels": meta["img_channels"]}
@@ -105,7 +105,7 @@ def test_discriminator(name: str, dtype: torch.dtype) -> None:
 
 
 def test_limits_of_a_skip_discriminator() -> None:
-    """The coarsest image's features are never limited."""
+    """Features of the coarsest image are never clamped."""
     meta = {"img_resolution": 16, "c_dim": 0, "img_channels": 3, "architecture": "skip", "conv_clamp": 0.5}
     tree = ada.discriminator_recipe({**meta, "channel_base": 64})
     D = experiment(16, foreign.SMALL_G, tree, torch.float32).D
@@ -117,7 +117,7 @@ def test_limits_of_a_skip_discriminator() -> None:
 
 
 def pair(name: str, dtype: torch.dtype) -> tuple[Gan, Recorded, GanBatch]:
-    """Both networks, the loss and the penalties of a file, in training mode, and the turn of its batch."""
+    """Build the networks, loss and penalties of a file, in training mode, and its batch."""
     recorded = load(name, dtype)
     meta = recorded.meta["constructor_kwargs"]
     options = meta["loss"]
@@ -141,7 +141,7 @@ def pair(name: str, dtype: torch.dtype) -> tuple[Gan, Recorded, GanBatch]:
 
 
 def check_gradients(loss: Tensor, recorded: Recorded, phase: str, network: nn.Module, convert: Any) -> None:
-    """Gradients of gain · mean(loss): of every recorded weight, and the norm over all parameters."""
+    """Check the gradients of gain · mean(loss) at every recorded weight, and the norm over all parameters."""
     (recorded.meta["gains"][phase] * loss.mean()).backward()
     gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in network.named_parameters()}
     theirs = [key.split("/grad/")[1] for key in recorded.tensors if key.startswith(f"out/{phase}/grad/")]
@@ -173,7 +173,7 @@ def test_generator_loss(name: str, dtype: torch.dtype) -> None:
 @PAIRS
 @pytest.mark.parametrize("phase", ["Dmain", "Dboth"])
 def test_discriminator_loss(phase: str, name: str, dtype: torch.dtype) -> None:
-    """The logistic loss alone, and with R1 in the same step."""
+    """The logistic loss, without and with R1 in the same step."""
     gan, recorded, batch = pair(name, dtype)
     with gan.G.noise("const"):
         real, fake = gan.D(batch.real, batch.real_label), gan.D(batch.fake, batch.label)
@@ -210,7 +210,7 @@ def test_r1(name: str, dtype: torch.dtype) -> None:
 @PRECISIONS
 @PAIRS
 def test_path_length(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Penalty, moving mean and gradients, which flow through the updated mean; on the first half of the latents."""
+    """Penalty, moving mean, and gradients through the updated mean, on the first half of the latents."""
     gan, recorded, batch = pair(name, dtype)
     path_length = gan.regularizers[1]
     path_length.mean.fill_(recorded.meta["pl_mean_before"])
@@ -226,7 +226,7 @@ def test_path_length(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPa
 @PRECISIONS
 @PAIRS
 def test_path_length_gradient_at_the_styles(name: str, dtype: torch.dtype) -> None:
-    """∇_w Σ image · y and its length, from which the penalty is made."""
+    """∇_w Σ image · y and its length, of which the penalty is a function."""
     gan, recorded, batch = pair(name, dtype)
     noise = recorded["pl_noise"]
     with gan.G.noise("const"):
@@ -239,7 +239,7 @@ def test_path_length_gradient_at_the_styles(name: str, dtype: torch.dtype) -> No
 
 
 def test_drawn_noise_has_the_recorded_shape() -> None:
-    """Fresh noise is one map a sample, the same for all channels, as the reference draws it."""
+    """Random noise is one map per sample, the same for all channels, as in the reference."""
     G, recorded = generator("01_ada_G_skip_uncond", torch.float32)
     shapes: list[tuple[int, ...]] = []
 

@@ -1,4 +1,4 @@
-"""Our StyleGAN networks against outputs recorded from genforce/genforce and huangzh13/StyleGAN.pytorch.
+"""StyleGAN's networks against outputs recorded from genforce/genforce and huangzh13/StyleGAN.pytorch.
 
 genforce counts levels of detail from the finest and works on full-size images; `at` turns that into our stages.
 huangzh13 counts depths from the coarsest, and its alpha is ours.
@@ -29,7 +29,7 @@ HUANGZH13 = pytest.mark.parametrize("name", foreign.files("05_hz"))
 
 
 def generator(name: str, dtype: torch.dtype) -> tuple[Generator, Recorded, Tensor | None]:
-    """Our generator with a file's weights, and the labels of its inputs."""
+    """Build the generator with a file's weights: (generator, labels of the inputs)."""
     recorded = load(name, dtype)
     kwargs = recorded.meta["constructor_kwargs"]
     importer = GenforceStyleGAN(fused=kwargs.get("fused_scale", "auto"), lr_mul=kwargs.get("mapping_lr_mul", 0.01))
@@ -40,7 +40,7 @@ def generator(name: str, dtype: torch.dtype) -> tuple[Generator, Recorded, Tenso
 @PRECISIONS
 @GENERATORS
 def test_generator(name: str, dtype: torch.dtype) -> None:
-    """Style codes, what the layers make of them, and images at every level and amid a fade."""
+    """Style codes, the layers' modulations, and images at every level and during a fade."""
     G, recorded, label = generator(name, dtype)
     meta = recorded.meta
     assert G.num_ws == meta["num_layers"]
@@ -50,12 +50,12 @@ def test_generator(name: str, dtype: torch.dtype) -> None:
         recorded.check("w", G.map(recorded["z"], label))
         ws = G.styles(recorded["z"], label)
         recorded.check("wp", ws)
-        with outputs_of(styles) as found:
+        with outputs_of(styles) as features:
             G.synthesize(ws)
-        names = [key for key in found if key in recorded]
+        names = [key for key in features if key in recorded]
         assert len(names) == sum(key.startswith("out/lod0/style") for key in recorded.tensors)
         for key in names:
-            recorded.check(key, found[key])
+            recorded.check(key, features[key])
         for lod in meta["lods"]:
             stage = at(lod, G)
             recorded.check(f"lod{lod}/image", full(G.synthesize(ws, stage)[-1], G))
@@ -85,7 +85,7 @@ def test_truncation_mixing_and_noise(name: str, dtype: torch.dtype) -> None:
 
 
 def discriminator(name: str, dtype: torch.dtype) -> tuple[Discriminator, Recorded, Tensor | None]:
-    """Our discriminator with a file's weights, and the labels of its inputs."""
+    """Build the discriminator with a file's weights: (discriminator, labels of the inputs)."""
     recorded = load(name, dtype)
     meta, state = recorded.meta["constructor_kwargs"], recorded.state()
     importer = GenforceStyleGAN(group=meta.get("minibatch_std_group_size", 4))
@@ -98,7 +98,7 @@ def discriminator(name: str, dtype: torch.dtype) -> tuple[Discriminator, Recorde
 @PRECISIONS
 @DISCRIMINATORS
 def test_discriminator(name: str, dtype: torch.dtype) -> None:
-    """Scores at every level, amid a fade, and at all batch sizes; with labels that of the label."""
+    """Scores at every level, during a fade, and at all batch sizes; with labels that of the label."""
     D, recorded, label = discriminator(name, dtype)
     with torch.no_grad():
         for lod in recorded.meta["lods"]:
@@ -111,7 +111,7 @@ def test_discriminator(name: str, dtype: torch.dtype) -> None:
 @PRECISIONS
 @DISCRIMINATORS
 def test_r1(name: str, dtype: torch.dtype) -> None:
-    """The gradient of the scores at the image, and each sample's squared norm of it: our penalty at gamma = 2."""
+    """The gradient of the scores at the image, and its squared norm per sample: the penalty at gamma = 2."""
     D, recorded, label = discriminator(name, dtype)
     image = recorded["image"].requires_grad_()
     (gradient,) = torch.autograd.grad(D((image,), label).sum(), image)
@@ -125,7 +125,7 @@ def test_r1(name: str, dtype: torch.dtype) -> None:
 
 
 def pair(name: str, dtype: torch.dtype) -> tuple[Generator, Discriminator, Recorded]:
-    """Both networks with a file's weights; the generator's noise maps are the recorded ones."""
+    """Build both networks with a file's weights and the recorded noise maps."""
     recorded = load(name, dtype)
     importer = huangzh13.Huangzh13StyleGAN()
     states = {"G_ema": recorded.state("G/"), "D": recorded.state("D/")}
@@ -144,7 +144,7 @@ def pair(name: str, dtype: torch.dtype) -> tuple[Generator, Discriminator, Recor
 @PRECISIONS
 @HUANGZH13
 def test_huangzh13(name: str, dtype: torch.dtype) -> None:
-    """Style codes, images with and without truncation, and scores, at each depth and amid fades."""
+    """Style codes, images with and without truncation, and scores, at each depth and during fades."""
     G, D, recorded = pair(name, dtype)
     kwargs = recorded.meta["constructor_kwargs"]["G"]
     with torch.no_grad(), G.noise("const"):
@@ -164,7 +164,7 @@ def test_huangzh13(name: str, dtype: torch.dtype) -> None:
 @PRECISIONS
 @HUANGZH13
 def test_huangzh13_mean_style(name: str, dtype: torch.dtype) -> None:
-    """Its moving mean of style codes sees the first sample of a batch only."""
+    """Its moving mean of style codes uses the first sample of a batch only."""
     G, _, recorded = pair(name, dtype)
     G.train().styles(recorded["z"][:1])
     recorded.check("avg_latent_after_update", G.w_mean)

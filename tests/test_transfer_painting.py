@@ -10,9 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, DataError, Diverged, RecipeError, UsageError
+from ganzoo.extractors.conv_random import ConvRandom
+from ganzoo.extractors.vgg import VGG19
+from ganzoo.extractors.vgg_normalised import NormalisedNet, NormalisedVGG19
 from ganzoo.foreign import vgg
 from ganzoo_style_transfer.adain import AdaINTransfer, Decoder, OnePass, encode, padded
-from ganzoo_style_transfer.feature_maps import VGG19, ConvRandom, NormalisedNet, NormalisedVGG19
+from ganzoo_style_transfer.feature_maps import STYLE
 from ganzoo_style_transfer.gatys import Gatys, Goal
 from ganzoo_style_transfer.interfaces import StyleTask, StyleTransferRun
 from ganzoo_style_transfer.statistics import gram, mean_std
@@ -45,13 +48,13 @@ def painted(transfer: Gatys, wanted: StyleTask | None = None) -> StyleTransferRu
 
 class TestGoal:
     def goal(self, relative: bool, **more) -> Goal:
-        layers, net = more.pop("layers", ("relu1", "relu3")), ConvRandom()
+        layers, net = more.pop("layers", ("relu1", "relu3")), ConvRandom(3)
         return Goal(net, Gram(), more.pop("of", commission()), "relu2", layers, (0.5, 3.0), relative)
 
     def test_is_the_papers(self) -> None:
         """alpha sum (F - P)² / 2 + beta sum_l w_l sum (G - A)² / (4 C² M²), w_l = 1 / layers (arXiv:1508.06576)."""
         one = StyleTask(picture(24, 32, 1), ((picture(24, 32, 2), 1.0),))
-        x, net = picture(24, 32, 3), ConvRandom()
+        x, net = picture(24, 32, 3), ConvRandom(3)
         ours, p, a = (net(image, net.layers) for image in (x, one.content, one.styles[0][0]))
         content = (ours["relu2"] - p["relu2"]).square().sum() / 2
         style = torch.zeros(())
@@ -66,7 +69,7 @@ class TestGoal:
 
     def test_relative_losses_are_1_for_nothing(self) -> None:
         goal = self.goal(True)
-        net = ConvRandom()
+        net = ConvRandom(3)
         blank = {name: torch.zeros_like(x) for name, x in net(picture(24, 32, 3), net.layers).items()}
         assert all(value.item() == pytest.approx(1) for value in goal.parts(blank).values())
 
@@ -89,7 +92,7 @@ class TestGoal:
 
     def test_a_dead_layer_divides_nothing(self) -> None:
         """Features of zeros for content and style: every loss is 0, none is nan."""
-        net = ConvRandom()
+        net = ConvRandom(3)
         for name, buffer in net.named_buffers():
             buffer.zero_() if name.endswith("conv0") else None
         one = StyleTask(picture(16, 16, 0), ((picture(16, 16, 1), 1.0),))
@@ -109,12 +112,12 @@ class TestGatys:
 
     def test_statistics_are_matched(self) -> None:
         """Means and deviations of each channel come to those of the style, of which they were far."""
-        wanted, net = commission(), ConvRandom()
-        style = net(wanted.styles[0][0], net.style)
+        wanted, net = commission(), ConvRandom(3)
+        style = net(wanted.styles[0][0], net.layers)
 
         def far(image: Tensor) -> float:
-            maps, errors = net(image, net.style), []
-            for name in net.style:
+            maps, errors = net(image, net.layers), []
+            for name in net.layers:
                 for ours, theirs in zip(mean_std(maps[name]), mean_std(style[name])):
                     errors.append((ours - theirs).norm() / theirs.norm())
             return float(max(errors))
@@ -244,10 +247,10 @@ class TestWeights:
         net = vgg.VGG(19)
         save_file(net.state_dict(), weights / "vgg19.safetensors")
         x = picture(32, 48, 0)
-        ours = VGG19()(x, VGG19.style)
-        theirs = net(vgg.imagenet(x), VGG19.style)
-        assert all(torch.equal(ours[name], theirs[name]) for name in VGG19.style)
-        average = VGG19(pool="average")(x, ("relu1_1", "relu2_1"))
+        ours = VGG19(3)(x, STYLE)
+        theirs = net(vgg.imagenet(x), STYLE)
+        assert all(torch.equal(ours[name], theirs[name]) for name in STYLE)
+        average = VGG19(3, pool="average")(x, ("relu1_1", "relu2_1"))
         assert torch.equal(average["relu1_1"], theirs["relu1_1"])
         assert not torch.equal(average["relu2_1"], theirs["relu2_1"])
         made = painted(Gatys(steps=10), commission(size=(32, 32)))
@@ -273,10 +276,8 @@ class TestWeights:
         more = {"32.weight": torch.zeros(10, 10, 3, 3), "32.bias": torch.zeros(10)}
         torch.save(file | more, weights / "vgg_normalised.pth")
         x = picture(32, 32, 0)
-        assert torch.equal(NormalisedVGG19()(x, ("relu4_1",))["relu4_1"], net(x, ("relu4_1",))["relu4_1"])
-        plan = (4, 4, 0, 6, 6, 0, 8, 8, 8, 8, 0, 10)
-        monkeypatch.setattr(NormalisedVGG19, "plan", plan)
-        decoder = Decoder(plan)
+        assert torch.equal(NormalisedVGG19(3)(x, ("relu4_1",))["relu4_1"], net(x, ("relu4_1",))["relu4_1"])
+        decoder = Decoder((4, 4, 0, 6, 6, 0, 8, 8, 8, 8, 0, 10))
         torch.save(self.numbered(decoder, [1, 5, 8, 11, 14, 18, 21, 25, 28]), tmp_path / "decoder.pth")
         painting = AdaINTransfer(weights=tmp_path / "decoder.pth").begin(commission(size=(32, 32)), CPU)
         assert isinstance(painting, OnePass)
@@ -293,7 +294,7 @@ class TestWeights:
     def test_a_file_of_something_else(self, weights, tensors, said) -> None:
         save_file(tensors, weights / "vgg_normalised.safetensors")
         with pytest.raises(CheckpointError, match=said):
-            NormalisedVGG19()
+            NormalisedVGG19(3)
 
     def test_adain_needs_a_decoder(self) -> None:
         with pytest.raises(UsageError, match="--weights"):
@@ -308,7 +309,7 @@ class TestWeights:
 class TestOnePass:
     def paint(self, wanted: StyleTask, alpha: float = 1.0) -> Tensor:
         torch.manual_seed(0)
-        painting = OnePass(ConvRandom(), Decoder(ConvRandom.plan), wanted, alpha)
+        painting = OnePass(ConvRandom(3), Decoder(ConvRandom.plan("relu3")), wanted, alpha)
         painting.advance()
         assert painting.done == painting.total
         return painting.made
@@ -318,10 +319,10 @@ class TestOnePass:
         assert self.paint(commission(size=size)).shape == (1, 3, *size)
 
     def test_strength_0_is_the_decoded_content(self) -> None:
-        wanted, net = commission(), ConvRandom()
+        wanted, net = commission(), ConvRandom(3)
         torch.manual_seed(0)
         with torch.no_grad():
-            plain = Decoder(ConvRandom.plan)(encode(net, wanted.content))
+            plain = Decoder(ConvRandom.plan("relu3"))(encode(net, wanted.content))
         assert torch.equal(self.paint(wanted, alpha=0.0), plain)
         assert not torch.equal(self.paint(wanted), plain)
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ganzoo.extractors.conv_random import ConvRandom
 from ganzoo.model.checkpoint import Header, write
 from ganzoo_data.decode import Target, decode
 from ganzoo_style_transfer import pictures as stylize_input
 from ganzoo_style_transfer.adain import Decoder
-from ganzoo_style_transfer.feature_maps import ConvRandom
 from ganzoo_style_transfer.gatys import Pixels
 from stylizing import QUICK, colours, opened
 from stylizing import gz as gz
@@ -199,7 +199,7 @@ class TestAdaIN:
     @pytest.fixture
     def snapshot(self, pictures) -> Path:
         torch.manual_seed(0)
-        decoder = {f"decoder.{n}": t for n, t in Decoder(ConvRandom.plan).state_dict().items()}
+        decoder = {f"decoder.{n}": t for n, t in Decoder(ConvRandom.plan("relu3")).state_dict().items()}
         path = pictures / "snapshot-000000.safetensors"
         write(path, decoder, Header("snapshot", {"use": "adain", "features": {"use": "conv-random"}}, 0))
         return path

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganzoo.extractors.conv_random import ConvRandom
 from ganzoo.model.checkpoint import Header, write
 from ganzoo_style_transfer import pictures as stylize_input
 from ganzoo_style_transfer import session as styling
 from ganzoo_style_transfer.adain import Decoder
-from ganzoo_style_transfer.feature_maps import ConvRandom
 from stylizing import QUICK, colours
 from stylizing import gz as gz
 from stylizing import pictures as pictures
@@ -21,7 +21,7 @@ class TestRefused:
         [
             (2, ("--method", "gatis"), "Did you mean 'gatys'?"),
             (2, ("--stat", "gramm"), "Did you mean 'gram'?"),
-            (2, ("--features", "vgg"), "no feature_maps named 'vgg'"),
+            (2, ("--features", "vgg"), "no extractor named 'vgg'"),
             (2, ("--alpha", "0.5"), "gatys has no option 'alpha'"),
             (2, ("--method", "adain"), "--weights"),
             (2, ("--method", "adain", "--stat", "bn"), "adain has no option 'statistic'"),
@@ -52,7 +52,8 @@ class TestRefused:
         for name, said in {
             "nothing.png": "is no file",
             ".": "is no file",
-            "text.png": "is no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image: remove it or replace it.",
+            "text.png": "is no PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF, PPM, JPEG 2000, QOI or TGA image: remove it or "
+            "replace it.",
             "empty.png": "is empty (0 bytes): remove it or copy it again.",
             "cut.png": "cannot be decoded",
             "float.tif": "holds floating-point values",
@@ -80,7 +81,7 @@ class TestRefused:
         assert "40x24 pixels, too many to open" in refused(1, "content.png", "style.png", *QUICK)
 
     def test_more_memory_than_there_is(self, refused, gz, monkeypatch) -> None:
-        monkeypatch.setattr(styling, "room", lambda device: 200_000)
+        monkeypatch.setattr(styling, "total_memory", lambda device: 200_000 / 2**30)
         said = refused(2, "content.png", "style.png", *QUICK)
         assert "choose --size" in said
         size = said.partition("--size ")[2].partition(",")[0]
@@ -99,7 +100,7 @@ class TestRefused:
 
     def test_a_film_of_one_step(self, refused, pictures) -> None:
         recipe = {"use": "adain", "features": {"use": "conv-random"}}
-        decoder = {f"decoder.{n}": t for n, t in Decoder(ConvRandom.plan).state_dict().items()}
+        decoder = {f"decoder.{n}": t for n, t in Decoder(ConvRandom.plan("relu3")).state_dict().items()}
         write(pictures / "d.safetensors", decoder, Header("snapshot", recipe, 0))
         args = ("content.png", "style.png", "--method", "adain", "--weights", "d.safetensors")
         assert "in one step" in refused(2, *args, "--film", "way.gif")

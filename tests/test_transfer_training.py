@@ -114,7 +114,7 @@ class TestSteps:
             ours.step(real, no_labels(4), no_labels(4))
             rates.append(ours.optimizers["decoder"].param_groups[0]["lr"])
         assert rates == pytest.approx([1e-3 / (1 + 0.5 * t) for t in range(4)])
-        assert AdaINTraining(features=registry().get("feature_maps", "conv-random")).lr_decay == 5e-5
+        assert AdaINTraining(features=registry().get("extractor", "conv-random")).lr_decay == 5e-5
 
     def test_each_style_is_shown_once_an_epoch(self, folders, monkeypatch) -> None:
         ours, real, seen = learner(folders, resize=None), contents(folders), []

@@ -1,4 +1,4 @@
-"""VGG, the network that metrics look through: its graph layer by layer, LPIPS, and its weights.
+"""VGG, an extractor: its graph layer by layer, LPIPS, fc2, and its weights.
 
 The published weights are not at hand here, so it runs with random ones.
 """
@@ -15,12 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, DataError, RecipeError
+from ganzoo.extractors.vgg import VGG16
 from ganzoo.foreign import lpips, vgg
 from ganzoo.foreign.lpips import lpips_vector
-from ganzoo.foreign.vgg import VGG
-from ganzoo_metrics.extractors import inception
-from ganzoo_metrics.extractors.inception import Inception
-from ganzoo_metrics.extractors.vgg import VGG16, DenseVGG
+from ganzoo.foreign.vgg import VGG, DenseVGG
+from ganzoo.nn.pixels import to_unit
+from ganzoo_metrics import inception
+from ganzoo_metrics.inception import Inception
 from weight_files import empty as empty
 from weight_files import meta, torch_file
 
@@ -61,7 +62,7 @@ def test_vggs_layers_and_its_number_of_parameters():
 def test_vggs_stages():
     net = meta(DenseVGG)
     x = torch.empty(2, 3, 224, 224, device="meta")
-    shapes = [tuple(m.shape[1:]) for m in net(x, lpips.LPIPS_TAPS).values()]
+    shapes = [tuple(m.shape[1:]) for m in net(x, lpips.LAYERS).values()]
     assert shapes == [(64, 224, 224), (128, 112, 112), (256, 56, 56), (512, 28, 28), (512, 14, 14)]
     assert net.features(x).shape == (2, 512, 7, 7)
     assert net.dense(x).shape == (2, 4096)
@@ -209,9 +210,9 @@ def reference_lpips(a: Tensor, b: Tensor) -> Tensor:
 
 def test_squared_distance_is_lpips(lpips_files: tuple[Path, Path]):
     weights, lins = lpips_files
-    eye = VGG16(3, output="lpips", weights=weights, lpips=lins).double()
+    extractor = VGG16(3, weights=weights, lpips=lins).double()
     a, b = torch.rand(2, 2, 3, 24, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 255
-    found = eye(torch.cat([a, b]))
+    found = extractor(torch.cat([a, b]) / 127.5 - 1, ["lpips"])
     assert list(found) == ["lpips"]
     one, two = found["lpips"].chunk(2)
     assert torch.allclose((one - two).square().sum(dim=1), reference_lpips(a, b), rtol=1e-6)
@@ -220,9 +221,9 @@ def test_squared_distance_is_lpips(lpips_files: tuple[Path, Path]):
 
 def test_lpips_can_be_differentiated(lpips_files: tuple[Path, Path]):
     """Projection descends it; a black image has vectors of length 0."""
-    eye = VGG16(3, output="lpips", weights=lpips_files[0], lpips=lpips_files[1])
-    image = torch.zeros(1, 3, 16, 16, requires_grad=True)
-    eye(image)["lpips"].square().sum().backward()
+    extractor = VGG16(3, weights=lpips_files[0], lpips=lpips_files[1])
+    image = torch.full((1, 3, 16, 16), -1.0, requires_grad=True)
+    extractor(image, ["lpips"])["lpips"].square().sum().backward()
     assert image.grad is not None
     assert image.grad.isfinite().all()
     assert lpips_vector([torch.zeros(1, 2, 1, 1)], [torch.ones(2)]).tolist() == [[0, 0]]
@@ -231,11 +232,11 @@ def test_lpips_can_be_differentiated(lpips_files: tuple[Path, Path]):
 def test_linear_weights_may_lie_in_the_same_file(lpips_files: tuple[Path, Path], tmp_path: Path):
     both = tmp_path / "both.safetensors"
     save_file(random_vgg() | {k: t.flatten() for k, t in linear("lin{}").items()}, both)
-    images = torch.rand(1, 3, 16, 16) * 255
-    apart = VGG16(3, output="lpips", weights=lpips_files[0], lpips=lpips_files[1])
-    together = VGG16(3, output="lpips", weights=both)
-    assert torch.equal(together(images)["lpips"], apart(images)["lpips"])
-    assert together.fingerprint == apart.fingerprint
+    images = torch.rand(1, 3, 16, 16) * 2 - 1
+    apart = VGG16(3, weights=lpips_files[0], lpips=lpips_files[1])
+    together = VGG16(3, weights=both)
+    assert torch.equal(together(images, ["lpips"])["lpips"], apart(images, ["lpips"])["lpips"])
+    assert together.fingerprint("lpips") == apart.fingerprint("lpips")
 
 
 @pytest.mark.parametrize(
@@ -252,13 +253,13 @@ def test_linear_weights_may_lie_in_the_same_file(lpips_files: tuple[Path, Path],
 )
 def test_wrong_linear_weights(lins: dict[str, Tensor], sentence: str, lpips_files: tuple[Path, Path], tmp_path: Path):
     with pytest.raises(CheckpointError, match=sentence):
-        VGG16(3, output="lpips", weights=lpips_files[0], lpips=torch_file(tmp_path / "lins.pth", lins))
+        VGG16(3, weights=lpips_files[0], lpips=torch_file(tmp_path / "lins.pth", lins)).prepare(["lpips"])
 
 
 def test_images_too_small_for_vgg(lpips_files: tuple[Path, Path]):
-    eye = VGG16(3, output="lpips", weights=lpips_files[0], lpips=lpips_files[1])
+    extractor = VGG16(3, weights=lpips_files[0], lpips=lpips_files[1])
     with pytest.raises(DataError, match="20x12 is too small"):
-        eye(torch.zeros(1, 3, 12, 20))
+        extractor(torch.zeros(1, 3, 12, 20), ["lpips"])
 
 
 @pytest.mark.slow
@@ -270,8 +271,8 @@ def test_fc2_of_vgg(tmp_path: Path):
     images = torch.randint(0, 256, (2, 3, 48, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     prints = set()
     for resize, antialias in (("bilinear", False), ("antialias", True), ("pool", None)):
-        eye = VGG16(3, weights=path, resize=resize)
-        prints.add(eye.fingerprint)
+        extractor = VGG16(3, weights=path, resize=resize)
+        prints.add(extractor.fingerprint("fc2"))
         x = images.float()
         if antialias is not None:
             x = F.interpolate(x, (224, 224), mode="bilinear", antialias=antialias)
@@ -285,7 +286,7 @@ def test_fc2_of_vgg(tmp_path: Path):
         x = F.adaptive_avg_pool2d(x, 7).flatten(1)
         for i in (0, 3):
             x = F.linear(x, state[f"classifier.{i}.weight"], state[f"classifier.{i}.bias"]).relu()
-        assert torch.allclose(eye(images)["fc2"], x, atol=1e-3 * float(x.abs().max()))
+        assert torch.allclose(extractor(to_unit(images), ["fc2"])["fc2"], x, atol=1e-3 * float(x.abs().max()))
     assert len(prints) == 3  # another resize is another extractor
 
 
@@ -297,11 +298,11 @@ def test_missing_weights(empty: Path, lpips_files: tuple[Path, Path]):
     cases: list[tuple[Any, dict[str, Any], str, str]] = [
         (Inception, {}, inception.WEIGHTS.file, inception.URL),
         (VGG16, {}, vgg.FILES[16].file, "torchvision.models.vgg16"),
-        (VGG16, {"output": "lpips", "weights": lpips_files[0]}, lpips.LINEAR.file, lpips.LINEAR_URL),
+        (VGG16, {"weights": lpips_files[0]}, lpips.LINEAR.file, lpips.LINEAR_URL),
     ]
     for make, given, file, how in cases:
         with pytest.raises(CheckpointError) as caught:
-            make(3, **given)
+            make(3, **given).prepare(["lpips"])
         for part in (f"{file} is not in {empty}", str(empty / file), how, "option"):
             assert part in str(caught.value)
     with pytest.raises(CheckpointError, match=r"there is no file /nowhere/w\.pth"):

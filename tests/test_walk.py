@@ -58,7 +58,7 @@ def test_any_model_can_be_walked(snapshots, good, tmp_path, name):
 @pytest.mark.parametrize("space", ["z", "w"])
 def test_a_walk_is_smooth_and_closes(snapshots, space):
     model = ganzoo.load(snapshots("stylegan2"))
-    keys = latent_walk.gathered(model, [latents(range(5), model.G.z_dim)], space)
+    keys = latent_walk.keyframes(model, [latents(range(5), model.G.z_dim)], space)
     made = Walk(model, keys[None], frames=20)
     at = torch.stack([made.place(0, i).flatten() for i in range(len(made))])
     steps = (at - at.roll(1, dims=0)).norm(dim=1)  # the first is from the last frame to the first

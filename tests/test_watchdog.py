@@ -208,8 +208,8 @@ def test_nothing_is_said_in_the_warm_up(kind, fault):
 
 @pytest.mark.parametrize("check", checks(LOGISTIC), ids=lambda c: f"{c.kind}-{c.bad}")
 def test_between_the_thresholds_all_stays_as_it_was(check):
-    middle = (check.bad + check.well) / 2
-    assert (check.state(check.bad), check.state(middle), check.state(check.well)) == (True, None, False)
+    middle = (check.bad + check.good) / 2
+    assert (check.state(check.bad), check.state(middle), check.state(check.good)) == (True, None, False)
 
 
 def test_an_alarm_keeps_its_words_while_it_lasts():
@@ -279,7 +279,7 @@ def test_a_measurement_belongs_to_the_tick_after_it(tmp_path):
 
 def test_no_files_no_alarms(tmp_path):
     assert history(tmp_path, metric("swd")) == []
-    assert Watchdog(tmp_path, loss("logistic"), metric("swd")).tick() == []
+    assert Watchdog(loss("logistic"), metric("swd")).alarms(tmp_path) == []
 
 
 def follow(folder, past, watch, given=()):
@@ -287,14 +287,14 @@ def follow(folder, past, watch, given=()):
     said = []
     for i in range(len(given), len(past)):
         write(folder, "stats.jsonl", [record(row) for row in past[: i + 1]])
-        said += [(i, alarm) for alarm in watch.tick()]
+        said += [(i, alarm) for alarm in watch.alarms(folder)]
     return said
 
 
 def test_an_alarm_is_said_once_until_it_is_over(tmp_path):
     n = patience({"diversity": 0.0})
     past = rows(*[{"diversity": 0.0}] * (n + 9), *[{}] * n, *[{"diversity": 0.0}] * n)
-    said = follow(tmp_path, past, Watchdog(tmp_path, loss("logistic")))
+    said = follow(tmp_path, past, Watchdog(loss("logistic")))
     assert [(i, alarm.since_kimg) for i, alarm in said] == [(n - 1, WARMUP), (3 * n + 8, WARMUP + 2 * n + 9)]
 
 
@@ -305,7 +305,7 @@ def test_a_resumed_run_says_what_an_uninterrupted_one_does(tmp_path_factory, dat
     past = rows(*data.draw(st.lists(tick, min_size=8, max_size=24)))
     cut = data.draw(st.integers(0, len(past)))
     folder = tmp_path_factory.mktemp("run")
-    whole = follow(folder, past, Watchdog(folder, loss("logistic")))
-    before = follow(folder, past[:cut], Watchdog(folder, loss("logistic")))
-    after = follow(folder, past, Watchdog(folder, loss("logistic")), given=past[:cut])
+    whole = follow(folder, past, Watchdog(loss("logistic")))
+    before = follow(folder, past[:cut], Watchdog(loss("logistic")))
+    after = follow(folder, past, Watchdog(loss("logistic")), given=past[:cut])
     assert before + after == whole

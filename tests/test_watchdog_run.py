@@ -1,12 +1,15 @@
 """The watchdog and the loggers in a run: what is said, written and stopped."""
 
 import csv
+from contextlib import nullcontext
 
 import pytest
 
 from conftest import small
 from ganzoo.errors import Diverged
 from ganzoo.gan import watchdog
+from ganzoo.gan.trainer import AdversarialExperiment
+from ganzoo.interfaces import Alarm, Monitor
 from ganzoo.io.log import read_json_lines
 from ganzoo.model import checkpoint
 from ganzoo.runs import run
@@ -63,6 +66,32 @@ def test_watching_changes_no_weights(tmp_path, early):
         snapshot = max(folder.glob("snapshot-*.safetensors"))
         digests.append(checkpoint.header(snapshot).digest)
     assert digests[0] == digests[1]
+
+
+class Counting(Monitor):
+    """Counts ticks, and raises an alarm at the second one."""
+
+    def __init__(self):
+        self.count = 0
+
+    def values(self, learner, dataset):
+        self.count += 1
+        return {"count": self.count, "unknown": None}
+
+    def alarms(self, folder):
+        counts = [row["count"] for row in read_json_lines(folder / "stats.jsonl")]
+        return [Alarm("too many ticks", "There are two.", "Train less.", 0.0)] if counts[-1] == 2 else []
+
+
+@pytest.mark.parametrize(("policy", "ticks"), [("warn", 3), ("stop", 2)])
+def test_an_experiment_brings_its_own_monitors(tmp_path, monkeypatch, policy, ticks):
+    monkeypatch.setattr(AdversarialExperiment, "monitors", lambda self: [Counting()])
+    with nullcontext() if policy == "warn" else pytest.raises(Diverged, match="too many ticks: There are two"):
+        train(tmp_path, "training.kimg=0.06", watchdog=policy)
+    (folder,) = tmp_path.iterdir()
+    rows = read_json_lines(folder / "stats.jsonl")
+    assert [(row["count"], row["unknown"]) for row in rows] == [(i + 1, None) for i in range(ticks)]
+    assert lines(folder) == ["watchdog: too many ticks since 0.0 kimg: There are two. Train less."]
 
 
 def test_loggers_are_told_of_ticks_and_metrics(tmp_path):

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from ganzoo.errors import CheckpointError, RecipeError
+from ganzoo.extractors.conv_random import ConvRandom
+from ganzoo.extractors.vgg import VGG16
 from ganzoo.foreign.published import Published
-from ganzoo_metrics.extractors import inception
-from ganzoo_metrics.extractors.conv_random import ConvRandom
-from ganzoo_metrics.extractors.inception import Inception
-from ganzoo_metrics.extractors.vgg import VGG16
+from ganzoo_metrics import inception
+from ganzoo_metrics.inception import Inception
 from weight_files import empty as empty
 from weight_files import torch_file
 

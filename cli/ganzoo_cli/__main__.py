@@ -1,4 +1,4 @@
-"""`python -m ganzoo_cli` is `gz`."""
+"""`python -m ganzoo_cli` is `gz`, as `python -m ganzoo` is; torchrun starts its processes by it."""
 
 import sys
 

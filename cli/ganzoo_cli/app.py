@@ -15,7 +15,7 @@ from ganzoo.version import __version__
 SETTINGS = {"token_normalize_func": lambda word: word.replace("_", "-"), "help_option_names": ["-h", "--help"]}
 
 
-def built(target: Callable[..., Any] | typer.Typer) -> Any:
+def command_of(target: Callable[..., Any] | typer.Typer) -> Any:
     """Return the command that a function, or a typer app, describes."""
     if isinstance(target, typer.Typer):
         return get_command(target)
@@ -25,7 +25,7 @@ def built(target: Callable[..., Any] | typer.Typer) -> Any:
 
 
 class LazyCommand(TyperCommand):
-    """A command that is known by its name and one line of help until it is called."""
+    """A command of which only the name and one line of help are known until it is called."""
 
     def __init__(self, command: Command, summary: str) -> None:
         super().__init__(command.name, help=summary)
@@ -33,8 +33,8 @@ class LazyCommand(TyperCommand):
 
     @cached_property
     def real(self) -> Any:
-        """The command itself. Raises PluginError where its plugin is broken."""
-        real = built(self.command.load())
+        """Import the command. Raises PluginError where its plugin is broken."""
+        real = command_of(self.command.load())
         real.name = self.command.name
         return real
 
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
         self.commands.update({c.name: LazyCommand(c, summaries.get(c.name, "")) for c in commands()})
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names for `gz --help`."""
+        """List the names for `gz --help`."""
         return list(self.commands)
 
 

@@ -1,40 +1,39 @@
-"""Whatever goes wrong becomes one sentence on stderr and an exit code."""
+"""Every error becomes one sentence on stderr and an exit code."""
 
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from ganzoo.errors import Interrupted, ZooError
+from ganzoo.errors import Interrupted, PluginError, ZooError, is_interrupt
 from ganzoo_cli.host import torchrun
 
 BUG = 1
-INTERRUPTED = 130
 
 
 def run(args: Sequence[str] | None) -> int:
     """Run a command line; return its exit code."""
-    given = sys.argv[1:] if args is None else args
+    words = sys.argv[1:] if args is None else args
     try:
-        code = _ran(given)
+        code = _invoke(words)
         torchrun.clear_exit_code()
         sys.stdout.flush()
         return code
-    except SystemExit as err:  # a reader that went away; rich and click end this way
+    except SystemExit as err:  # rich and click exit like this when the reader of a pipe has gone
         return err.code if isinstance(err.code, int) else 1
     except BaseException as err:
-        sentence, code = explain(err, given)
-        sentence, code = torchrun.told(err, sentence), torchrun.exit_code(err, code)
+        sentence, code = explain(err, words)
+        sentence, code = torchrun.attributed(err, sentence), torchrun.exit_code(err, code)
         if os.environ.get("GZ_TRACEBACK") == "1":
             traceback.print_exception(err)
         for line in sentence.splitlines():
             print(f"error: {_printable(line)}", file=sys.stderr)
-        _let_go_of_stdout()
+        _release_stdout()
         return code
 
 
-def _ran(args: Sequence[str]) -> int:
-    """What the app does when it is called, except that it would turn an interrupt into an exit without a word."""
+def _invoke(args: Sequence[str]) -> int:
+    """Call the app as typer does, except that typer would turn an interrupt into an exit without a message."""
     from typer import Exit
     from typer.main import get_command
 
@@ -50,10 +49,13 @@ def _ran(args: Sequence[str]) -> int:
 
 
 def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
-    """(sentence, exit code) for these arguments; nothing is said of a pipe whose reader went away."""
+    """Return (sentence, exit code) for an error of a command line; the sentence is "" where a pipe's reader has gone.
+
+    Commands that leave files behind raise Interrupted themselves, with a sentence of their own.
+    """
     name = type(err).__name__
-    if not isinstance(err, Interrupted) and (name == "Abort" or _is_interrupt(err)):
-        return _interrupted(err), INTERRUPTED
+    if not isinstance(err, Interrupted) and (name == "Abort" or is_interrupt(err)):
+        return "interrupted: nothing was written.", Interrupted.exit_code
     if isinstance(err, ZooError):
         return str(err), err.exit_code
     if isinstance(err, BrokenPipeError):
@@ -62,44 +64,52 @@ def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
         return "", 2
     if hasattr(err, "format_message"):  # click's, of whichever copy typer uses
         return _usage(err, args), int(getattr(err, "exit_code", 2))
-    from ganzoo.training.device import is_memory
+    from ganzoo.training.device import is_out_of_memory
 
-    if is_memory(err):
+    if is_out_of_memory(err):
         return (
             "out of memory: where there is --batch-gpu, compute fewer images at once with it (a divisor of the batch), "
             "or choose a smaller image.size; 'gz train -n' estimates the need."
         ), 1
     if isinstance(err, OSError):
-        what = f"{err.filename}: " if err.filename else ""
-        return f"{what}{err.strerror or err}.", 1
-    text = " ".join(str(err).split())
-    return f"this is a bug in ganzoo: {name}: {text} (GZ_TRACEBACK=1 shows where).", BUG
+        path = f"{err.filename}: " if err.filename else ""
+        return f"{path}{err.strerror or err}.", 1
+    if failure := _plugin_failure(err):
+        return str(failure), failure.exit_code
+    return f"this is a bug in ganzoo: {name}: {_one_line(err)} (GZ_TRACEBACK=1 shows where).", BUG
 
 
-def _chain(err: BaseException) -> Iterator[BaseException]:
-    """An error, and all that it came from."""
-    found: list[BaseException | None] = [err]
-    for one in found:
-        if one is not None:
-            yield one
-            found += [other for other in (one.__cause__, one.__context__) if other not in found]
+def _plugin_failure(err: BaseException) -> PluginError | None:
+    """The error as one of a third party's plugin, if its code raised it or called what did; None for ganzoo's own.
+
+    The innermost frame that belongs to such a plugin decides. It names the component whose method it is, else the
+    module.
+    """
+    from ganzoo.registry import plugin
+    from ganzoo.registry.component import Component
+
+    plugins = (*plugin.installed(), *plugin.command_plugins())
+    strangers = [p for p in plugins if p.distribution != plugin.SHIPPED]
+    for frame, _ in reversed(list(traceback.walk_tb(err.__traceback__))):
+        module = str(frame.f_globals.get("__name__"))
+        if owners := [p for p in strangers if p.package == module.partition(".")[0]]:
+            owner = max(owners, key=lambda p: f"{module}.".startswith(f"{p.module}."))  # of several in one package
+            part = frame.f_locals.get("self")
+            where = f"{part.kind} '{part.name}'" if isinstance(part, Component) and part.name else module
+            return PluginError(
+                f"failed in {where}: {type(err).__name__}: {_one_line(err)}",
+                place=f"plugin '{owner.name}' ({owner.distribution} {owner.version})",
+                cure="report it to that plugin (GZ_TRACEBACK=1 shows where)",
+            )
+    return None
 
 
-def _is_interrupt(err: BaseException) -> bool:
-    """Also what a library made of an interrupt: one that falls into an import may come out as another error."""
-    return any(isinstance(one, KeyboardInterrupt) for one in _chain(err))
-
-
-def _interrupted(err: BaseException) -> str:
-    """Commands that leave files behind say so themselves; a training does, but not at the second interrupt."""
-    frames = [frame for one in _chain(err) for frame, _ in traceback.walk_tb(one.__traceback__)]
-    if any(f.f_globals.get("__name__") == "ganzoo.runs.loop" and f.f_code.co_name in ("begin", "loop") for f in frames):
-        return "interrupted: what came after the last state is lost; 'gz train --resume latest' continues from there."
-    return "interrupted: nothing was written."
+def _one_line(err: BaseException) -> str:
+    return " ".join(str(err).split())
 
 
 def _printable(text: str) -> str:
-    """Without what would steer a terminal: a sentence may quote a file."""
+    """Replace control characters, which would steer a terminal: a sentence may quote a file."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -108,13 +118,13 @@ def _usage(err: BaseException, args: Sequence[str]) -> str:
     message = message.replace("Value error, ", "")  # pydantic's own
     context = getattr(err, "ctx", None)
     command = (context.command_path if context else "gz").replace("gz metrics one", "gz metrics NAME")
-    value = _given(list(getattr(getattr(err, "param", None), "opts", [])), args)
+    value = _value_of(list(getattr(getattr(err, "param", None), "opts", [])), args)
     got = f", got '{value}'" if value is not None and repr(value) not in message else ""
     return f"{message[:1].lower()}{message[1:]}{got}. See '{command} --help'."
 
 
-def _given(names: Sequence[str], args: Sequence[str]) -> str | None:
-    """What the arguments give to an option; not every version of typer says so."""
+def _value_of(names: Sequence[str], args: Sequence[str]) -> str | None:
+    """The value that an option has in the arguments; not every version of typer tells."""
     for word, following in zip(args, [*args[1:], ""]):
         flag, equals, value = word.partition("=")
         if flag.replace("_", "-") in names:
@@ -122,8 +132,8 @@ def _given(names: Sequence[str], args: Sequence[str]) -> str | None:
     return None
 
 
-def _let_go_of_stdout() -> None:
-    """Where stdout cannot be written, drop what waits in it, or Python would complain again at its end."""
+def _release_stdout() -> None:
+    """Where stdout cannot be written, drop what it still buffers, or Python would report the fault again at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

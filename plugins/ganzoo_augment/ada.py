@@ -3,68 +3,71 @@
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Gt, Interval
 from torch import Tensor
 
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Augment, SampleRng
-from ganzoo.types import Logits, Pyramid
+from ganzoo.types import Logits, Positive, Pyramid, Weight
 from ganzoo_augment.transforms import PIPELINES, Pipeline, Transform, applied, draw
 
 
-def moved(p: Tensor, signs: Tensor, count: Tensor, images: Tensor, target: float, speed_kimg: float) -> Tensor:
-    """p after `images` images: up where the mean sign of D's logits on reals exceeds the target, else down; at least 0.
+def adapted(p: Tensor, signs: Tensor, count: Tensor, images: Tensor, target: float, speed_kimg: float) -> Tensor:
+    """p after `images` images: raised if the mean sign of D's logits on reals exceeds the target, else lowered.
 
-    The heuristic r_t = E[sign(D(real))] (section 3.1): near 1, D has learnt its few reals by heart. p would go from 0
-    to 1 within `speed_kimg`. It is not held below 1: then everything is applied, until p has come down again.
+    The heuristic is r_t = E[sign(D(real))] (section 3.1); near 1, D has memorised its reals. p moves by 1 within
+    `speed_kimg`, never below 0. It may exceed 1, which applies every transformation until p has come down again.
     """
     step = (signs / count.clamp_min(1) - target).sign() * images / (1000 * speed_kimg)
     return torch.where(count > 0, (p + step).clamp_min(0), p)
 
 
 class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
-    """Up to 15 transformations, each of an image with the probability p, which follows how well D knows the reals.
+    """Up to 15 transformations, each applied with the probability p, which follows how D overfits to the reals.
 
     Args:
         pipeline: which transformations: `blit` (mirror images, quarter turns, whole pixels), `geom` (scale, rotation,
-            stretch, fractions of pixels), `color`, `filter` (octaves louder or softer), `noise`, `cutout`; `bg` is
-            blit and geom, `bgc` with color, and so on up to `bgcfnc`, which is everything
+            stretch, fractions of pixels), `color`, `filter` (gains of octaves), `noise`, `cutout`; `bg` is blit and
+            geom, `bgc` adds color, and so on up to `bgcfnc`, which is everything
         multipliers: a transformation's probability as a multiple of p, in place of the pipeline's 1 or 0, such as
             {saturation: 0.5, cutout: 1}; names are xflip rotate90 xint scale rotate aniso xfrac brightness contrast
             lumaflip hue saturation imgfilter noise cutout
-        p: probability at the start; where target is null, throughout
-        target: mean sign of D's logits on reals that p is moved to keep; null keeps p as it is
-        speed_kimg: thousands of images in which p would go from 0 to 1; 100 where training goes on from a trained model
-        every: p is moved at every k-th iteration
+        p: probability at the start; with target null, throughout
+        target: mean sign of D's logits on reals that p is adapted to reach; null keeps p constant
+        speed_kimg: thousands of images in which p moves from 0 to 1; use 100 to continue from a trained model
+        every: p is adapted at every k-th iteration
     """
 
     p: Tensor  # []
-    signs: Tensor  # [] sum of the logits' signs since p was last moved
-    count: Tensor  # [] and their number
-    iterations: Tensor  # []
-    images: Tensor  # []
+    signs: Tensor  # [] sum of the logits' signs since p was last adapted
+    count: Tensor  # [] number of these logits
+    iterations: Tensor  # [] since then
+    images: Tensor  # [] since then
 
     def __init__(
         self,
         *,
         pipeline: Pipeline = "bgc",
-        multipliers: dict[Transform, Annotated[float, Ge(0)]] = {},  # noqa: B006 (never changed)
-        p: Annotated[float, Ge(0)] = 0.0,
+        multipliers: dict[Transform, Weight] = {},  # noqa: B006 (never changed)
+        p: Weight = 0.0,
         target: Annotated[float, Interval(gt=-1, lt=1)] | None = 0.6,
-        speed_kimg: Annotated[float, Gt(0)] = 500.0,
+        speed_kimg: Positive = 500.0,
         every: Annotated[int, Gt(0)] = 4,
     ) -> None:
         super().__init__()
         if target is None and p == 0:
             raise RecipeError("augment: with target null, p stays 0 and nothing is augmented: set p too, such as 0.3.")
-        chosen = dict.fromkeys(PIPELINES[pipeline], 1.0) | multipliers
-        self.multipliers = {name: m for name, m in chosen.items() if m > 0}
-        self.target, self.speed_kimg, self.every, self.rng = target, speed_kimg, every, SampleRng()
+        factors = dict.fromkeys(PIPELINES[pipeline], 1.0) | multipliers
+        self.multipliers = {name: m for name, m in factors.items() if m > 0}
+        self.target = target
+        self.speed_kimg = speed_kimg
+        self.every = every
+        self.rng = SampleRng()
         for name in ("p", "signs", "count", "iterations", "images"):
             self.register_buffer(name, torch.tensor(p if name == "p" else 0.0))
 
     def forward(self, images: Pyramid) -> Pyramid:
-        """Transform each image, all its scales alike. With p = 0, nothing is touched and nothing is drawn."""
+        """Transform each image, all its scales alike. With p = 0 nothing is drawn and the images are returned."""
         if not self.p:
             return images
         chances = {name: m * self.p for name, m in self.multipliers.items()}
@@ -72,18 +75,18 @@ class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
 
     @torch.no_grad()
     def observe(self, real: Logits) -> None:
-        """Count the signs of D's logits on reals; one that is not a number has none."""
+        """Add up the signs of D's logits on reals; that of NaN is 0."""
         self.signs += real.sign().nan_to_num().sum()
         self.count += real.numel()
 
     def adapt(self, batch: int) -> None:
-        """Move p at every k-th iteration, by all images since."""
+        """Adapt p at every k-th iteration, by the images since."""
         if self.target is None:
             return
         self.iterations += 1
         self.images += batch
         due = self.iterations > self.every - 0.5
-        p = moved(self.p, self.signs, self.count, self.images, self.target, self.speed_kimg)
+        p = adapted(self.p, self.signs, self.count, self.images, self.target, self.speed_kimg)
         self.p.copy_(torch.where(due, p, self.p))
         for counter in (self.signs, self.count, self.iterations, self.images):
             counter.mul_(~due)

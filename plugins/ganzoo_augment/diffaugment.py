@@ -13,11 +13,18 @@ from ganzoo_augment.warp import erase, shift
 
 Policy = Literal["color", "translation", "cutout"]
 
-TRANSLATION, CUTOUT = 0.125, 0.5  # of the image's sides
+TRANSLATION, CUTOUT = 0.125, 0.5  # fractions of the image's sides
 
 
 def coloured(x: Image, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Image:
-    """Brightness added, then deviations from a pixel's gray, then from the image's mean, multiplied; [N, 1, 1, 1]."""
+    """Add the brightness, then multiply deviations from a pixel's gray, then from the image's mean.
+
+    Args:
+        x: [N, C, H, W]
+        brightness: [N, 1, 1, 1]
+        saturation: factor of deviations from the pixel's gray, [N, 1, 1, 1]
+        contrast: factor of deviations from the image's mean, [N, 1, 1, 1]
+    """
     x = x + brightness
     gray = x.mean(dim=1, keepdim=True)
     x = gray + (x - gray) * saturation
@@ -26,12 +33,12 @@ def coloured(x: Image, brightness: Tensor, saturation: Tensor, contrast: Tensor)
 
 
 class DiffAugment(Augment, name="diffaugment", paper="arXiv:2006.10738"):
-    """The same few transformations of every image: colour, translation, cutout.
+    """Colour, translation and cutout, applied to every image.
 
     Args:
-        policy: which of them. `color`: brightness within ±0.5, saturation within 0 to 2, contrast within 0.5 to 1.5.
-            `translation`: by whole pixels within ±1/8 of the image, with zeros (gray) around. `cutout`: zeros in a box
-            of half the image's sides
+        policy: which transformations. `color`: brightness within ±0.5, saturation within 0 to 2, contrast within 0.5
+            to 1.5. `translation`: by whole pixels within ±1/8 of the image, with zeros (gray) around. `cutout`: zeros
+            in a box of half the image's sides
     """
 
     def __init__(
@@ -41,7 +48,7 @@ class DiffAugment(Augment, name="diffaugment", paper="arXiv:2006.10738"):
         self.policy, self.rng = policy, SampleRng()
 
     def forward(self, images: Pyramid) -> Pyramid:
-        """Transform each image, all its scales alike. Alpha is moved and cut out, and else left alone."""
+        """Transform each image, all its scales alike; alpha takes part in translation and cutout only."""
         if "color" in self.policy:
             images = self._color(images)
         if "translation" in self.policy:
@@ -68,7 +75,7 @@ class DiffAugment(Augment, name="diffaugment", paper="arXiv:2006.10738"):
         return tuple(shift(x, pixels * (x.shape[2] / images[-1].shape[2])) for x in images)
 
     def _cutout(self, images: Pyramid) -> Pyramid:
-        """The box begins and ends at whole pixels of the finest images; its centre may lie on any pixel's border."""
+        """Set a box to 0 that begins and ends at whole pixels of the finest images, wholly or partly inside."""
         sides = self._sides(images)
         box = (sides * CUTOUT + 0.5).floor()
         odd = box % 2

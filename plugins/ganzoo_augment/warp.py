@@ -1,7 +1,7 @@
-"""How images are transformed: resampled along an affine map, filtered, masked (arXiv:2006.06676, appendix B).
+"""Images resampled along an affine map, filtered and masked (arXiv:2006.06676, appendix B).
 
-Every function is linear in its images, and made of products, gathers and sums. So it can be differentiated as often as
-a penalty wants, on every device; and what becomes of an image does not depend on the others of its batch.
+Every function is linear in its images and made of products, gathers and sums, so that it can be differentiated any
+number of times on every device. An image's result does not depend on the other images of its batch.
 """
 
 import math
@@ -15,25 +15,26 @@ from torch import Tensor
 from ganzoo.types import Image, Size
 from ganzoo_augment.wavelets import filter_bank, lowpass
 
-REACH = 3  # pixels that the halving filter looks beyond an image's border
-TILE = 128  # rows of a banded matrix that are multiplied at once
+REACH = 3  # pixels by which the halving filter reaches beyond an image's border
+TILE = 128  # rows of a banded matrix multiplied at once
 
 
 def fold(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Indices reflected into 0 ... n - 1, around the outermost pixels' centres, as often as it takes."""
+    """Indices reflected into 0 ... n - 1 about the centres of the outermost pixels, repeatedly if needed."""
     period = max(2 * (n - 1), 1)
     return (n - 1) - np.abs(index % period - (n - 1))
 
 
 @lru_cache(maxsize=64)
 def _doubling(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, NDArray[np.int64]]:
-    """n pixels, reflected by n - 1 on either side, -> samples -2 (n - 1) ... 4 n - 3 of twice the rate.
+    """Matrix from n pixels, reflected by n - 1 on either side, to samples -2 (n - 1) ... 4 n - 3 of twice the rate.
 
-    The matrix [6 n - 4, n], and the first and last + 1 nonzero column of each row.
+    Returns:
+        the matrix [6 n - 4, n], and the first and last + 1 nonzero column of each row
     """
     f = 2 * lowpass()
     sample = np.arange(2 - 2 * n, 4 * n - 2)[:, None]
-    # the pixels that reach a sample, [6 n - 4, 6]: every other tap of the filter falls on one
+    # the pixels that contribute to a sample, [6 n - 4, 6]: every other tap of the filter meets one
     pixel = (sample + len(f) // 2 - 1) // 2 - np.arange(len(f) // 2)
     taps = f[sample - 2 * pixel + len(f) // 2 - 1] * ((pixel > -n) & (pixel < 2 * n - 1))
     matrix = np.zeros((len(sample), n))
@@ -43,9 +44,10 @@ def _doubling(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor,
 
 @lru_cache(maxsize=64)
 def _halving(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, NDArray[np.int64]]:
-    """Samples -6 ... 2 n + 5 of twice the rate -> n pixels: what undoes the doubling, its transposed.
+    """Matrix from samples -6 ... 2 n + 5 of twice the rate to n pixels: the transposed filter of the doubling.
 
-    The matrix [n, 2 n + 12], and the first and last + 1 nonzero column of each row.
+    Returns:
+        the matrix [n, 2 n + 12], and the first and last + 1 nonzero column of each row
     """
     f = lowpass()
     offset = np.arange(-2 * REACH, 2 * (n + REACH)) - 2 * np.arange(n)[:, None] + (len(f) // 2 - 1)
@@ -59,7 +61,7 @@ def _band(matrix: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _rows(banded: tuple[Tensor, NDArray[np.int64]], x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-    """Rows start ... stop - 1 of a banded matrix, times x [..., n, m]; tile by tile, most zeros are skipped."""
+    """Rows start ... stop - 1 of a banded matrix times x [..., n, m], in tiles that skip most zeros."""
     matrix, band = banded
     stop, tiles = len(matrix) if stop is None else stop, []
     for first in range(start, stop, TILE):
@@ -70,10 +72,10 @@ def _rows(banded: tuple[Tensor, NDArray[np.int64]], x: Tensor, start: int = 0, s
 
 
 def warp(x: Image, inverse: Tensor) -> Image:
-    """Images along affine maps: output pixel (u, v) shows what was at inverse @ (u, v, 1).
+    """Resample along affine maps: output pixel (u, v) is the input at inverse @ (u, v, 1).
 
-    Doubled, sampled bilinearly, halved: the filters keep what the pixels hold, and the doubled rate is what makes
-    bilinear samples good enough. Around an image lies its reflection, once on either side, and then nothing (zeros).
+    Images are doubled, sampled bilinearly and halved: at the doubled rate bilinear samples are accurate enough. Each
+    image is reflected once on either side, with zeros beyond.
 
     Args:
         x: [N, C, H, W]
@@ -92,7 +94,7 @@ def warp(x: Image, inverse: Tensor) -> Image:
 
 
 def _sources(inverse: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Where each sample of the doubled output comes from, as samples of the doubled input: x and y, [N, samples]."""
+    """Positions in the doubled input of each sample of the doubled output: x and y, [N, samples]."""
     h, w = size
     axes = [
         torch.arange(-2 * REACH, 2 * (n + REACH), dtype=inverse.dtype, device=inverse.device) / 2 - (n - 1) / 2
@@ -105,7 +107,7 @@ def _sources(inverse: Tensor, size: Size) -> tuple[Tensor, Tensor]:
 
 
 def _extent(at: Tensor, n: int) -> tuple[int, int]:
-    """First and last + 1 sample that a batch needs of those there are."""
+    """First and last + 1 sample of the reflected input that a batch needs."""
     low, high = torch.stack([at.min(), at.max()]).tolist()
     first, last = 2 - 2 * n, 4 * n - 3
     low, high = (min(max(v, first), last) for v in (math.floor(low), math.floor(high) + 1))
@@ -113,7 +115,7 @@ def _extent(at: Tensor, n: int) -> tuple[int, int]:
 
 
 def _sample(x: Image, x_at: Tensor, y_at: Tensor) -> Tensor:
-    """Bilinear samples [N, C, samples] of [N, C, H, W] at pixels x_at, y_at [N, samples]; zeros around."""
+    """Bilinear samples [N, C, samples] of x [N, C, H, W] at pixels x_at, y_at [N, samples]; zeros outside."""
     h, w = x.shape[2:]
     left, top = x_at.floor(), y_at.floor()
     columns, rows = torch.stack([left, left + 1], dim=1)[:, None], torch.stack([top, top + 1], dim=1)[:, :, None]
@@ -137,14 +139,14 @@ def _bank(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def amplify(x: Image, gains: Tensor) -> Image:
-    """Images [N, C, H, W] whose octaves, from low to high, are multiplied by gains [N, 4], along either axis."""
+    """Multiply the octaves of images [N, C, H, W], from low to high, by gains [N, 4] along either axis."""
     gains = gains.to(x.dtype)
     across, down = (torch.einsum("nb,bij->nij", gains, _bank(n, x.dtype, x.device)) for n in (x.shape[3], x.shape[2]))
     return down[:, None] @ x @ across.transpose(1, 2)[:, None]
 
 
 def shift(x: Image, by: Tensor) -> Image:
-    """Images [N, C, H, W] moved right and down by [N, 2] pixels; fractions are interpolated linearly; zeros around."""
+    """Shift images [N, C, H, W] right and down by [N, 2] pixels, with linear interpolation and zeros outside."""
 
     def along(n: int, by: Tensor) -> Tensor:
         i = torch.arange(n, dtype=x.dtype, device=x.device)
@@ -155,7 +157,7 @@ def shift(x: Image, by: Tensor) -> Image:
 
 
 def erase(x: Image, centre: Tensor, sides: Tensor) -> Image:
-    """Images [N, C, H, W] with zeros in a box: centre and sides [N, 2], x first, as fractions of the image's."""
+    """Set a box of images [N, C, H, W] to 0; centre and sides [N, 2], x first, are fractions of the image's sides."""
 
     def beyond(n: int, axis: int) -> Tensor:
         at = (torch.arange(n, dtype=centre.dtype, device=x.device) + 0.5) / n

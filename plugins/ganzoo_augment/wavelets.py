@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-BANDS = 4  # the lowest is all below an eighth of the highest frequency; each further one is an octave
+BANDS = 4  # octaves; the lowest band is all below an eighth of the highest frequency
 
-# Daubechies' least asymmetric wavelet with 6 vanishing moments, and the one with 2: scaling filters, of sum √2
+# scaling filters, of sum √2, of Daubechies' least asymmetric wavelets with 6 and with 2 vanishing moments
 _SYM6 = (
     0.015404109327027373,
     0.0034907120842174702,
@@ -37,7 +37,7 @@ def lowpass() -> Array:
 def filter_bank() -> Array:
     """Symmetric filters that divide the spectrum into octaves, [4, 43], from low to high; their sum is the identity.
 
-    Each level stretches the filters so far by two, keeps their low half, and gives the high half to the next filter.
+    Each level stretches the existing filters by two, keeps their low half, and adds the high half to the next filter.
     """
     low = np.array(_SYM2)
     high = low * (-1.0) ** np.arange(len(low))

@@ -1,4 +1,7 @@
-"""Where images come from: a folder, a zip, tar shards, or drawn on the fly."""
+"""Datasets of images (a folder, a zip, tar shards, drawn shapes), and `gz data`, which checks and packs them.
+
+Imports `ganzoo` only, and `command` the console of `ganzoo_cli.host`; read `images` first.
+"""
 
 from ganzoo import hookimpl
 
@@ -7,7 +10,7 @@ GANZOO_API = 2
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """The datasets of this plugin."""
+    """List the datasets."""
     from ganzoo_data.archive import Zip
     from ganzoo_data.folder import Folder
     from ganzoo_data.shapes import Shapes

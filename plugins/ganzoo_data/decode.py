@@ -1,10 +1,9 @@
-"""Bytes of an image file -> uint8 [C, H, W]. Pure functions; BadImage says what is wrong with a file, without its name.
+"""Decoding: bytes of an image file -> uint8 [C, H, W]. Errors are BadImage, without the file's name.
 
-load        bytes -> PIL picture, upright, first frame
 to_channels picture -> picture of mode L, RGB or RGBA
-place       picture -> picture of exactly the wanted size
+place       picture -> picture of the target's size
 load_npy    bytes -> uint8 [C, H, W], for any number of channels
-decode      all of it
+decode      all of these
 """
 
 from dataclasses import dataclass
@@ -14,31 +13,34 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor
 
-from ganzoo.io.images import eight_bit_gray, to_eight_bits
+from ganzoo.interfaces.dataset import UnfitImage
+from ganzoo.io import budgets
+from ganzoo.io.image_files import BadImage, picture_size, read_picture, reason
+from ganzoo.io.images import to_eight_bits
 from ganzoo.types import Size
 
 Fit: TypeAlias = Literal["crop", "fit", "error"]
 Filter: TypeAlias = Literal["lanczos", "box"]
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
 
-# Named, because Pillow would otherwise try every format, and hand an EPS to Ghostscript. JPEG includes MPO.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
-MAX_PIXELS = 89_478_485  # Pillow's own threshold for a decompression bomb; held also where Pillow's is switched off
+NPY, NPY_SUFFIX = b"\x93NUMPY", ".npy"
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-BOMB = f"has more than {MAX_PIXELS:,} pixels: scale it down first"
 
 
-class BadImage(ValueError):
-    """A file that cannot be used; the text continues a sentence that begins with the file's name."""
+class Unfit(BadImage):
+    """An image of another size, or of other channels, than a dataset was opened for."""
+
+    def __init__(self, error: UnfitImage) -> None:
+        super().__init__(error.fault, error.cure)
+        self.error = error
 
 
 @dataclass(frozen=True)
 class Target:
-    """What every image of a dataset becomes."""
+    """Format to which every image of a dataset is converted."""
 
     size: Size
     channels: int
@@ -50,38 +52,39 @@ class Target:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image and what a check wants to know about the file it came from."""
+    """A decoded image, and properties of its file for checks."""
 
     pixels: NDArray[np.uint8]  # [C, H, W]
     source: Size  # (height, width) of the file
     kept: float  # fraction of the file's area that is not cropped away
     upscaled: bool
-    gray: bool  # the file itself has no colour
+    gray: bool  # the file has no colour
+    note: str = ""  # oddity of the file, which ends a sentence that begins with its name
 
 
-def reason(err: BaseException) -> str:
-    """What another library's exception says, fit to stand inside one sentence."""
-    text = " ".join(str(err).split()).rstrip(".").replace(". ", "; ")
-    return text[:200] or type(err).__name__
+def decode(data: bytes, target: Target, *, is_npy: bool, suffix: str = "") -> Decoded:
+    """Decode a file and fit it to the target. Raises BadImage for every fault of the file.
 
-
-def decode(data: bytes, target: Target, *, is_npy: bool) -> Decoded:
-    """Decode one file. Raises BadImage, whatever is wrong with it."""
+    Args:
+        data: contents of the file
+        target: size, channels and fitting
+        is_npy: whether it holds an array rather than a picture
+        suffix: of the file's name, which tells some formats
+    """
+    note = ""
     if not data:
-        raise BadImage("is empty (0 bytes): remove it or copy it again")
+        raise BadImage("is empty (0 bytes)", "remove it or copy it again")
     if is_npy:
         array = load_npy(data, target.channels)
         planes = [Image.fromarray(plane) for plane in array]
         gray = target.channels == 1
     else:
         if target.channels not in MODES:
-            raise BadImage(
-                f"has at most 4 channels, the recipe wants {target.channels}: "
-                "use .npy files of [height, width, channels]"
-            )
-        picture = load(data)
-        gray = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I")
-        planes = [to_channels(picture, target.channels, target.background)]
+            cure = "use .npy files of [height, width, channels]"
+            raise Unfit(UnfitImage("has at most 4 channels", str(target.channels), change_file=cure))
+        raster = read_picture(data, suffix)
+        gray, note = raster.picture.mode in ("L", "LA"), raster.note
+        planes = [to_channels(raster.picture, target.channels, target.background)]
     source = (planes[0].height, planes[0].width)
     box, (height, width) = geometry(source, target)
     placed = [np.asarray(place(p, box, (height, width), target, i)) for i, p in enumerate(planes)]
@@ -89,44 +92,25 @@ def decode(data: bytes, target: Target, *, is_npy: bool) -> Decoded:
     pixels = stacked.reshape(*target.size, target.channels).transpose(2, 0, 1)
     area = (box[2] - box[0]) * (box[3] - box[1])
     upscaled = height > box[3] - box[1] or width > box[2] - box[0]
-    return Decoded(np.ascontiguousarray(pixels), source, area / (source[0] * source[1]), upscaled, gray)
+    return Decoded(np.ascontiguousarray(pixels), source, area / (source[0] * source[1]), upscaled, gray, note)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load(data: bytes) -> Image.Image:
-    """First frame of an encoded image, decoded and turned upright as its EXIF orientation says."""
-    try:
-        picture = Image.open(BytesIO(data), formats=FORMATS)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise BadImage(BOMB)
-        picture.load()
-        return ImageOps.exif_transpose(picture)
-    except BadImage:
-        raise
-    except UnidentifiedImageError:
-        raise BadImage("is no PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image: remove it or replace it") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImage(BOMB) from None
-    except Exception as err:  # on damaged bytes Pillow's decoders raise anything, even SyntaxError
-        raise BadImage(f"cannot be decoded ({reason(err)}): remove it or copy it again") from err
-
-
-def dimensions(data: bytes, channels: int, *, is_npy: bool) -> Size:
-    """(height, width) of an encoded image, of which no pixel is decoded. Raises BadImage, as `decode` would."""
+def dimensions(data: bytes, channels: int, *, is_npy: bool, suffix: str = "") -> Size:
+    """Read (height, width) of an encoded image without decoding pixels. Raises BadImage, as `decode` would."""
     if is_npy:
         _, height, width = load_npy(data, channels).shape
         return height, width
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as picture:
-            return picture.height, picture.width
-    except Exception as err:
-        raise BadImage(f"cannot be decoded ({reason(err)}): remove it or copy it again") from err
+    return picture_size(data, suffix)
 
 
 def load_npy(data: bytes, channels: int) -> NDArray[np.uint8]:
-    """uint8 [C, H, W] from a .npy of uint8 or uint16: [H, W, C] (wins a tie), [C, H, W] or, for one channel, [H, W]."""
+    """Load a .npy file of uint8 or uint16 as uint8 [C, H, W]. Raises BadImage.
+
+    Its shape is [H, W, C], which takes precedence, [C, H, W], or [H, W] for one channel.
+    """
     array = _npy_array(data)
     if array.ndim == 2 and channels == 1:
         array = array[None]
@@ -134,22 +118,21 @@ def load_npy(data: bytes, channels: int) -> NDArray[np.uint8]:
         array = array.transpose(2, 0, 1)
     elif array.ndim != 3 or array.shape[0] != channels:
         wanted = "[height, width]" if channels == 1 else f"[height, width, {channels}] or [{channels}, height, width]"
-        raise BadImage(
-            f"has the shape {list(array.shape)}, the recipe wants {wanted}: change image.channels or the file"
-        )
-    if array.shape[1] * array.shape[2] > MAX_PIXELS:
-        raise BadImage(BOMB)
+        found = f"has the shape {list(array.shape)}"
+        raise Unfit(UnfitImage(found, wanted, change_file="change the file", change_recipe="change image.channels"))
+    if array.shape[1] * array.shape[2] > budgets.IMAGE_PIXELS:
+        raise BadImage(f"has more than {budgets.IMAGE_PIXELS:,} pixels, too many to open", "scale it down first")
     return np.ascontiguousarray(array if array.dtype == np.uint8 else to_eight_bits(array))
 
 
 def _npy_array(data: bytes) -> NDArray[np.unsignedinteger]:
-    # numpy.load would allocate whatever the header claims: here the header is compared with the bytes that follow.
+    # numpy.load would allocate what the header declares: so the header is first compared with the bytes that follow
     stream = BytesIO(data)
     try:
         version = npy.read_magic(stream)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(stream)
-    except Exception as err:  # the header is a Python literal; a damaged one raises anything
+    except Exception as err:  # the header is a Python literal; a damaged one raises any exception
         raise BadImage(f"is no .npy file ({reason(err)}): write it with numpy.save") from None
     if dtype.kind != "u" or dtype.itemsize > 2:
         raise BadImage(f"holds {dtype}, not uint8 or uint16: convert it before numpy.save")
@@ -166,33 +149,24 @@ def _npy_array(data: bytes) -> NDArray[np.unsignedinteger]:
 
 
 def to_channels(picture: Image.Image, channels: int, background: str) -> Image.Image:
-    """A picture of any mode as L, RGB or RGBA; transparency is composited on the background unless RGBA keeps it."""
-    try:
-        picture = eight_bit_gray(picture)
-    except ValueError as err:
-        raise BadImage(str(err)) from None
-    try:
-        if channels < 4 and picture.has_transparency_data:
-            rgba = picture.convert("RGBA")
-            ground = Image.new("RGBA", rgba.size, (*ImageColor.getrgb(background)[:3], 255))
-            picture = Image.alpha_composite(ground, rgba).convert("RGB")
-        return picture.convert(MODES[channels])
-    except ValueError as err:  # rare modes, such as LAB, have no conversion
-        raise BadImage(
-            f"has the colour mode {picture.mode}, which cannot be converted ({reason(err)}): save it as RGB"
-        ) from None
+    """Convert mode L, LA, RGB or RGBA to L, RGB or RGBA; L and RGB composite transparency on the background."""
+    if channels < 4 and picture.mode in ("LA", "RGBA"):
+        rgba = picture.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, (*ImageColor.getrgb(background)[:3], 255))
+        picture = Image.alpha_composite(ground, rgba).convert("RGB")
+    return picture.convert(MODES[channels])
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
 
 
 def geometry(source: Size, target: Target) -> tuple[Box, Size]:
-    """Which box of the source is used, and the size it is resized to. BadImage where `fit` or `upscale` forbid it."""
+    """Box of the source to use, and the size to resize it to. Raises BadImage if `fit` or `upscale` forbid it."""
     height, width = source
     rows, columns = target.size
-    is_wanted = f"is {width}x{height}, the recipe wants {columns}x{rows}"
+    found, wanted = f"is {width}x{height}", f"{columns}x{rows}"
     if target.fit == "error" and source != target.size:
-        raise BadImage(f"{is_wanted}: resize it, or set dataset.fit=crop or dataset.fit=fit")
+        raise Unfit(UnfitImage(found, wanted, change_file="resize it", options=("fit=crop", "fit=fit")))
     if target.fit == "fit":
         scale = min(columns / width, rows / height)
         box = (0, 0, width, height)
@@ -203,14 +177,20 @@ def geometry(source: Size, target: Target) -> tuple[Box, Size]:
         left, top = (width - w) // 2, (height - h) // 2
         box, new = (left, top, left + w, top + h), target.size
     if not target.upscale and (new[0] > box[3] - box[1] or new[1] > box[2] - box[0]):
-        raise BadImage(f"{is_wanted}: choose a smaller image.size or set dataset.upscale=true")
+        cure = "choose a smaller image.size"
+        raise Unfit(UnfitImage(found, wanted, change_recipe=cure, options=("upscale=true",)))
     return box, new
 
 
 def place(picture: Image.Image, box: Box, new: Size, target: Target, plane: int = 0) -> Image.Image:
-    """Resize a box of the picture, and put it in the middle of the background where it does not fill the target.
+    """Resize a box of the picture, and centre it on the background if it does not fill the target.
 
-    Pillow premultiplies RGBA by its alpha before it resizes. `plane` is the channel that a picture of mode L is.
+    Args:
+        picture: mode L, RGB or RGBA, which Pillow premultiplies by its alpha before resizing
+        box: pixels to use
+        new: size of the resized box
+        target: size, filter and background
+        plane: index of the channel that a picture of mode L holds
     """
     rows, columns = target.size
     if box != (0, 0, *picture.size):
@@ -225,7 +205,7 @@ def place(picture: Image.Image, box: Box, new: Size, target: Target, plane: int 
 
 
 def padding(mode: str, target: Target, plane: int) -> int | tuple[int, ...]:
-    """Colour of the bars beside a fitted picture: the background; 0 where the channels are no colours."""
+    """Colour of the bars beside a fitted picture: the background, or 0 if the channels are not colours."""
     if mode != "L":
         return ImageColor.getcolor(target.background, mode)
     if target.channels == 1:

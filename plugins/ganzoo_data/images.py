@@ -1,4 +1,4 @@
-"""What folders and archives of images share: names in order, bytes by name, labels, checks, fingerprint."""
+"""Base of folders and archives of images: sorted names, bytes by name, labels, checks, fingerprint."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -16,30 +16,23 @@ from PIL import ImageColor
 
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Finding
+from ganzoo.io import budgets
+from ganzoo.io.image_files import HEAD, BadImage, form_of, suffix_of
 from ganzoo.types import Size
-from ganzoo_data.decode import SUFFIXES, BadImage, Decoded, Filter, Fit, Target, decode, dimensions
+from ganzoo_data.decode import NPY, NPY_SUFFIX, Decoded, Filter, Fit, Target, Unfit, decode, dimensions
 from ganzoo_data.labels import FILE, Table, as_vectors, in_order, is_vector, read_table
+from ganzoo_data.listing import canonical, choose, visible
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
 
-MAX_BYTES = 512 << 20  # of one file, unpacked; more is a bomb or no image
-CHUNK = 32  # images that a thread takes at a time when all are read
-PACKED = "ganzoo.json"  # how `gz data pack` fitted the images beside it
-
-
-def visible(name: str) -> bool:
-    """Whether a relative path is the user's own: no dot files, none of what macOS adds to a zip."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
-
-
-def is_image(name: str) -> bool:
-    """Whether a name ends in one of the suffixes that are read."""
-    return name.lower().endswith(SUFFIXES)
+MAX_BYTES = budgets.IMAGE_BYTES
+CHUNK = 32  # images per task of a thread
+PACKED = "ganzoo.json"  # written by `gz data pack`: how it fitted the images
 
 
 def in_threads(work: Callable[[int], T], indices: Sequence[int], progress: Progress | None = None) -> list[T]:
-    """`work` of each index, in order. The first exception ends it, and no work that waits is begun."""
+    """Map `work` over indices in threads; results are in order. The first exception cancels the rest."""
     chunks = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
     done: list[T] = []
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
@@ -55,22 +48,23 @@ def in_threads(work: Callable[[int], T], indices: Sequence[int], progress: Progr
 
 @dataclass(frozen=True)
 class Facts:
-    """What a check remembers of an image that can be read."""
+    """Properties of a readable image that a check compares."""
 
     gray: bool
-    odd: list[str]
+    odd: list[str]  # problems, each the end of a sentence about the file
 
 
 class ImageSet(Dataset):
     """Images by name.
 
     Args:
-        path: Where the images are; `~` is your home.
-        fit: What other proportions become: `crop` cuts the middle out, `fit` adds bars, `error` wants no other size.
-        filter: How images are scaled down: `lanczos` or `box`.
-        background: Colour behind transparent pixels and of the bars, as `white` or `#ffffff`. Four channels keep their
-            alpha, and `#ffffff00` gives them transparent bars. Bars are 0 where channels are neither 1, 3 nor 4.
-        upscale: Accept images that are smaller than the recipe's size.
+        path: path of the images; `~` is the home folder
+        fit: how images of other proportions are fitted: `crop` cuts out the middle, `fit` adds bars, `error` refuses
+            every other size
+        filter: filter for scaling down, `lanczos` or `box`
+        background: colour behind transparent pixels and of the bars, as `white` or `#ffffff`; images of four channels
+            keep their alpha, and `#ffffff00` gives them transparent bars; bars of other than 1, 3 or 4 channels are 0
+        upscale: accept images that are smaller than the recipe's size
     """
 
     needs_path: ClassVar[bool] = True
@@ -102,42 +96,59 @@ class ImageSet(Dataset):
 
     @abstractmethod
     def _list(self) -> Iterable[str]:
-        """Relative paths of all files, with slashes. Raises DataError where there is nothing to list."""
+        """Relative paths of all files, with slashes. Raises DataError if there is nothing to list."""
 
     @abstractmethod
     def _read(self, name: str) -> bytes:
-        """A file's bytes, at most MAX_BYTES. Raises BadImage. Safe from several threads."""
+        """Read a file of at most MAX_BYTES. Raises BadImage. Thread-safe."""
 
     @abstractmethod
     def _has(self, name: str) -> bool:
-        """Whether there is a file of that name."""
+        """Whether a file of that name exists."""
+
+    def _head(self, name: str) -> bytes:
+        """Read the first HEAD bytes of a file; empty where it cannot be read. Thread-safe."""
+        try:
+            return self._read(name)[:HEAD]
+        except BadImage:
+            return b""
+
+    def _is_known(self, name: str) -> bool:
+        """Whether a file holds labels or a record, so that it is not counted as left out."""
+        return name in (FILE, PACKED)
 
     def _choose(self, files: Iterable[str]) -> list[str]:
-        seen = [name for name in files if visible(name) and name != FILE]
-        names = sorted(filter(is_image, seen))
+        """Tell the images among the files, and count the others in `left_out`. Raises DataError without images."""
+        files = list(files)
+        names, self.left_out = choose(
+            files, self._is_known, lambda some: in_threads(lambda i: self._head(some[i]), range(len(some)))
+        )
         if not names:
-            others = f" ({len(seen)} other files)" if seen else ""
-            raise DataError(f"{self.path} holds no images{others}: put files there that end in {', '.join(SUFFIXES)}.")
+            others = sum(visible(name) and not self._is_known(name) for name in files)
+            fault = f"holds no images ({others} other files), but {self.left_out_in_words()}" if others else ""
+            cure = "put image files there, such as .png, .jpg, .webp or .npy"
+            raise DataError(fault or "holds no images", place=str(self.path), cure=cure)
         return names
 
     def _shown(self, name: str) -> str:
-        """A file's name as findings call it, relative to `root`."""
+        """Name of a file in messages, relative to `root`."""
         return name
 
     @property
     def root(self) -> Path:
-        """What sentences put before a file's name."""
+        """Path that precedes a file's name in messages."""
         return self.path
 
     def _bad(self, name: str, err: BadImage) -> DataError:
-        return DataError(f"{self.root}/{self._shown(name)} {err}.")
+        place = f"{self.root}/{self._shown(name)}"
+        return err.error.at(place) if isinstance(err, Unfit) else DataError(f"{place} {err}.")
 
     def _about(self) -> bytes | str:
-        """What `gz data pack` wrote of how it made this, as JSON. Raises BadImage."""
+        """Record of `gz data pack`, as JSON; "null" without one. Raises BadImage."""
         return self._read(PACKED) if self._has(PACKED) else "null"
 
     def _packed(self) -> dict[str, Any]:
-        """How `gz data pack` fitted these images, where it did. It is for the record, and no reason to fail."""
+        """How `gz data pack` fitted these images; {} without a readable record."""
         try:
             about = json.loads(self._about())
         except (BadImage, ValueError, RecursionError):
@@ -148,7 +159,7 @@ class ImageSet(Dataset):
     # --- labels ------------------------------------------------------------------------------------------------------
 
     def _table(self) -> tuple[Table | None, str]:
-        """{name: label} of what has one, None for no labels at all; and what says so. Raises DataError."""
+        """({name: label}, or None without labels; the file that holds them). Raises DataError."""
         source = f"{self.path}/{FILE}"
         if not self._has(FILE):
             return None, source
@@ -158,21 +169,21 @@ class ImageSet(Dataset):
             raise self._bad(FILE, err) from err
 
     def given_labels(self) -> list[Any] | None:
-        """The images' labels as the files give them, whatever the recipe wants; None where there are none.
+        """Labels of all images as the files give them; None without labels.
 
-        Raises DataError where some images have one and others not, or one is neither a class number nor a vector.
+        Raises DataError if an image lacks a label, or a label is neither a class number nor a vector.
         """
         table, source = self._table()
         if table is None:
             return None
-        found = in_order(table, self.names, source)
-        for name, label in zip(self.names, found):
+        labels = in_order(table, self.names, source)
+        for name, label in zip(self.names, labels):
             if type(label) is not int and not is_vector(label):
                 raise DataError(
                     f"{source}: {name} has the label '{json.dumps(label)[:40]}': write a class number or a vector, "
                     "or set labels=0."
                 )
-        return found
+        return labels
 
     def _read_labels(self) -> NDArray[np.float32]:
         table, source = self._table()
@@ -192,14 +203,14 @@ class ImageSet(Dataset):
         return len(self.names)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Read, decode and fit one image: uint8 [C, H, W]. Raises DataError that names the file."""
+        """Read, decode and fit an image: uint8 [C, H, W]. Raises DataError, which names the file."""
         try:
             return self._decode(index).pixels
         except BadImage as err:
             raise self._bad(self.names[index], err) from err
 
     def label(self, index: int) -> NDArray[np.float32]:
-        """The label that the files give the image: [K]."""
+        """Label of an image, [K]."""
         return super().label(index) if self._labels is None else self._labels[index]
 
     def _decode(self, index: int, *, keep_digest: bool = False) -> Decoded:
@@ -207,17 +218,17 @@ class ImageSet(Dataset):
         data = self._read(name)
         if keep_digest:
             self._digests[index] = hashlib.sha256(data).digest()
-        return decode(data, self.target, is_npy=name.lower().endswith(".npy"))
+        return decode(data, self.target, is_npy=_is_npy(name, data), suffix=suffix_of(name))
 
     def fingerprint(self) -> str:
-        """sha256 of how images are fitted, their names, contents and labels. The same for a folder and its archive."""
+        """sha256 of the fitting options, names, contents and labels; equal for a folder and its archive."""
         t = self.target
         how = [self.size, t.channels, self.labels, t.fit, t.filter, t.background]
         whole = hashlib.sha256(json.dumps(how).encode())
         missing = [i for i in range(len(self)) if i not in self._digests]
         in_threads(self._digest, missing)
         for index, name in enumerate(self.names):
-            whole.update(json.dumps([name, self._digests[index].hex()]).encode())
+            whole.update(json.dumps([canonical(name), self._digests[index].hex()]).encode())
         if self._labels is not None:
             whole.update(self._labels.tobytes())
         return whole.hexdigest()
@@ -229,13 +240,14 @@ class ImageSet(Dataset):
             raise self._bad(self.names[index], err) from err
 
     def smallest_side(self) -> int | None:
-        """Height or width, in pixels, of the smallest image that can be read; None where none can."""
+        """Height or width, in pixels, of the smallest readable image; None if none is readable."""
         return min((side for side in in_threads(self._side, range(len(self))) if side), default=None)
 
     def _side(self, index: int) -> int | None:
         name = self.names[index]
         try:
-            return min(dimensions(self._read(name), self.channels, is_npy=name.lower().endswith(".npy")))
+            data = self._read(name)
+            return min(dimensions(data, self.channels, is_npy=_is_npy(name, data), suffix=suffix_of(name)))
         except BadImage:
             return None
 
@@ -244,7 +256,7 @@ class ImageSet(Dataset):
     def check(self, progress: Progress | None = None) -> list[Finding]:
         """Decode every image once, in threads.
 
-        Fatal: unreadable. Odd: mostly cropped away, scaled up, the same bytes twice, gray among colour.
+        Unreadable images are fatal. Odd are images mostly cropped away, scaled up, duplicate, or gray among colour.
         """
         results = in_threads(self._inspect, range(len(self)), progress)
         grays = [i for i, r in enumerate(results) if isinstance(r, Facts) and r.gray]
@@ -264,13 +276,18 @@ class ImageSet(Dataset):
 
     def _inspect(self, index: int) -> Facts | str:
         try:
-            found = self._decode(index, keep_digest=True)
+            decoded = self._decode(index, keep_digest=True)
         except BadImage as err:
             return str(err)
-        (height, width), (rows, columns) = found.source, self.size
-        odd = []
-        if found.kept < 0.5:
-            odd.append(f"is {width}x{height}, of which the crop to {columns}x{rows} keeps {found.kept:.0%}")
-        if found.upscaled:
+        (height, width), (rows, columns) = decoded.source, self.size
+        odd = [decoded.note] if decoded.note else []
+        if decoded.kept < 0.5:
+            odd.append(f"is {width}x{height}, of which the crop to {columns}x{rows} keeps {decoded.kept:.0%}")
+        if decoded.upscaled:
             odd.append(f"is {width}x{height} and is scaled up to {columns}x{rows}")
-        return Facts(found.gray, odd)
+        return Facts(decoded.gray, odd)
+
+
+def _is_npy(name: str, data: bytes) -> bool:
+    """Whether a file holds an array, by its first bytes; by its suffix where they tell nothing."""
+    return data.startswith(NPY) or (name.lower().endswith(NPY_SUFFIX) and not form_of(data[:HEAD]))

@@ -1,4 +1,4 @@
-"""dataset.json: `{"labels": [[name, label], ...]}`, a label being a class number or a vector; or `{"labels": null}`."""
+"""Labels in dataset.json: `{"labels": [[name, class number or vector], ...]}`, or `{"labels": null}`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganzoo.errors import DataError
-from ganzoo_data.decode import reason
+from ganzoo.io.image_files import reason
+from ganzoo_data.listing import canonical, tidy
 
 FILE = "dataset.json"
+LARGEST = 2**53  # integer that a floating-point number holds exactly
 
-Table: TypeAlias = dict[str, Any]  # name of an image -> what somebody says is its label
+Table: TypeAlias = dict[str, Any]  # name of an image -> its label, not yet checked
 
 
 def read_table(text: bytes, where: str) -> Table | None:
-    """What dataset.json says; None for null.
+    """Parse dataset.json; None for null. Raises DataError.
 
     Args:
-        text: Contents of dataset.json.
-        where: Path of the dataset, for the sentences of DataError.
+        text: contents of dataset.json
+        where: path of the dataset, for messages
     """
     try:
         table = json.loads(text)["labels"]
-        return None if table is None else {str(name).replace("\\", "/"): label for name, label in table}
+        return None if table is None else {tidy(str(name)): label for name, label in table}
     except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise DataError(
             f'{where}/{FILE} is not {{"labels": [[name, label], ...]}} ({type(err).__name__}: '
@@ -33,17 +35,27 @@ def read_table(text: bytes, where: str) -> Table | None:
 
 
 def in_order(table: Mapping[str, Any], names: Sequence[str], where: str) -> list[Any]:
-    """Labels of the named images. Raises DataError where one has none; `where` says what lacks it."""
-    missing = [name for name in names if name not in table]
+    """Look up the labels of the named images. Raises DataError, with the table's place `where`, if one is missing.
+
+    Names are the same where only backslashes, a leading './' or the composition of accents differ. Class numbers that
+    are written with a decimal point, as 0.0, become integers.
+    """
+    composed = {canonical(name): name for name in table}
+    keys = [name if name in table else composed.get(canonical(name)) for name in names]
+    missing = [name for name, key in zip(names, keys) if key is None]
     if missing:
         more = f" and of {len(missing) - 1} others" if len(missing) > 1 else ""
         raise DataError(f"{where} lacks the label of {missing[0]}{more}: add it or set labels=0.")
-    return [table[name] for name in names]
+    return [_as_class(table[key]) for key in keys if key is not None]
 
 
-def as_vectors(given: Sequence[Any], names: Sequence[str], labels: int, where: str) -> NDArray[np.float32]:
-    """Labels [N, K] of the named images; class numbers become one-hot. Raises DataError for others than K allows."""
-    return np.stack([_vector(label, labels, f"{where}: {name}") for name, label in zip(names, given)])
+def _as_class(label: Any) -> Any:
+    return int(label) if isinstance(label, float) and label.is_integer() and abs(label) <= LARGEST else label
+
+
+def as_vectors(values: Sequence[Any], names: Sequence[str], labels: int, where: str) -> NDArray[np.float32]:
+    """Convert labels to vectors [N, K], class numbers to one-hot. Raises DataError for a label that K excludes."""
+    return np.stack([_vector(label, labels, f"{where}: {name}") for name, label in zip(names, values)])
 
 
 def _vector(label: Any, labels: int, where: str) -> NDArray[np.float32]:

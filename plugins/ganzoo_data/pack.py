@@ -1,9 +1,9 @@
-"""A set of images, fitted once and written into one file: training on it sees the same pixels, and decodes faster.
+"""Packing: a dataset's images, fitted once and written into one file, which gives the same pixels and decodes faster.
 
-Images are numbered in the order of the set, 00000/img00000000.png and so on, as uncompressed PNG; where their channels
-make no picture, as .npy [H, W, C]. A zip is StyleGAN's: labels in dataset.json, all stored. A tar is WebDataset's:
-labels in key.cls or, of vectors, in key.json. Both name what they were made of: the zip in ganzoo.json, the tar in
-the comment of its pax header.
+Images are numbered in the dataset's order, 00000/img00000000.png and so on, as uncompressed PNG, or as .npy [H, W, C]
+if PNG has no such number of channels. A zip is as StyleGAN's, stored, with labels in dataset.json. A tar is as
+WebDataset's, with class numbers in key.cls and vectors in key.json. Both record how they were made: the zip in
+ganzoo.json, the tar in the comment of its pax header.
 """
 
 import io
@@ -33,19 +33,19 @@ Add = Callable[[str, bytes, Label | None], None]
 
 COLOURS = {1: 0, 3: 2, 4: 6}  # channels -> PNG's colour type: gray, RGB, RGBA
 THREADS = 8
-AHEAD = 64  # images that are encoded before they are written
+AHEAD = 64  # images encoded ahead of writing
 
 
 @runtime_checkable
 class Labelled(Protocol):
-    """A dataset that knows its labels, whatever the recipe wants."""
+    """A dataset whose files have labels, even where the recipe wants none."""
 
     def given_labels(self) -> list[Label] | None:
-        """A class number or a vector for each image; None where there are none. Raises DataError."""
+        """A class number or a vector for each image; None without labels. Raises DataError."""
 
 
 def labels_of(dataset: Dataset) -> Sequence[Label] | None:
-    """Labels to be written: class numbers where the dataset's vectors are one-hot; else as the files give them."""
+    """Labels to write: class numbers if the dataset's vectors are one-hot, else vectors, or what the files hold."""
     if not dataset.labels:
         return dataset.given_labels() if isinstance(dataset, Labelled) else None
     rows = np.stack([dataset.label(i) for i in range(len(dataset))])
@@ -55,13 +55,13 @@ def labels_of(dataset: Dataset) -> Sequence[Label] | None:
 
 
 def destination(out: Path, form: Format | None, source: str, overwrite: bool) -> Path:
-    """The file to be written, its folder made. Raises UsageError for a name that does not say what it is or is taken.
+    """Path of the file to write, with its folder created. Raises UsageError for an unclear or an existing name.
 
     Args:
-        out: its path; without a suffix, `form` gives it one
-        form: "zip" or "tar"; None for what the suffix says
-        source: what is packed, which must not be overwritten
-        overwrite: whether an existing file may be replaced
+        out: its path; `form` is appended if it has no suffix
+        form: "zip" or "tar"; None takes the suffix of `out`
+        source: path of the dataset, which must not be overwritten
+        overwrite: replace an existing file
     """
     suffix = out.suffix.lower().lstrip(".")
     if form and suffix not in get_args(Format):
@@ -84,19 +84,19 @@ def write(
     labels: Sequence[Label] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write all images of a dataset, in its order, into a .zip or .tar; whole, or not at all.
+    """Write all images of a dataset, in its order, into a .zip or .tar, which is complete or not written at all.
 
     Args:
         dataset: the images, fitted by its own options
-        out: the file; its suffix says which
-        labels: one for each image; None for none
-        progress: `progress(done, total)` is called now and then
+        out: the file, .zip or .tar
+        labels: one per image; None writes no labels
+        progress: called with (images written, all images) every AHEAD images
 
     Returns:
-        what is kept in the file of how it was made
+        the record of how the file was made, as it stands in the file
 
     Raises:
-        DataError: an image cannot be read; it is named
+        DataError: an image cannot be read
     """
     about = {
         "packed_by": f"ganzoo {__version__}",
@@ -118,12 +118,12 @@ def write(
 
 
 def key(index: int) -> str:
-    """Name of an image without its suffix: five digits for a folder of a thousand, eight for the image."""
+    """Name of an image without its suffix: a folder for each thousand images, as 00001/img00001234."""
     return f"{index // 1000:05d}/img{index:08d}"
 
 
 def encode(image: NDArray[np.uint8]) -> tuple[str, bytes]:
-    """uint8 [C, H, W] as (".png", bytes), not compressed; or as .npy [H, W, C] where there is no such picture."""
+    """Encode uint8 [C, H, W] as (".png", bytes), uncompressed, or as (".npy", bytes) if C is not 1, 3 or 4."""
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
     if image.shape[0] in COLOURS:
         return ".png", png(pixels)
@@ -133,12 +133,12 @@ def encode(image: NDArray[np.uint8]) -> tuple[str, bytes]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """uint8 [H, W, C] as PNG that is neither compressed nor filtered; C is 1, 3 or 4.
+    """Encode uint8 [H, W, C], C of 1, 3 or 4, as PNG that is neither compressed nor filtered.
 
-    Pillow's own uncompressed PNGs have filtered rows, and to undo that takes longer than all else that is read.
+    Pillow's uncompressed PNGs have filtered rows, and undoing the filter takes most of the time of decoding.
     """
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: 0 for none
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter type, 0 for none
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b"")]
@@ -147,9 +147,9 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _encoded(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of all images in order; some threads ahead. The first exception ends it."""
+    """Yield (name, bytes) of all images in order, encoded ahead in threads. The first exception ends it."""
 
-    def one(index: int) -> tuple[str, bytes]:
+    def encoded(index: int) -> tuple[str, bytes]:
         suffix, data = encode(dataset.image(index))
         return key(index) + suffix, data
 
@@ -157,7 +157,7 @@ def _encoded(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
     pool = ThreadPoolExecutor(THREADS)
     try:
         for index in range(len(dataset)):
-            waiting.append(pool.submit(one, index))
+            waiting.append(pool.submit(encoded, index))
             if len(waiting) == AHEAD:
                 yield waiting.popleft().result()
         while waiting:
@@ -166,7 +166,7 @@ def _encoded(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
         pool.shutdown(cancel_futures=True)
 
 
-# --- the two formats. Times and owners are left out, so that the same images make the same bytes ----------------------
+# --- the two formats, without times and owners, so that the same images give the same bytes ---------------------------
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _zip(path: Path, about: Mapping[str, Any], labelled: bool) -> Iterator[Add]:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
 
         def store(name: str, data: bytes) -> None:
-            info = zipfile.ZipInfo(name)  # of 1980
+            info = zipfile.ZipInfo(name)  # dated 1980
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
 
@@ -190,11 +190,11 @@ def _zip(path: Path, about: Mapping[str, Any], labelled: bool) -> Iterator[Add]:
 
 @contextmanager
 def _tar(path: Path, about: Mapping[str, Any], labelled: bool) -> Iterator[Add]:
-    comment = {"comment": json.dumps(about)}  # a file of its own would be one more sample, without an image
+    comment = {"comment": json.dumps(about)}  # a separate file would be one more sample, without an image
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers=comment) as archive:
 
         def store(name: str, data: bytes) -> None:
-            info = tarfile.TarInfo(name)  # of 1970
+            info = tarfile.TarInfo(name)  # dated 1970
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
 

@@ -1,33 +1,36 @@
-"""Tar shards of images, as WebDataset packs them: members key.png, with key.cls or key.json for labels."""
+"""Images in tar shards, as WebDataset packs them: key.png, with key.cls or key.json for labels."""
 
 import json
+import math
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Lock
 from typing import IO, Any, NamedTuple
 from weakref import finalize
 
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Finding
-from ganzoo_data.decode import BadImage, reason
-from ganzoo_data.images import MAX_BYTES, ImageSet, Progress, in_threads, is_image, visible
+from ganzoo.io.image_files import HEAD, BadImage, reason
+from ganzoo_data.images import MAX_BYTES, ImageSet, Progress, in_threads
 from ganzoo_data.labels import FILE, Table
+from ganzoo_data.listing import is_image, key, samples, stem, tidy, visible
 
 SUFFIX = ".tar"
 COMPRESSED = (".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MAGIC = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d"}
 LABELS = (".cls", ".json")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-MAX_SHARDS = 100_000  # that a pattern may name
-OPEN = 128  # shards whose handles are kept
-BLOCK = 512
+MAX_SHARDS = 100_000  # shards that a pattern may name
+OPEN = 128  # file handles kept open
+BLOCK = 512  # bytes of a block of tar
 
 
 class Member(NamedTuple):
-    """Where a file lies: in which shard, from which byte on. Of -1 bytes is what tar stores in another way."""
+    """Position of a file: shard, first byte, and size in bytes; -1 for a member that is not stored plainly."""
 
     shard: int
     offset: int
@@ -35,20 +38,23 @@ class Member(NamedTuple):
 
 
 class Tar(ImageSet, name="tar"):
-    """Images in uncompressed .tar shards, as WebDataset packs them, in the order of their names.
+    """Images in uncompressed .tar shards, as WebDataset packs them, sorted by name.
 
-    The path is a .tar, a folder of them, or a pattern as shards/train-{000..009}.tar. Labels come from dataset.json,
-    else from members beside an image: key.cls with a class number, or key.json with a class number, a vector, or an
-    object that has one of them as "label".
+    The path is a .tar, a folder of them, or a pattern such as shards/train-{000..009}.tar. Labels come from
+    dataset.json, else from members beside an image: key.cls with a class number, or key.json with a class number, a
+    vector, or an object that has one of them as "label". A sample is one image: of several with one key, in one
+    shard, key.jpg is taken, else key.jpeg, key.png, key.webp, or the first by name, and further ones, as key.seg.png,
+    are left out. Where none has the bare key, as a.1.png and a.2.png, each is an image of its own.
 
-    Shards are indexed once and then read at random, in place of as a stream: so the order of training is a function of
-    seed and position alone, does not depend on how images are cut into shards, and resuming is exact, as for a folder.
+    Shards are indexed once and then read by random access instead of as a stream. So the order of training is a
+    function of seed and position alone, independent of the division into shards, and resuming is exact.
     """
 
     @classmethod
     def claims(cls, source: str) -> bool:
-        """A path that ends in .tar (or in a compressed one's suffix, to say that it must be unpacked), or a folder
-        that holds .tar files and no images beside them.
+        """Claim a path that ends in .tar, also compressed, or a folder of .tar files without images.
+
+        A compressed tar is claimed for the sake of its error, which says to unpack it.
         """
         if source.lower().endswith((SUFFIX, *COMPRESSED)):
             return True
@@ -62,15 +68,43 @@ class Tar(ImageSet, name="tar"):
         self.shards = find(self.path)
         self._handles = Handles(self.shards)
         self._members: dict[str, Member] = {}
-        self._comment = ""  # of the first shard
+        self._comment = ""  # comment of the first shard's pax header
         for members in in_threads(self._index, range(len(self.shards))):
             for name, member in members.items():
                 first = self._members.setdefault(name, member)
                 if first is not member and matters(name):
                     a, b = self.shards[first.shard], self.shards[member.shard]
                     raise DataError(f"{a} and {b.name} both hold {name}: give every image a key of its own.")
-        refuse_ambiguous(filter(is_image, self._members), self.path)
         return self._members
+
+    def _is_known(self, name: str) -> bool:
+        return name == FILE or name.lower().endswith(LABELS)
+
+    def _choose(self, files: Iterable[str]) -> list[str]:
+        """Take one image of each sample. Raises DataError for a key whose images lie in several shards."""
+        names = super()._choose(files)
+        further: list[str] = []
+        self._split: list[tuple[str, int]] = []  # keys of samples without a bare name, with their numbers of images
+        for sample in samples(names):
+            if sample.taken is None:
+                self._split.append((key(sample.others[0]), len(sample.others)))
+                continue
+            if len({self._members[name].shard for name in (sample.taken, *sample.others)}) > 1:
+                fault = f"holds two images of the key {key(sample.taken)}, {sample.taken} and {sample.others[0]}"
+                raise DataError(fault, place=str(self.path), cure="keep one of them")
+            further += sample.others
+            kind = f"further images of a sample, as {sample.others[0]} beside {sample.taken}"
+        if further:
+            self.left_out = Counter(self.left_out) + Counter({kind: len(further)})
+        dropped = set(further)
+        return [name for name in names if name not in dropped]
+
+    def _head(self, name: str) -> bytes:
+        shard, offset, size = self._members[name]
+        try:
+            return self._handles.read(shard, offset, min(size, HEAD)) if size > 0 else b""
+        except OSError:
+            return b""
 
     def _index(self, shard: int) -> dict[str, Member]:
         path = self.shards[shard]
@@ -110,31 +144,37 @@ class Tar(ImageSet, name="tar"):
 
     @property
     def root(self) -> Path:
-        """The only tar, or the folder of the shards."""
+        """The tar, or the folder of the shards."""
         return self.path if self.shards == [self.path] else self.shards[0].parent
 
     @property
     def title(self) -> str:
-        """Stem of the path, without what a pattern counts."""
+        """Stem of the path, without the range of a pattern."""
         whole = self.path.resolve()
         return RANGE.sub("", whole.stem).strip("-_. ") or whole.parent.name
 
     def check(self, progress: Progress | None = None) -> list[Finding]:
-        """As of any images; and a shard without one is odd."""
+        """Check the images; a shard without images is odd, and so is a sample of several images, said once."""
         used = {self._members[name].shard for name in self.names}
         empty = [p.name for i, p in enumerate(self.shards) if i not in used]
-        return super().check(progress) + [Finding(name, "holds no images", fatal=False) for name in empty]
+        odd = [Finding(name, "holds no images", fatal=False) for name in empty]
+        if self._split:
+            (first, count), more = self._split[0], len(self._split) - 1
+            others = f", as have {more:,} other keys" if more else ""
+            odd.append(Finding(first, f"has {count} images{others}, each of which is one of its own", fatal=False))
+        return super().check(progress) + odd
 
     # --- labels ------------------------------------------------------------------------------------------------------
 
     def _table(self) -> tuple[Table | None, str]:
-        """dataset.json where there is one; else what stands beside the images."""
+        """Read dataset.json if it exists, else the label members beside the images."""
         if self._has(FILE):
             return super()._table()
-        beside = [(n, b) for n in self.names for b in (stem(n) + end for end in LABELS) if self._has(b)]
-        found = in_threads(lambda i: self._label(beside[i][1]), range(len(beside)))
+        bases = ((name, base) for name in self.names for base in dict.fromkeys((stem(name), key(name))))
+        members = [(name, base + end) for name, base in bases for end in LABELS if self._has(base + end)]
+        labels = in_threads(lambda i: self._label(members[i][1]), range(len(members)))
         table: Table = {}
-        for (name, _), label in zip(beside, found):
+        for (name, _), label in zip(members, labels):
             table.setdefault(name, label)  # key.cls comes before key.json
         return table or None, f"{self.path} (key.cls, key.json or {FILE})"
 
@@ -152,16 +192,16 @@ class Tar(ImageSet, name="tar"):
         return label.get("label") if isinstance(label, Mapping) else label
 
 
-# --- which files -----------------------------------------------------------------------------------------------------
+# --- shards ----------------------------------------------------------------------------------------------------------
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file's name is that of a tar, compressed or not."""
+    """Whether a name has the suffix of a tar, compressed or not."""
     return name.lower().endswith((SUFFIX, *COMPRESSED))
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """'train-{000..002}.tar' -> train-000.tar, train-001.tar, train-002.tar; also with several ranges."""
+    """Expand 'train-{000..002}.tar' to train-000.tar, train-001.tar, train-002.tar; several ranges may occur."""
     match = RANGE.search(pattern)
     if not match:
         yield pattern
@@ -173,7 +213,7 @@ def expand(pattern: str) -> Iterator[str]:
 
 
 def find(path: Path) -> list[Path]:
-    """The shards that a path means, in their order. Raises DataError where there is one too few."""
+    """Shards that a path names, in their order. Raises DataError if one is missing."""
     if path.is_dir():
         try:
             shards = sorted(p for p in path.iterdir() if is_shard(p.name) and visible(p.name))
@@ -184,10 +224,7 @@ def find(path: Path) -> list[Path]:
     elif path.exists() or not RANGE.search(str(path)):
         shards = [path]
     else:
-        counts = [max(0, int(b) - int(a) + 1) for a, b in RANGE.findall(str(path))]
-        total = 1
-        for count in counts:
-            total *= count
+        total = math.prod(max(0, int(b) - int(a) + 1) for a, b in RANGE.findall(str(path)))
         if not 0 < total <= MAX_SHARDS:
             raise DataError(f"{path} names {total:,} shards: write the first and the last number, as {{000..009}}.")
         shards = [Path(name) for name in expand(str(path))]
@@ -195,43 +232,22 @@ def find(path: Path) -> list[Path]:
     if missing:
         problem = "is no file" if missing[0].exists() else "does not exist"
         others = f", nor do {len(missing) - 1} others of {len(shards)}" if len(missing) > 1 else ""
-        raise DataError(f"{missing[0]} {problem}{others}: give a .tar that holds the images.")
+        raise DataError(f"{problem}{others}", place=str(missing[0]), cure="give a .tar that holds the images")
     return shards
 
 
-# --- what is in them -------------------------------------------------------------------------------------------------
-
-
-def stem(name: str) -> str:
-    """A name without its last suffix."""
-    return name[: -len(PurePosixPath(name).suffix)] if PurePosixPath(name).suffix else name
+# --- members ---------------------------------------------------------------------------------------------------------
 
 
 def matters(name: str) -> bool:
-    """Whether a member is an image or may be a label."""
-    return visible(name) and (is_image(name) or name.lower().endswith(LABELS))
-
-
-def refuse_ambiguous(names: Iterable[str], path: Path) -> None:
-    """Raise DataError where a key has an image, as 1.jpg, and further ones, as 1.png or 1.mask.png.
-
-    A key is a name up to its first dot (WebDataset's rule). Names of which none is the bare key, as a.1.png and
-    a.2.png, are images of their own.
-    """
-    keys: dict[str, list[str]] = {}
-    for name in names:
-        folder, slash, file = name.rpartition("/")
-        keys.setdefault(folder + slash + file.partition(".")[0], []).append(name)
-    for key, images in keys.items():
-        if len(images) > 1 and any(stem(name) == key for name in images):
-            first, second = sorted(images, key=lambda name: (stem(name) != key, name))[:2]
-            raise DataError(f"{path} holds two images of the key {key}, {first} and {second}: keep one of them.")
+    """Whether a member is an image, may be one without a suffix, or may be a label."""
+    return visible(name) and (is_image(name) or name.lower().endswith(LABELS) or stem(name) == name)
 
 
 def index(path: Path, shard: int) -> tuple[dict[str, Member], str]:
-    """Where each file of a tar lies, and the tar's comment. Nothing is unpacked. Raises DataError, OSError.
+    """Index a tar without unpacking it: ({name: position}, comment of the pax header). Raises DataError, OSError.
 
-    tarfile takes an end that is missing, and a damaged header, for the end: so that is looked at here.
+    tarfile treats a missing end and a damaged header as the end, so the end is checked separately.
     """
     with path.open("rb") as file:
         start = file.read(6)
@@ -251,23 +267,23 @@ def index(path: Path, shard: int) -> tuple[dict[str, Member], str]:
 
 
 def _members(tar: tarfile.TarFile, path: Path, shard: int, size: int) -> dict[str, Member]:
-    found: dict[str, Member] = {}
+    members: dict[str, Member] = {}
     while (info := tar.next()) is not None:
-        tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all, a kilobyte each
-        if info.isdir():
+        tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all, a kilobyte each
+        if info.isdir() or info.name.endswith("\\"):
             continue
         if info.size < 0 or info.offset_data + info.size > size:
             raise DataError(f"{path} is cut off or damaged at {info.name}: copy or pack it again.")
-        name = PurePosixPath(info.name).as_posix().lstrip("/")
-        if name in found and matters(name):
+        name = tidy(info.name)
+        if name in members and matters(name):
             raise DataError(f"{path} holds {name} twice: pack it again.")
         plain = info.isreg() and not info.issparse()
-        found[name] = Member(shard, info.offset_data, info.size if plain else -1)
-    return found
+        members[name] = Member(shard, info.offset_data, info.size if plain else -1)
+    return members
 
 
 def _refuse_bad_end(file: IO[bytes], end: int, path: Path) -> None:
-    """Raise DataError where a tar has no closing block of zeros at `end`, or something follows it."""
+    """Raise DataError unless a tar has a closing block of zeros at `end`, and only zeros after it."""
     file.seek(end)
     block = file.read(BLOCK)
     if len(block) < BLOCK:
@@ -280,27 +296,27 @@ def _refuse_bad_end(file: IO[bytes], end: int, path: Path) -> None:
 
 
 class Handles:
-    """Reads of any part of many files, from any thread and after a fork; the files used last stay open."""
+    """Random access to many files, from any thread and after a fork; the files used last stay open."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
-        self._open: dict[int, int] = {}  # the one used last comes last
+        self._open: dict[int, int] = {}  # handle by index of the file, the one used last at the end
         self._lock = Lock()
         finalize(self, _close, self._open)
 
-    def read(self, which: int, offset: int, size: int) -> bytes:
-        """Bytes [offset, offset + size) of a file, fewer where it ends before. Raises OSError."""
+    def read(self, index: int, offset: int, size: int) -> bytes:
+        """Read bytes [offset, offset + size) of a file, fewer if it ends before. Raises OSError."""
         with self._lock:
-            kept = self._open.pop(which, None)
-            handle = os.open(self.paths[which], os.O_RDONLY) if kept is None else kept
-            self._open[which] = handle
+            handle = self._open.pop(index, None)
+            handle = os.open(self.paths[index], os.O_RDONLY) if handle is None else handle
+            self._open[index] = handle
             if len(self._open) > OPEN:
                 os.close(self._open.pop(next(iter(self._open))))
-            mine = os.dup(handle)  # another thread may close the other meanwhile
+            duplicate = os.dup(handle)  # another thread may close the handle meanwhile
         try:
-            return os.pread(mine, size, offset)
+            return os.pread(duplicate, size, offset)
         finally:
-            os.close(mine)
+            os.close(duplicate)
 
 
 def _close(handles: dict[int, int]) -> None:

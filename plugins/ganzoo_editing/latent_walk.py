@@ -1,10 +1,10 @@
 """Latent walks: from keyframe to keyframe through the latents, or through the style codes.
 
-    keys = walk.gathered(model, [latents(range(6), model.G.z_dim)])
-    film = Walk(model, keys[None], frames=60)
-    film.frame(60)      # exactly the image of seed 1
+    keys = keyframes(model, [latents(range(6), model.G.z_dim)])
+    walk = Walk(model, keys[None], frames=60)
+    walk.frame(60)      # exactly the image of seed 1
 
-Through z, latents turn along the great circle between two keyframes (slerp), with lengths between theirs: a straight
+Through z, latents move along the great circle between two keyframes (slerp), with lengths between theirs: a straight
 line would cut through the middle of the sphere on which normal latents lie, where no generator was trained. Through
 w, which has no such shape, a Catmull-Rom spline passes each keyframe without a kink.
 """
@@ -24,28 +24,28 @@ from ganzoo.model.model import LabelInput, Model
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """From a to b along the great circle, over the last axis; lengths change in a straight line."""
+    """Spherical interpolation over the last axis, t from 0 at a to 1 at b; lengths are interpolated linearly."""
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
-    one, two = a / length_a.clamp(min=1e-20), b / length_b.clamp(min=1e-20)
-    angle = (one * two).sum(dim=-1, keepdim=True).clamp(-1, 1).acos()
-    turned = ((1 - t) * angle).sin() / angle.sin() * one + (t * angle).sin() / angle.sin() * two
-    flat = angle.sin() < 1e-4  # parallel, or opposite: no great circle is the shortest
-    return torch.where(flat, a.lerp(b, t), turned * length_a.lerp(length_b, t))
+    unit_a, unit_b = a / length_a.clamp(min=1e-20), b / length_b.clamp(min=1e-20)
+    angle = (unit_a * unit_b).sum(dim=-1, keepdim=True).clamp(-1, 1).acos()
+    unit = ((1 - t) * angle).sin() / angle.sin() * unit_a + (t * angle).sin() / angle.sin() * unit_b
+    no_arc = angle.sin() < 1e-4  # parallel, or opposite: no great circle is the shortest
+    return torch.where(no_arc, a.lerp(b, t), unit * length_a.lerp(length_b, t))
 
 
 def spline(before: Tensor, a: Tensor, b: Tensor, after: Tensor, t: float) -> Tensor:
-    """From a to b on the Catmull-Rom spline through four points."""
-    leave, arrive = (b - before) / 2, (after - a) / 2
-    bend = 3 * (b - a) - 2 * leave - arrive
-    return a + t * (leave + t * (bend + t * (leave + arrive - 2 * (b - a))))
+    """Catmull-Rom spline through four points, t from 0 at a to 1 at b."""
+    tangent_a, tangent_b = (b - before) / 2, (after - a) / 2
+    bend = 3 * (b - a) - 2 * tangent_a - tangent_b
+    return a + t * (tangent_a + t * (bend + t * (tangent_a + tangent_b - 2 * (b - a))))
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The frames of a walk; each is made when it is asked for.
+    """The frames of a walk; each is computed when it is asked for.
 
     Args:
-        model: what draws them
+        model: makes the images
         keys: keyframes of each cell of the picture: latents [cells, K, Z], or style codes [cells, K, L, W]
         frames: steps from one keyframe to the next
         loop: return to the first keyframe; else end at the last
@@ -65,45 +65,53 @@ class Walk:
     noise: NoiseMode = "const"
 
     def __len__(self) -> int:
-        stops = self.keys.shape[1]
-        return stops * self.frames if self.loop else (stops - 1) * self.frames + 1
+        count = self.keys.shape[1]
+        return count * self.frames if self.loop else (count - 1) * self.frames + 1
 
     def place(self, cell: int, index: int) -> Tensor:
         """The latent [1, Z], or the style codes [1, L, W], of a frame in a cell."""
-        stops = self.keys.shape[1]
-        stop, step = divmod(index, self.frames)
+        count = self.keys.shape[1]
+        start, step = divmod(index, self.frames)
 
         def key(i: int) -> Tensor:
-            i = i % stops if self.loop else min(max(i, 0), stops - 1)
+            i = i % count if self.loop else min(max(i, 0), count - 1)
             return self.keys[cell, i : i + 1]
 
         if step == 0:  # the keyframe itself, to the bit
-            return key(stop)
+            return key(start)
         t = step / self.frames
         if self.keys.ndim == 3:
-            return slerp(key(stop), key(stop + 1), t)
-        return spline(key(stop - 1), key(stop), key(stop + 1), key(stop + 2), t)
+            return slerp(key(start), key(start + 1), t)
+        return spline(key(start - 1), key(start), key(start + 1), key(start + 2), t)
 
     def frame(self, index: int) -> Pixels:
-        """uint8 [cells, C, H, W]; a negative index counts from the end."""
+        """uint8 [cells, C, H, W]; a negative index counts from the end. Raises IndexError."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        made = []
+        images = []
         for cell in range(len(self.keys)):
-            at = self.place(cell, index % len(self))
-            ws = self.model.truncate(at if at.ndim == 3 else self.model.map(at, self.label), self.psi, self.cutoff)
-            made.append(self.model.pixels(self.model.render(ws, noise=self.noise)))
-        return np.concatenate(made)
+            codes = self.place(cell, index % len(self))
+            codes = codes if codes.ndim == 3 else self.model.map(codes, self.label)
+            ws = self.model.truncate(codes, self.psi, self.cutoff)
+            images.append(self.model.pixels(self.model.render(ws, noise=self.noise)))
+        return np.concatenate(images)
 
 
-def gathered(model: Model, found: Sequence[Tensor], space: Space | None = None, label: LabelInput = None) -> Tensor:
-    """Keyframes for a space: latents [K, Z], or style codes [K, L, W].
+def keyframes(model: Model, sources: Sequence[Tensor], space: Space | None = None, label: LabelInput = None) -> Tensor:
+    """Keyframes of a walk: latents [K, Z], or style codes [K, L, W].
 
-    Where no space is asked for, it is w if the layers of the generator have styles, else z.
+    Args:
+        model: makes the images
+        sources: latents [N, Z] or style codes [N, L, W], one after the other
+        space: where the walk goes; None for w where the layers of the generator have styles, or a source holds style
+            codes, else z
+        label: class number or label vector, for latents of a conditional model
+
+    Raises UsageError where style codes shall be latents.
     """
-    coded = any(keys.ndim == 3 for keys in found)
-    if space == "z" and coded:
+    has_codes = any(keys.ndim == 3 for keys in sources)
+    if space == "z" and has_codes:
         raise UsageError("--space z: --latents holds style codes, which have no latent: choose --space w.")
-    if (space or ("w" if coded or len(model.styled) > 1 else "z")) == "z":
-        return torch.cat(list(found))
-    return torch.cat([keys.to(model.device) if keys.ndim == 3 else model.map(keys, label) for keys in found])
+    if (space or ("w" if has_codes or len(model.styled) > 1 else "z")) == "z":
+        return torch.cat(list(sources))
+    return torch.cat([keys.to(model.device) if keys.ndim == 3 else model.map(keys, label) for keys in sources])

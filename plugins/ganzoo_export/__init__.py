@@ -1,1 +1,4 @@
-"""Networks of a checkpoint for other programs. A command only; no component is registered."""
+"""Networks of a checkpoint for other programs. A command only; no component is registered.
+
+It imports the core; its command imports `ganzoo_cli.host`. Read `export` first.
+"""

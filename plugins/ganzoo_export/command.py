@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from ganzoo_cli.host.console import known, note, say
-from ganzoo_cli.host.drawing import Checkpoint, Cutoff, cautions, loaded, refuse
+from ganzoo_cli.host.drawing import Checkpoint, Cutoff, load_model, note_limits, refuse
 
 Option = typer.Option
+Net = Annotated[Literal["G_ema", "G", "D"], Option(help="Which network, for a state-dict.")]
 SUFFIX = {"state-dict": ".safetensors", "onnx": ".onnx"}
 
 
@@ -19,7 +20,7 @@ def export(
         Option("--format", help="state-dict: weights as plain safetensors; onnx: the generator as a graph."),
     ],
     out: Annotated[Path | None, Option(metavar="FILE", help="The file; else named after the checkpoint, here.")] = None,
-    net: Annotated[Literal["G_ema", "G", "D"], Option(help="Which network, for a state-dict.")] = "G_ema",
+    net: Net = "G_ema",
     trunc: Annotated[
         float | None, Option("--trunc", "--psi", help="Truncation psi, a constant of the graph; else 1, none.")
     ] = None,
@@ -28,7 +29,7 @@ def export(
     """Write a network for other programs. Prints the file.
 
     ONNX takes z, [N, z_dim], and for a conditional model label, [N, classes]; it gives image, [N, C, H, W] in about
-    [-1, 1], with the stored noise. It is run beside torch before it is kept.
+    [-1, 1], with the stored noise. Its images are compared with torch's before the file is kept.
     """
     suffix = SUFFIX[format_]
     path = out or Path(f"{ckpt.stem}-{net}{suffix}")
@@ -47,14 +48,15 @@ def export(
     say(str(path))
 
 
-def _weights(ckpt: Path, path: Path, net: Literal["G_ema", "G", "D"]) -> None:
+def _weights(ckpt: Path, path: Path, net: Net) -> None:
+    """Write a network's weights, and note how they are loaded."""
     known()
     from ganzoo_export import export
 
-    if said := export.unfinished(ckpt):
-        note(f"{ckpt.name}: {said}: the layers of larger sizes hold what they began with.")
-    numbers = export.state_dict(ckpt, path, net)
-    note(f"{numbers:,} numbers of {net}. In Python:")
+    if growth := export.unfinished(ckpt):
+        note(f"{ckpt.name}: {growth}: the layers of larger sizes are not trained.")
+    count = export.state_dict(ckpt, path, net)
+    note(f"{count:,} numbers of {net}. In Python:")
     note(
         f"  from pathlib import Path\n  from safetensors.torch import load_file\n"
         "  from ganzoo_export.export import rebuild\n"
@@ -62,14 +64,15 @@ def _weights(ckpt: Path, path: Path, net: Literal["G_ema", "G", "D"]) -> None:
     )
 
 
-def _onnx(ckpt: Path, path: Path, net: str, psi: float, cutoff: int | None) -> None:
+def _onnx(ckpt: Path, path: Path, net: Net, psi: float, cutoff: int | None) -> None:
+    """Write the generator as a graph, and note how far its images are from torch's."""
     if net != "G_ema":
         refuse(f"--net {net}: --format onnx exports G_ema, the generator that images are drawn with: leave --net out.")
     from ganzoo_export import export
 
     export.require_onnx()
-    model = loaded(ckpt, "cpu")
-    cautions(model, psi)
+    model = load_model(ckpt, "cpu")
+    note_limits(model, psi)
     note("Tracing; this takes some seconds, and minutes for a large generator.")
     worst = export.onnx(model, path, psi=psi, cutoff=cutoff)
     batches = " and ".join(map(str, export.BATCHES))

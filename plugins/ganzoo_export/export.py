@@ -1,7 +1,7 @@
 """A checkpoint's networks for other programs: plain weights, and ONNX that is compared with torch.
 
 export.state_dict(Path("snapshot.safetensors"), Path("g.safetensors"))
-G = ganzoo.load("snapshot.safetensors").G               # or export.rebuild(...), also for G and D
+G = ganzoo.load("snapshot.safetensors").G           # or export.rebuild(...), also for G and D
 G.load_state_dict(safetensors.torch.load_file("g.safetensors"))
 """
 
@@ -32,22 +32,22 @@ from ganzoo.types import Image, Label, Latent
 
 Net = Literal["G_ema", "G", "D"]
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-BATCHES = (1, 3)
-TOLERANCE = 1 / 255  # of images in [-1, 1]: half a step of 8 bits
+BATCHES = (1, 3)  # batch sizes that are compared
+TOLERANCE = 1 / 255  # largest difference of images in [-1, 1]: half a step of 8 bits
 
 
 def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
-    """One of a checkpoint's networks, with its weights, on the CPU."""
-    head, tensors = checkpoint.read(path)
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        made = build_gan(path, head)
-    module: nn.Module = made.D if net == "D" else made.G
+    """One of a checkpoint's networks, with its weights, on the CPU in evaluation mode. Raises CheckpointError."""
+    header, tensors = checkpoint.read(path)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then overwritten
+        gan = build_gan(path, header)
+    module: nn.Module = gan.D if net == "D" else gan.G
     checkpoint.load_weights(module, tensors, net, path)
     return module.eval()
 
 
 def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
-    """Write a network's weights under the names its module gives them; return how many numbers they are."""
+    """Write a network's weights as safetensors, under the names of its module; return how many numbers they are."""
     weights = {name: t.contiguous() for name, t in rebuild(path, net).state_dict().items()}
     recipe = hashes.recipe_hash(checkpoint.header(path).recipe)
     note = f"{net} of {path.name}, recipe {recipe}, written by ganzoo {__version__}"
@@ -58,14 +58,14 @@ def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
 
 def unfinished(path: Path) -> str:
     """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
-    head = checkpoint.header(path)
+    header = checkpoint.header(path)
     with torch.device("meta"):  # takes no memory
-        made = build_gan(path, head)
-    return growth_note(made.shape, made.stage_at(head.images))
+        gan = build_gan(path, header)
+    return growth_note(gan.shape, gan.stage_at(header.images))
 
 
-class Drawing(nn.Module):
-    """Latents (and labels) to images, as a graph: truncation, growth and noise are constants in it."""
+class Sampler(nn.Module):
+    """Latents (and labels) to images; truncation, growth and noise are constants of the traced graph."""
 
     def __init__(self, model: Model, psi: float, cutoff: int | None) -> None:
         super().__init__()
@@ -98,20 +98,20 @@ def onnx(model: Model, out: Path, *, psi: float = 1.0, cutoff: int | None = None
         cutoff: number of layers that are truncated; None for all
     """
     require_onnx()
-    model.truncate(torch.zeros(1, model.G.num_ws, model.G.w_mean.shape[0]), psi, cutoff)  # refuses what cannot be
-    drawing = Drawing(model, psi, cutoff).eval()
+    model.truncate(torch.zeros(1, model.G.num_ws, model.G.w_mean.shape[0]), psi, cutoff)  # refuses wrong values
+    sampler = Sampler(model, psi, cutoff).eval()
     with _written(out) as temporary:
-        program = _traced(drawing, _inputs(model, [0, 1]))
-        for node in program.model.graph:  # else each carries the lines of this machine's files it came from
-            kept = {key: value for key, value in node.metadata_props.items() if key == "namespace"}
+        program = _traced(sampler, _inputs(model, [0, 1]))
+        for node in program.model.graph:  # each node names the source files and lines it came from: kept private
+            namespace = {key: value for key, value in node.metadata_props.items() if key == "namespace"}
             node.metadata_props.clear()
-            node.metadata_props.update(kept)
+            node.metadata_props.update(namespace)
         about = model.about() | {"psi": psi} | ({} if cutoff is None else {"cutoff": cutoff})
         for name, value in about.items():
             program.model.metadata_props[name] = value if isinstance(value, str) else json.dumps(value)
         program.save(str(temporary))
-        worst = _difference(model, drawing, temporary)
-        if not worst <= TOLERANCE:  # also where it is no number
+        worst = _difference(model, sampler, temporary)
+        if not worst <= TOLERANCE:  # so that NaN is refused too
             raise ZooError(
                 f"{out} was not written: onnxruntime's images differ from torch's by {worst:.2g}, more than "
                 f"{TOLERANCE:.2g}; export with other versions of torch and onnxscript."
@@ -120,30 +120,31 @@ def onnx(model: Model, out: Path, *, psi: float = 1.0, cutoff: int | None = None
 
 
 def _inputs(model: Model, seeds: Sequence[int]) -> tuple[Tensor, ...]:
+    """The latents of seeds, [N, Z], and for a conditional model labels [N, K]."""
     z, k = latents(seeds, model.G.z_dim), model.G.labels
     return (z, torch.eye(k)[[seed % k for seed in seeds]]) if k else (z,)
 
 
-def _traced(drawing: Drawing, inputs: tuple[Tensor, ...]) -> Any:
-    """torch's ONNXProgram; its batch axis is free.
+def _traced(sampler: Sampler, inputs: tuple[Tensor, ...]) -> Any:
+    """Return torch's ONNXProgram, with a batch axis of any length. Raises ZooError where tracing fails.
 
     Only constants are folded. The rest of onnxscript's optimizer removes "+ 1e-8" as adding nothing, and with it the
     eps of every normalisation: maps that are nearly constant, as StyleGAN's learned input, then become noise or NaN.
-    Also with it, instance norm enlarges the rounding in such maps, so StyleGAN differs more from torch than StyleGAN2.
+    Even with eps, instance norm enlarges the rounding in such maps, so StyleGAN differs more from torch than StyleGAN2.
     """
-    import torch._dynamo  # else the export imports it, and an interrupt meanwhile comes out as another error
+    import torch._dynamo  # the exporter imports it too, and turns an interrupt meanwhile into an error of its own
     from onnxscript import optimizer
 
     names = ["z", "label"][: len(inputs)]
     samples = torch.export.Dim("N")
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # else it tells what it has no use for
+    logger.setLevel(logging.ERROR)  # warnings are about optional packages
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                drawing,
+                sampler,
                 inputs,
                 dynamo=True,
                 optimize=False,
@@ -158,13 +159,14 @@ def _traced(drawing: Drawing, inputs: tuple[Tensor, ...]) -> Any:
             optimizer.remove_unused_nodes(program.model)
             return program
     except torch.onnx.errors.OnnxExporterError as err:
-        first = " ".join(str(err.__cause__ or err).split())[:200]
-        raise ZooError(f"this generator cannot be exported as ONNX: {first}.") from err
+        reason = " ".join(str(err.__cause__ or err).split())[:200]
+        raise ZooError(f"this generator cannot be exported as ONNX: {reason}.") from err
     finally:
         logger.setLevel(level)
 
 
-def _difference(model: Model, drawing: Drawing, file: Path) -> float:
+def _difference(model: Model, sampler: Sampler, file: Path) -> float:
+    """Largest difference between onnxruntime's and torch's images, over some seeds and batch sizes; NaN if any is."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -172,14 +174,14 @@ def _difference(model: Model, drawing: Drawing, file: Path) -> float:
     for batch in BATCHES:
         for start in (0, 10):
             inputs = _inputs(model, range(start, start + batch))
-            (got,) = session.run(["image"], {name: t.numpy() for name, t in zip(("z", "label"), inputs)})
-            worst = float(np.maximum(worst, np.abs(got - drawing(*inputs).numpy()).max()))  # keeps NaN
+            (images,) = session.run(["image"], {name: t.numpy() for name, t in zip(("z", "label"), inputs)})
+            worst = float(np.maximum(worst, np.abs(images - sampler(*inputs).numpy()).max()))  # maximum keeps NaN
     return worst
 
 
 @contextmanager
 def _written(out: Path) -> Iterator[Path]:
-    """A temporary file that takes its name only where all went well."""
+    """Yield a temporary file that takes its name at the end of the block. Raises UsageError, CheckpointError."""
     ensure_folder(out.parent, str(out))
     try:
         with atomic_write(out) as temporary:

@@ -1,11 +1,14 @@
-"""Weights of other projects as snapshots of ganzoo: what `gz import` reads, a module for each project."""
+"""Weights of other projects as snapshots of ganzoo: the importers, one module for each project, and `gz import`.
+
+Imports `ganzoo` only, and `command` the console of `ganzoo_cli.host`; read `interfaces`, then `convert`.
+"""
 
 from ganzoo import hookimpl
 
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """The importers."""
+    """List the importers."""
     from ganzoo_import.formats import ada, akanimax, bmsg, genforce_pggan, genforce_stylegan, huangzh13, rosinality
 
     return [

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 Option = typer.Option
 Foreign = Annotated[Path, typer.Argument(metavar="FILE", help="A .pkl, .pt, .pth or .safetensors of another project.")]
 Format = Annotated[
-    str, Option("--from", metavar="NAME", help="Its format; 'gz components list importer' shows all. auto: look.")
+    str, Option("--from", metavar="NAME", help="Format; 'gz components list importer' lists all. auto: detect it.")
 ]
 Sets = Annotated[
     list[str], Option("--set", metavar="KEY=VALUE", help="Set an option of the format, as lr_mul=0.01; repeatable.")
 ]
-Apart = Annotated[Path | None, Option(metavar="FILE", help="Where the discriminator is in a file of its own.")]
+Discriminator = Annotated[Path | None, Option(metavar="FILE", help="The discriminator, if it is in a separate file.")]
 Out = Annotated[Path | None, Option(metavar="PATH", help="The snapshot to write; else FILE's name in this folder.")]
 
 
@@ -29,11 +29,11 @@ def convert(
     file: Foreign,
     format_: Format = "auto",
     set_: Sets = [],  # noqa: B006 (typer copies it)
-    discriminator: Apart = None,
+    discriminator: Discriminator = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Turn weights of another project into a snapshot and a recipe. Runs nothing that the file says."""
+    """Convert weights of another project into a snapshot and a recipe, without running code in the file."""
     target = _free(out or Path(f"{file.stem}.safetensors"))
     known()
     from ganzoo_import import convert
@@ -73,14 +73,14 @@ def _facts(imported: "Imported", file: Path, target: Path) -> dict[str, Any]:
 
 
 def _groups(names: Sequence[str]) -> str:
-    """How many tensors of which part of the file, the largest parts first."""
+    """Number of tensors in each part of the file, largest first, as '12 of G and 3 of other parts'."""
     parts = Counter(name.partition(".")[0] for name in names).most_common()
     more = f" and {sum(n for _, n in parts[5:])} of other parts" if len(parts) > 5 else ""
     return ", ".join(f"{n} of {part}" for part, n in parts[:5]) + more
 
 
 def _free(target: Path) -> Path:
-    """A path for the snapshot, where neither it nor its recipe would go over another file. Raises UsageError."""
+    """Check that neither the snapshot nor its recipe would overwrite a file. Raises UsageError."""
     from ganzoo.errors import UsageError
 
     if target.suffix != ".safetensors":

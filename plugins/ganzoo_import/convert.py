@@ -1,7 +1,7 @@
-"""From a foreign file to a snapshot: read it safely, convert it by an importer, check what came out, write it.
+"""Conversion of a foreign file into a snapshot: read it, convert it by an importer, check the result, write it.
 
-`ganzoo.foreign` reads, a plugin's importer converts plain data, and nothing here trusts either: the recipe is checked
-like any, every parameter must be filled, every tensor of the file accounted for, and the first image must be finite.
+`ganzoo.foreign` reads the file and an importer converts plain data; neither is trusted. The recipe is checked, every
+parameter must be filled, every tensor of the file accounted for, and the first image must be finite.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ NETS = ("G", "D", "G_ema")
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of an import.
+    """A converted and checked file.
 
     Args:
-        importer: the name of the format
+        importer: name of the format
         node: the checked recipe
-        converted: what the importer gave
-        counts: parameters of G and D
-        like: shipped architectures of the same size and counts
+        converted: the importer's result
+        counts: number of parameters of G and D
+        like: recipes in the index with the same image size and numbers of parameters
     """
 
     importer: str
@@ -51,7 +51,7 @@ class Imported:
 
     @property
     def tensors(self) -> Tensors:
-        """The snapshot's tensors, each with memory of its own."""
+        """The snapshot's tensors, copied so that none share memory."""
         nets = self.converted.nets
         return {f"{net}.{name}": t.detach().clone() for net, state in nets.items() for name, t in state.items()}
 
@@ -63,48 +63,47 @@ class Imported:
 def convert(
     path: Path, name: str = AUTO, options: Mapping[str, Any] | None = None, discriminator: Path | None = None
 ) -> Imported:
-    """Read a foreign file and make it ours, in memory. Raises ZooErrors of one sentence; runs nothing of the file.
+    """Read and convert a foreign file, in memory and without running anything in it. Raises ZooError.
 
     Args:
         path: the file
         name: the importer, or "auto" for the one that recognises the file
-        options: of the importer
-        discriminator: a second file, of projects that keep the discriminator apart
+        options: options of the importer
+        discriminator: a second file, for projects that save the discriminator separately
     """
-    known = registry()
-    names = known.names("importer") if name == AUTO else [name]
-    made: dict[str, Importer] = {}
-    for each in names:
-        given = options if options and name != AUTO else {}
-        made[each] = component_from("importer", {"use": each, **(given or {})}, known).bind()()
-    allowed = frozenset[str]().union(*(importer.globals for importer in made.values()))
-    found = torchfile.read(path, allowed)
+    names = registry().names("importer") if name == AUTO else [name]
+    importers = {each: _importer(each, options if name != AUTO else None) for each in names}
+    allowed = frozenset[str]().union(*(importer.globals for importer in importers.values()))
+    data = torchfile.read(path, allowed)
     if discriminator is not None:
-        found = {"G": found, "D": torchfile.read(discriminator, allowed)}
-    chosen = recognised(path, found, made)
-    if name == AUTO and options:
-        made[chosen] = component_from("importer", {"use": chosen, **options}, known).bind()()
+        data = {"G": data, "D": torchfile.read(discriminator, allowed)}
+    recognised_name = recognise(path, data, importers)
     try:
-        converted = made[chosen].convert(found)
+        converted = _importer(recognised_name, options).convert(data)
     except CheckpointError as err:
-        raise CheckpointError(f"{path}: {err}") from None
+        raise err.at(f"{path}:") from None
     except ZooError:
         raise
-    except Exception as err:  # an importer met data that only look like its format
+    except Exception as err:  # data that only resemble the importer's format
         raise CheckpointError(
-            f"{path}: it is damaged, or not what '{chosen}' expects ({type(err).__name__}: {quoted(err)})."
+            f"{path}: it is damaged, or not what '{recognised_name}' expects ({type(err).__name__}: {quoted(err)})."
         ) from None
-    return _checked(path, chosen, converted, sum(1 for _ in torchfile.tensors(found)))
+    return _checked(path, recognised_name, converted, sum(1 for _ in torchfile.tensors(data)))
 
 
-def recognised(path: Path, found: Any, importers: Mapping[str, Importer]) -> str:
-    """The name of the one importer that recognises the data."""
-    names = [name for name, importer in importers.items() if _sees(name, importer, found)]
+def _importer(name: str, options: Mapping[str, Any] | None) -> Importer:
+    importer: Importer = component_from("importer", {"use": name, **(options or {})}, registry()).bind()()
+    return importer
+
+
+def recognise(path: Path, data: Any, importers: Mapping[str, Importer]) -> str:
+    """Name of the only importer that recognises the data. Raises CheckpointError if none or several do."""
+    names = [name for name, importer in importers.items() if _recognises(name, importer, data)]
     if len(names) == 1:
         return names[0]
     if names:
         raise CheckpointError(f"{path}: it may be of {' or '.join(names)}: say which with --from.")
-    keys = ", ".join(quoted(key) for key in list(found)[:6]) if isinstance(found, dict) else "it is no dictionary"
+    keys = ", ".join(quoted(key) for key in list(data)[:6]) if isinstance(data, dict) else "it is no dictionary"
     known = registry().names("importer")
     raise CheckpointError(
         f"{path}: it does not look like {' or '.join(importers) or 'any format'} (its keys: {keys or 'none'}). Known: "
@@ -112,9 +111,9 @@ def recognised(path: Path, found: Any, importers: Mapping[str, Importer]) -> str
     )
 
 
-def _sees(name: str, importer: Importer, found: Any) -> bool:
+def _recognises(name: str, importer: Importer, data: Any) -> bool:
     try:
-        return bool(importer.recognises(found))
+        return bool(importer.recognises(data))
     except Exception as err:
         owner = registry().owner(type(importer))
         raise PluginError(
@@ -124,37 +123,38 @@ def _sees(name: str, importer: Importer, found: Any) -> bool:
 
 
 def _checked(path: Path, name: str, converted: Converted, total: int) -> Imported:
-    """The recipe bound, the weights compared with its networks, the file's tensors counted."""
-    node, made = _built(path, converted.recipe)
+    """Build the recipe's networks, match the weights with them, and count the file's tensors."""
+    node, gan = _built(path, converted.recipe)
     if "G_ema" not in converted.nets or converted.nets.keys() - set(NETS):
         raise CheckpointError(f"{path}: '{name}' gives the networks {', '.join(converted.nets) or 'none'}, not G_ema.")
     for net, state in converted.nets.items():
-        given = {f"{net}.{key}": tensor for key, tensor in state.items()}
-        checkpoint.matching_tensors(made.D if net == "D" else made.G, given, net, path)
-    told = {*converted.used, *converted.unused}
-    if len(told) != len(converted.used) + len(converted.unused) or len(told) != total:
+        tensors = {f"{net}.{key}": tensor for key, tensor in state.items()}
+        checkpoint.matching_tensors(gan.D if net == "D" else gan.G, tensors, net, path)
+    listed = {*converted.used, *converted.unused}
+    if len(listed) != len(converted.used) + len(converted.unused) or len(listed) != total:
         raise CheckpointError(
-            f"{path}: it holds {total:,} tensors, and '{name}' accounts for {len(told):,}: some would be lost, so "
+            f"{path}: it holds {total:,} tensors, and '{name}' accounts for {len(listed):,}: some would be lost, so "
             "nothing was written."
         )
-    counts = {"G": _parameters(made.G), "D": _parameters(made.D)}
-    return Imported(name, node, converted, counts, _alike(counts, made.shape.size, converted.nets))
+    counts = {"G": _parameters(gan.G), "D": _parameters(gan.D)}
+    return Imported(name, node, converted, counts, _alike(counts, gan.shape.size, converted.nets))
 
 
 def _built(path: Path, recipe: dict[str, Any]) -> tuple[Node, Gan]:
-    """The checked recipe and its networks, without memory."""
+    """The checked recipe and its networks, on the meta device."""
     source = Source(recipe, name="its recipe")
     try:
         node = checked(source)
         with torch.device("meta"):
-            made = build_experiment(node)
-        if not isinstance(made, Gan):
-            raise RecipeError(f"'{made.name}' is no GAN")
-        return node, made
-    except (RecipeError, RuntimeError, ArithmeticError, ValueError, TypeError, MemoryError) as err:
-        raise CheckpointError(
-            f"{path}: what it says of its networks cannot be built ({'; '.join(str(err).splitlines())[:400]})."
-        ) from None
+            gan = build_experiment(node)
+        if not isinstance(gan, Gan):
+            raise RecipeError(f"'{gan.name}' is no GAN")
+        return node, gan
+    except RecipeError as err:
+        faults = [str(fault) for fault in err.faults]
+    except (RuntimeError, ArithmeticError, ValueError, TypeError, MemoryError) as err:
+        faults = str(err).splitlines()
+    raise CheckpointError(f"{path}: what it says of its networks cannot be built ({'; '.join(faults)[:400]}).")
 
 
 def _parameters(net: nn.Module) -> int:
@@ -162,16 +162,16 @@ def _parameters(net: nn.Module) -> int:
 
 
 def _alike(counts: Mapping[str, int], size: Sequence[int], nets: Mapping[str, Any]) -> tuple[str, ...]:
-    """Shipped architectures of this size whose networks, of those that the file holds, have as many parameters."""
+    """Names of recipes of this size whose networks have as many parameters as those in the file."""
     present = ["G", *(["D"] if "D" in nets else [])]
     rows = [row for row in index()["recipes"] if row.get("size") == list(size)]
     return tuple(row["name"] for row in rows if all(row.get(net) == counts[net] for net in present))
 
 
 def save(imported: Imported, path: Path) -> None:
-    """Write the snapshot, load it again and draw seed 0. Raises CheckpointError where that image is not finite."""
-    head = Header("snapshot", imported.node.dump(), imported.converted.images, versions=versions(imported.node))
-    checkpoint.write(path, imported.tensors, head)
+    """Write the snapshot, load it and generate seed 0. Raises CheckpointError if the image is not finite."""
+    header = Header("snapshot", imported.node.dump(), imported.converted.images, versions=versions(imported.node))
+    checkpoint.write(path, imported.tensors, header)
     try:
         model = load(path, "cpu")
         image = model.images([0], label=0 if model.G.labels else None)

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The kind `importer`."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,37 +11,41 @@ from ganzoo.registry.component import Component
 
 @dataclass(frozen=True)
 class Converted:
-    """What an importer makes of a foreign file. No tensor of the file may be in neither `used` nor `unused`."""
+    """A converted foreign file; each of the file's tensors is listed in `used` or in `unused`.
 
-    # checked and filled like any; without growth, or a snapshot of 0 images would be one of the coarsest size
+    Args:
+        recipe: a recipe, to be checked; without growth, since a snapshot of 0 images would have the coarsest size
+        nets: {network: state dict}: "G_ema", and "G" and "D" if the file holds them
+        images: real images shown in training; 0 if the file does not tell
+        used: names of the file's tensors that are in `nets`
+        unused: names of those left out on purpose
+        notes: one sentence each about an assumption, or a difference from the paper
+    """
+
     recipe: dict[str, Any]
-    # state dicts of our networks: "G_ema" at least, "G" and "D" where the file holds them
     nets: dict[str, dict[str, Tensor]]
-    # reals seen, where the file says so
     images: int = 0
-    # names of the file's tensors that went into `nets`, and of those left out on purpose
     used: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
-    # one sentence each: what was assumed, what differs from the reference
     notes: tuple[str, ...] = ()
 
 
 class Importer(Component, ABC, kind="importer"):
-    """() foreign data -> Converted: weights of another project as ours.
+    """Converts weights of another project: plain data -> Converted.
 
-    It is given plain data (dictionaries, lists, numbers, text, tensors) and never the file, so it cannot execute what
-    a file says. Data that do not suit it raise CheckpointError, without the path.
+    Built with (). It gets dictionaries, lists, numbers, text and tensors, never the file, so that it cannot execute
+    the file's code.
     """
 
     trial: ClassVar[str] = "ganzoo_import.trials:check_importer"
 
-    # further names that pickles of this format call, "module qualname"; they arrive as inert `ganzoo.unpickle.Object`s
+    # names that pickles of this format call, "module qualname"; they arrive as inert `ganzoo.foreign.pickles.Object`s
     globals: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
-    def recognises(self, found: Any) -> bool:
-        """Whether these data are of its format. Looks, and never raises."""
+    def recognises(self, data: Any) -> bool:
+        """Whether data are of this format; never raises."""
 
     @abstractmethod
-    def convert(self, found: Any) -> Converted:
-        """Recipe and weights. Raises CheckpointError for what cannot be expressed here."""
+    def convert(self, data: Any) -> Converted:
+        """Convert recipe and weights. Raises CheckpointError, without the path, for what ganzoo cannot express."""

@@ -1,4 +1,7 @@
-"""Where a run can tell how it goes: TensorBoard, and a table for spreadsheets."""
+"""Loggers of a run's statistics: TensorBoard, and a table for spreadsheets.
+
+Imports `ganzoo` only; read `table` first.
+"""
 
 from ganzoo import hookimpl
 
@@ -7,7 +10,7 @@ GANZOO_API = 2
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """The loggers of this plugin."""
+    """List the loggers."""
     from ganzoo_loggers.table import Table
     from ganzoo_loggers.tensorboard import TensorBoard
 

@@ -7,11 +7,9 @@ GANZOO_API = 2
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """The metrics of this plugin, and the networks they look through."""
-    from ganzoo_metrics.extractors.conv_random import ConvRandom
-    from ganzoo_metrics.extractors.inception import Inception
-    from ganzoo_metrics.extractors.vgg import VGG16
+    """The metrics of this plugin, and the extractor that only metrics use."""
     from ganzoo_metrics.frechet import FID
+    from ganzoo_metrics.inception import Inception
     from ganzoo_metrics.inception_score import InceptionScore
     from ganzoo_metrics.kid import KID
     from ganzoo_metrics.linsep import LinearSeparability
@@ -20,5 +18,4 @@ def ganzoo_components() -> list[type]:
     from ganzoo_metrics.precision_recall import PrecisionRecall
     from ganzoo_metrics.swd.swd import SWD
 
-    metrics = [SWD, MSSSIM, FID, KID, InceptionScore, PrecisionRecall, PPL, LinearSeparability]
-    return [*metrics, Inception, VGG16, ConvRandom]
+    return [SWD, MSSSIM, FID, KID, InceptionScore, PrecisionRecall, PPL, LinearSeparability, Inception]

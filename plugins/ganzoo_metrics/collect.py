@@ -1,52 +1,69 @@
-"""What metrics over features share: checking features, and adding them up or keeping them."""
+"""Base classes of metrics over features: checking features, and keeping them."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import DataError, RecipeError
-from ganzoo.interfaces import Features, Metric, Shape, Which
+from ganzoo.interfaces import Extractor, Metric, Shape, Which
 from ganzoo.registry.component import Make, default_of
+from ganzoo_metrics.inception import Inception
 
 
-def extractor_name(make: Make[Features]) -> str:
-    """The registered name of the extractor that a slot holds."""
-    found = default_of(make)
-    return found[0].name if found else str(make)
+def extractor_name(make: Make[Extractor]) -> str:
+    """Return the registered name of the extractor that a slot holds."""
+    chosen = default_of(make)
+    return chosen[0].name if chosen else str(make)
+
+
+def require_output(metric: str, make: Make[Extractor], output: str) -> None:
+    """Raise RecipeError where the extractor that a slot holds lacks the output that a metric compares."""
+    chosen = default_of(make)
+    outputs: tuple[str, ...] = getattr(chosen[0], "outputs", (output,)) if chosen else (output,)
+    if output not in outputs:
+        raise RecipeError(
+            f"{metric}: the extractor '{extractor_name(make)}' has no output '{output}', which {metric} compares; "
+            f"it has {', '.join(outputs)}."
+        )
 
 
 class FeatureMetric(Metric):
     """A metric over features. Its values bear their published names only with the published extractor.
 
     Args:
+        num: number of generated images
+        num_real: number of real images; null for all there are
         extractor: the network whose features are compared; another one than the default gives values of another name,
             with the extractor's after a slash
     """
 
-    published: ClassVar[str]  # name of the extractor that the published definition looks through
+    published: ClassVar[str] = "inception"  # name of the extractor of the published definition
+    output: str  # which of its outputs is compared
 
     def __init__(
-        self, shape: Shape, seed: int, /, *, num: int, num_real: int | None, extractor: Make[Features], tap: str
+        self,
+        shape: Shape,
+        seed: int,
+        /,
+        *,
+        num: Annotated[int, Ge(2)] = 50_000,
+        num_real: Annotated[int, Ge(2)] | None = None,
+        extractor: Make[Extractor] = Inception,
     ) -> None:
         super().__init__(shape, seed, num=num, num_real=num_real)
-        self.features, self.tap = extractor, tap
-        self.extractor = extractor_name(extractor)
-        found = default_of(extractor)
-        taps: tuple[str, ...] = getattr(found[0], "taps", (tap,)) if found else (tap,)
-        if tap not in taps:
-            raise RecipeError(
-                f"{self.name}: the extractor '{self.extractor}' has no output '{tap}', which {self.name} compares; "
-                f"it has {', '.join(taps)}."
-            )
+        require_output(self.name, extractor, self.output)
+        self.extractor: Make[Extractor] = extractor
+        self.extractor_name = extractor_name(extractor)
 
     def titled(self, published: str, general: str = "") -> str:
-        """The name of a value: the published one, or with another extractor the general one and the extractor's."""
-        return published if self.extractor == self.published else f"{general or published}/{self.extractor}"
+        """Return the name of a value: the published one, or with another extractor the general one and its name."""
+        return published if self.extractor_name == self.published else f"{general or published}/{self.extractor_name}"
 
     def accepted(self, batch: Tensor, which: Which, seen: int, width: int | None) -> Tensor:
-        """Features [n, D] checked, and cut to what is still wanted of a set.
+        """Check features [n, D], and cut them to what is still wanted of a set.
 
         Args:
             batch: features as given
@@ -68,7 +85,7 @@ class FeatureMetric(Metric):
         if not torch.isfinite(batch).all():
             raise DataError(
                 f"{self.name} is not defined: features of the {which} images are NaN or infinite "
-                f"(extractor '{self.extractor}', output '{self.tap}')."
+                f"(extractor '{self.extractor_name}', output '{self.output}')."
             )
         return batch.detach().cpu()
 
@@ -82,10 +99,8 @@ class FeatureMetric(Metric):
 class RowMetric(FeatureMetric):
     """A metric that keeps the features themselves: 4 * D bytes an image, float32."""
 
-    def __init__(
-        self, shape: Shape, seed: int, /, *, num: int, num_real: int | None, extractor: Make[Features], tap: str
-    ) -> None:
-        super().__init__(shape, seed, num=num, num_real=num_real, extractor=extractor, tap=tap)
+    def __init__(self, shape: Shape, seed: int, /, **options: Any) -> None:
+        super().__init__(shape, seed, **options)
         self._rows: dict[Which, list[Tensor]] = {"real": [], "fake": []}
 
     def update(self, batch: Tensor, which: Which) -> None:

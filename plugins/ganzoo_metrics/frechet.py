@@ -1,17 +1,14 @@
 """Frechet distance between Gaussians fitted to features: FID where the features are Inception's (arXiv:1706.08500)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import DataError
-from ganzoo.interfaces import Features, Shape, Which
-from ganzoo.registry.component import Make
+from ganzoo.interfaces import Shape, Which
 from ganzoo_metrics.collect import FeatureMetric
-from ganzoo_metrics.extractors.inception import Inception
 
 EPS = torch.finfo(torch.float64).eps
 COLUMNS = 256  # of a triangular matrix worked on at a time
@@ -144,30 +141,18 @@ class FID(FeatureMetric, name="fid", paper="arXiv:1706.08500"):
     not matter. Memory: 8 * D^2 bytes a set, 34 MB for Inception's 2,048 features.
 
     Args:
-        num: number of generated images
-        num_real: number of real images; null for all there are
         ddof: 0 divides covariances by N (stylegan2-ada-pytorch, EDM), 1 by N - 1 (TTUR, StyleGAN in TensorFlow,
             torch-fidelity, torchmetrics, clean-fid)
     """
 
-    published = "inception"
+    output = "pool"
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "fid50k": {"num": 50_000, "num_real": 50_000},
         "fid50k_full": {"num": 50_000, "num_real": None},
     }
 
-    def __init__(
-        self,
-        shape: Shape,
-        seed: int,
-        /,
-        *,
-        num: Annotated[int, Ge(2)] = 50_000,
-        num_real: Annotated[int, Ge(2)] | None = None,
-        ddof: Literal[0, 1] = 0,
-        extractor: Make[Features] = Inception,
-    ) -> None:
-        super().__init__(shape, seed, num=num, num_real=num_real, extractor=extractor, tap="pool")
+    def __init__(self, shape: Shape, seed: int, /, *, ddof: Literal[0, 1] = 0, **options: Any) -> None:
+        super().__init__(shape, seed, **options)
         self.ddof = ddof
         self.primary = self.titled("fid", "frechet")
         self.moments: dict[Which, Moments] = {}

@@ -1,4 +1,4 @@
-"""Inception score: are images recognisable and varied, in the eyes of a classifier (arXiv:1606.03498)."""
+"""Inception score: whether images are recognisable and varied to a classifier (arXiv:1606.03498)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -8,10 +8,10 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import DataError
-from ganzoo.interfaces import Features, Shape
+from ganzoo.interfaces import Extractor, Shape
 from ganzoo.registry.component import Make
 from ganzoo_metrics.collect import RowMetric
-from ganzoo_metrics.extractors.inception import Inception
+from ganzoo_metrics.inception import Inception
 
 
 def exp_kl(logits: Tensor) -> float:
@@ -48,7 +48,7 @@ def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
 
 
 class InceptionScore(RowMetric, name="is", paper="arXiv:1606.03498"):
-    """Inception score, higher is better: exp of the information between image and class; looks at no real images.
+    """Inception score, higher is better: exp of the information between image and class; real images are not used.
 
     Mean and standard deviation over consecutive parts, as `is` and `is_std`. The classes are those of Inception's 1,008
     logits, without their bias, as the published code has it. With another extractor the values are called
@@ -59,7 +59,7 @@ class InceptionScore(RowMetric, name="is", paper="arXiv:1606.03498"):
         splits: number of parts; the score rises with the size of a part
     """
 
-    published = "inception"
+    output = "logits_unbiased"
     lower_is_better = False
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {"is50k": {"num": 50_000}}
 
@@ -71,9 +71,9 @@ class InceptionScore(RowMetric, name="is", paper="arXiv:1606.03498"):
         *,
         num: Annotated[int, Ge(2)] = 50_000,
         splits: Annotated[int, Ge(1)] = 10,
-        extractor: Make[Features] = Inception,
+        extractor: Make[Extractor] = Inception,
     ) -> None:
-        super().__init__(shape, seed, num=num, num_real=0, extractor=extractor, tap="logits_unbiased")
+        super().__init__(shape, seed, num=num, num_real=0, extractor=extractor)
         self.splits = splits
         self.primary = self.titled("is", "exp_kl")
 

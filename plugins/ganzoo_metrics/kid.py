@@ -8,10 +8,8 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo.interfaces import Features, Shape
-from ganzoo.registry.component import Make
+from ganzoo.interfaces import Shape
 from ganzoo_metrics.collect import RowMetric
-from ganzoo_metrics.extractors.inception import Inception
 
 BLOCK = 2048  # rows of a kernel matrix computed at a time
 
@@ -78,13 +76,11 @@ class KID(RowMetric, name="kid", paper="arXiv:1801.01401"):
     Memory: 4 * D bytes an image of either set, 820 MB for 50,000 and 50,000 with Inception's 2,048 features.
 
     Args:
-        num: number of generated images
-        num_real: number of real images; null for all there are
         subsets: number of subsets
         subset_size: images in a subset; fewer if a set has fewer
     """
 
-    published = "inception"
+    output = "pool"
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "kid50k": {"num": 50_000, "num_real": 50_000},
         "kid50k_full": {"num": 50_000, "num_real": 1_000_000},
@@ -96,13 +92,11 @@ class KID(RowMetric, name="kid", paper="arXiv:1801.01401"):
         seed: int,
         /,
         *,
-        num: Annotated[int, Ge(2)] = 50_000,
-        num_real: Annotated[int, Ge(2)] | None = None,
         subsets: Annotated[int, Ge(1)] = 100,
         subset_size: Annotated[int, Ge(2)] = 1000,
-        extractor: Make[Features] = Inception,
+        **options: Any,
     ) -> None:
-        super().__init__(shape, seed, num=num, num_real=num_real, extractor=extractor, tap="pool")
+        super().__init__(shape, seed, **options)
         self.subsets, self.subset_size = subsets, subset_size
         self.primary = self.titled("kid", "mmd3")
 

@@ -17,12 +17,12 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import CheckpointError, DataError, UsageError
-from ganzoo.interfaces import Discriminator, Generator, GeneratorMetric, Shape, Stage, Statistic, Which
+from ganzoo.interfaces import Discriminator, GeneratorMetric, ProbeContext, Shape, Statistic, Which
 from ganzoo.model import checkpoint
 from ganzoo.model.restore import build_gan
 from ganzoo.nn.resample import downsample
 from ganzoo.training.seeds import image_seeds, latents
-from ganzoo.types import Image, Latent, Progress, Pyramid
+from ganzoo.types import Image, Latent, Pyramid
 
 BATCH = 32
 STEPS, ENOUGH = 100, 1e-9  # of Newton's method: most steps, and the relative gradient at which it ends
@@ -175,7 +175,7 @@ def _classifier(path: Path, shape: Shape) -> Discriminator:
     checkpoint.load_weights(D, tensors, "D", path)
     fault = ""
     if D.labels:
-        fault = "wants labels: a classifier of images alone is wanted."
+        fault = "wants labels: a classifier of images without labels is wanted."
     elif any(isinstance(m, Statistic) for m in D.modules()):
         fault = "judges an image by its batch too: train it with discriminator.head.statistic=null."
     elif D.shape.channels != shape.channels:
@@ -248,26 +248,25 @@ class LinearSeparability(GeneratorMetric, name="linsep", paper="arXiv:1812.04948
         self.device = torch.device("cpu")  # where the machines are fitted
 
     @torch.no_grad()
-    def probe(
-        self, G: Generator, stage: Stage, device: torch.device, labels: Callable[[int, int], Tensor], progress: Progress
-    ) -> None:
+    def probe(self, context: ProbeContext) -> None:
         """Make this process's share of the images and classify them. Raises UsageError or CheckpointError."""
+        G, device = context.G, context.device
         judges = list(load_classifiers(self.classifiers, self.shape, device).values())
         self.device = device if device.type != "mps" else torch.device("cpu")  # mps has no float64
-        mine = range(self.rank, self.num, self.world)
-        label = labels(self.num, 3)[self.rank :: self.world] if G.labels else None
+        mine = range(context.rank, self.num, context.world)
+        label = context.labels(self.num, 3)[context.rank :: context.world] if G.labels else None
         for start in range(0, len(mine), BATCH):
             own = mine[start : start + BATCH]
             seeds = image_seeds(self.seed, own)
             given = None if label is None else label[start : start + BATCH].to(device)
             z: Latent = latents(seeds, G.z_dim).to(device)
-            ws = G.styles(z, given, stage)
+            ws = G.styles(z, given, context.stage)
             with G.noise("random", seeds=seeds):
-                images = G.synthesize(ws, stage)[-1]
+                images = G.synthesize(ws, context.stage)[-1]
             logits = torch.stack([classify(D, images) for D in judges], dim=1)
             found = {"index": torch.tensor(own), "z": z, "w": ws[:, -1], "logits": logits}
             self.parts.append({name: t.cpu() for name, t in found.items()})
-            progress("linsep", start + len(own), len(mine))
+            context.progress("linsep", start + len(own), len(mine))
 
     def compute(self) -> dict[str, float]:
         """Both values by name. Raises DataError where nothing was measured, or a logit is not finite."""

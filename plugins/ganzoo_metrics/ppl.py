@@ -5,7 +5,6 @@ PPL = E[ d(G(I(a, b; t)), G(I(a, b; t + eps)))^2 / eps^2 ],  t uniform in [0, 1]
 
 import copy
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,13 +14,13 @@ from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganzoo.errors import DataError, RecipeError, UsageError
-from ganzoo.interfaces import Features, Generator, GeneratorMetric, Shape, Stage, Which
+from ganzoo.errors import DataError, UsageError
+from ganzoo.extractors.vgg import VGG16
+from ganzoo.interfaces import Extractor, Generator, GeneratorMetric, ProbeContext, Shape, Stage, Which
 from ganzoo.registry.component import Make
 from ganzoo.training.seeds import image_seeds
-from ganzoo.types import Image, Label, Latent, PerSample, Progress, Styles
-from ganzoo_metrics.collect import extractor_name
-from ganzoo_metrics.extractors.vgg import VGG16
+from ganzoo.types import Image, Label, Latent, PerSample, Styles
+from ganzoo_metrics.collect import extractor_name, require_output
 
 Space = Literal["z", "w"]
 Sampling = Literal["full", "end"]
@@ -31,7 +30,6 @@ Radius = Literal["unit", "gaussian"]
 SIDE = 256  # images are made no larger than about this
 PIXELS = 2**19  # of pairs of images computed at once
 MOST = 64  # pairs computed at once
-LPIPS = partial(VGG16, output="lpips")
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -90,8 +88,8 @@ def path_ends(
     return here, there
 
 
-def looked_at(images: Image, crop: bool, shrink: Shrink = "ada") -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] as the perceptual network sees them: cropped, shrunk, [0, 255].
+def cropped_and_shrunk(images: Image, crop: bool, shrink: Shrink = "ada") -> Image:
+    """Return images [N, C, H, W] in [-1, 1] as they are compared: cropped, and averaged where they are large.
 
     Args:
         images: what the generator made; values outside of [-1, 1] stay outside
@@ -102,14 +100,13 @@ def looked_at(images: Image, crop: bool, shrink: Shrink = "ada") -> Tensor:
     h, w = images.shape[2:]
     x = images[:, :, h // 8 * 3 : h // 8 * 7, w // 8 * 2 : w // 8 * 6] if crop else images
     factor = max(images.shape[2:] if shrink == "ada" else x.shape[2:]) // SIDE
-    x = F.avg_pool2d(x, factor) if factor > 1 else x
-    return (x + 1) * 127.5
+    return F.avg_pool2d(x, factor) if factor > 1 else x
 
 
 def path_distances(
-    G: Generator, stage: Stage, ends: tuple[Styles, Styles], look: Callable[[Image], Tensor], epsilon: float
+    G: Generator, stage: Stage, ends: tuple[Styles, Styles], features: Callable[[Image], Tensor], epsilon: float
 ) -> PerSample:
-    """Squared distances of the features of both ends' images, over epsilon^2: [N].
+    """Return squared distances of the features of both ends' images, over epsilon^2: [N].
 
     Noise must be the same for sample i of either end: fixed maps, or seeds that come twice.
 
@@ -117,10 +114,10 @@ def path_distances(
         G: generator
         stage: of its growth
         ends: style codes [N, L, W] of both ends
-        look: images [N, C, H, W] in [-1, 1] to features [N, D]
+        features: images [N, C, H, W] in [-1, 1] to features [N, D]
         epsilon: length of the step
     """
-    here, there = look(G.synthesize(torch.cat(ends), stage)[-1]).chunk(2)
+    here, there = features(G.synthesize(torch.cat(ends), stage)[-1]).chunk(2)
     return (here - there).square().sum(dim=1) / epsilon**2
 
 
@@ -158,7 +155,7 @@ class PPL(GeneratorMetric, name="ppl", paper="arXiv:1812.04948"):
         num: number of pairs
         space: interpolate latents on the sphere ("z") or style codes on a line ("w")
         sampling: steps anywhere on the path ("full") or at its beginning ("end")
-        crop: look at the middle of a face only, as published for FFHQ and CelebA-HQ
+        crop: compare the middle of a face only, as published for FFHQ and CelebA-HQ
         epsilon: length of the step
         shrink: large images are averaged by the side of the whole image over 256 ("ada", cropped or not), or by that of
             what is left after cropping ("tf", as in arXiv:1812.04948 and 1912.04958)
@@ -174,7 +171,7 @@ class PPL(GeneratorMetric, name="ppl", paper="arXiv:1812.04948"):
         "ppl_wend": {"space": "w", "sampling": "end", "crop": True},
         "ppl2_wend": {"space": "w", "sampling": "end", "crop": False},
     }
-    tap = "lpips"
+    output = "lpips"
 
     def __init__(
         self,
@@ -190,28 +187,33 @@ class PPL(GeneratorMetric, name="ppl", paper="arXiv:1812.04948"):
         shrink: Shrink = "ada",
         radius: Radius = "unit",
         precision: Literal["fp32", "fp64"] = "fp32",
-        extractor: Make[Features] = LPIPS,
+        extractor: Make[Extractor] = VGG16,
     ) -> None:
         super().__init__(shape, seed, num=num)
+        require_output(self.name, extractor, self.output)
         self.space, self.sampling, self.crop, self.epsilon = space, sampling, crop, epsilon
-        self.shrink, self.radius, self.precision, self.features = shrink, radius, precision, extractor
+        self.shrink, self.radius, self.precision = shrink, radius, precision
+        self.extractor: Make[Extractor] = extractor
         name = extractor_name(extractor)
         self.primary = "ppl" if name == VGG16.name else f"path_length/{name}"
         self.found: dict[int, float] = {}  # distance of each sample
 
     @torch.no_grad()
-    def probe(
-        self, G: Generator, stage: Stage, device: torch.device, labels: Callable[[int, int], Tensor], progress: Progress
-    ) -> None:
+    def probe(self, context: ProbeContext) -> None:
         """Measure this process's share of the pairs. Raises DataError, RecipeError or UsageError."""
-        assert self.eye is not None  # set by whoever calls this
-        eye, dtype = self.eye, DTYPES[self.precision]
+        G, stage, device, dtype = context.G, context.stage, context.device, DTYPES[self.precision]
+        extractor = context.extractor
+        assert extractor is not None  # built from the slot, which cannot be empty
         if dtype == torch.float64:
             if device.type == "mps":
                 raise UsageError("ppl.precision: fp64 is not possible on mps: choose fp32, or --device cpu.")
-            G, eye = copy.deepcopy(G).double(), copy.deepcopy(eye).double()
-        mine = range(self.rank, self.num, self.world)
-        label = labels(self.num, 2)[self.rank :: self.world].to(device, dtype) if G.labels else None
+            G, extractor = copy.deepcopy(G).double(), copy.deepcopy(extractor).double()
+
+        def features(images: Image) -> Tensor:
+            return extractor(cropped_and_shrunk(images, self.crop, self.shrink), [self.output])[self.output]
+
+        mine = range(context.rank, self.num, context.world)
+        label = context.labels(self.num, 2)[context.rank :: context.world].to(device, dtype) if G.labels else None
         h, w = G.shape.sizes[stage.level]
         batch = max(1, min(MOST, PIXELS // (h * w)))
         for start in range(0, len(mine), batch):
@@ -223,22 +225,13 @@ class PPL(GeneratorMetric, name="ppl", paper="arXiv:1812.04948"):
             )
             ends = self._ends(G, stage, z, t, None if label is None else label[start : start + batch])
             with G.noise("random", seeds=image_seeds(self.seed, own) * 2):
-                found = path_distances(G, stage, ends, partial(self._look, eye), self.epsilon)
+                found = path_distances(G, stage, ends, features, self.epsilon)
             self.found.update(zip(own, found.double().tolist()))
-            progress("ppl", start + len(own), len(mine))
+            context.progress("ppl", start + len(own), len(mine))
 
     def _ends(self, G: Generator, stage: Stage, z: Tensor, t: Tensor, label: Label) -> tuple[Styles, Styles]:
         ends = (z[0], z[1])
         return path_ends(G, stage, ends, t, label, space=self.space, epsilon=self.epsilon, radius=self.radius)
-
-    def _look(self, eye: Features, images: Image) -> Tensor:
-        seen = eye(looked_at(images, self.crop, self.shrink))
-        if self.tap not in seen:
-            raise RecipeError(
-                f"ppl.extractor: '{eye.name}' was built without the output '{self.tap}' (it gives {', '.join(seen)}). "
-                f"Write extractor: {{use: vgg16, output: lpips}}, or choose conv-random."
-            )
-        return seen[self.tap]
 
     def compute(self) -> dict[str, float]:
         """The value by name. Raises DataError where nothing was measured, or images were not finite."""

@@ -1,4 +1,4 @@
-"""Improved precision and recall, and density and coverage: whose neighbourhood do images fall into?"""
+"""Improved precision and recall, and density and coverage: in whose neighbourhood images lie."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -8,13 +8,13 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import DataError
-from ganzoo.interfaces import Features, Shape
+from ganzoo.extractors.vgg import VGG16
+from ganzoo.interfaces import Extractor, Shape
 from ganzoo.registry.component import Make
 from ganzoo_metrics.collect import RowMetric
-from ganzoo_metrics.extractors.vgg import VGG16
 
 PAIRS = 2**22  # distances computed at a time
-VALUES = 2**22  # numbers of pairs of rows that are looked at closely at a time
+VALUES = 2**22  # numbers of pairs of rows that are compared in float64 at a time
 
 
 class Block(NamedTuple):
@@ -30,7 +30,7 @@ def bounded_distances(x: Tensor, y: Tensor) -> Iterator[Block]:
 
     A product of D terms, rounded D times, is off by at most D u |x| |y| <= D u (|x|^2 + |y|^2) / 2 with u = 2^-24. The
     bounds are therefore (1 -+ (D + 16) u) (|x|^2 + |y|^2) - 2 x . y; the 16 are for all other roundings. Both sets are
-    shifted by one mean first, which leaves distances alone and makes the norms, and so the margin, small.
+    shifted by one mean first, which does not change distances and makes the norms, and so the margin, small.
 
     Args:
         x: float [N, D]
@@ -95,7 +95,7 @@ def _within(block: Block, radii: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 class Counts(NamedTuple):
-    """Who lies in whose balls."""
+    """How generated and real samples lie in each other's balls."""
 
     in_real: Tensor  # int64 [fakes]: balls of real samples that each generated one lies in
     in_fake: Tensor  # bool [reals]: whether each real sample lies in the ball of a generated one
@@ -173,8 +173,6 @@ class PrecisionRecall(RowMetric, name="pr", paper="arXiv:1904.06991"):
     4,096 activations, and 0.1 GB to work in. Decisions are those of exact distances, though most are made in float32.
 
     Args:
-        num: number of generated images
-        num_real: number of real images; null for all there are
         k: which neighbour a ball reaches to, for precision and recall
         k_density: the same for density and coverage
         float16: keep features, and compare distances and radii, in half precision: as NVIDIA's program
@@ -182,6 +180,7 @@ class PrecisionRecall(RowMetric, name="pr", paper="arXiv:1904.06991"):
     """
 
     published = "vgg16"
+    output = "fc2"
     lower_is_better = False
     cacheable = False  # gigabytes
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -195,14 +194,13 @@ class PrecisionRecall(RowMetric, name="pr", paper="arXiv:1904.06991"):
         seed: int,
         /,
         *,
-        num: Annotated[int, Ge(2)] = 50_000,
-        num_real: Annotated[int, Ge(2)] | None = None,
         k: Annotated[int, Ge(1)] = 3,
         k_density: Annotated[int, Ge(1)] = 5,
         float16: bool = False,
-        extractor: Make[Features] = VGG16,
+        extractor: Make[Extractor] = VGG16,
+        **options: Any,
     ) -> None:
-        super().__init__(shape, seed, num=num, num_real=num_real, extractor=extractor, tap="fc2")
+        super().__init__(shape, seed, extractor=extractor, **options)
         self.k, self.k_density, self.float16 = k, k_density, float16
         self.primary = self.titled("coverage")
 

@@ -1,11 +1,14 @@
-"""Adversarial losses and gradient penalties that belong to no one architecture."""
+"""Adversarial losses and gradient penalties that work with any architecture.
+
+Imports `ganzoo` only; read `losses`, then `penalties`.
+"""
 
 from ganzoo import hookimpl
 
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """Losses and penalties."""
+    """List losses and penalties."""
     from ganzoo_objectives import losses, penalties
 
     return [

@@ -1,40 +1,47 @@
-"""Gradient penalties on the discriminator, each under its honest name.
+"""Gradient penalties on the discriminator.
 
-Norms run over all pixels, channels and scales of a sample.
+Norms are taken over all pixels, channels and scales of a sample.
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt
 
-from ganzoo.interfaces import GanBatch, Regularizer, SampleRng
-from ganzoo.types import Label, PerSample, Pyramid
-
-Weight = Annotated[float, Ge(0)]
-Every = Annotated[int, Ge(1)]
+from ganzoo.interfaces import GanBatch, Regularizer, SampleRng, per_sample
+from ganzoo.types import Count, Label, Logits, PerSample, Positive, Pyramid, Weight
 
 
-def squared_gradient_norm(batch: GanBatch, images: Pyramid, label: Label) -> PerSample:
+def squared_gradient_norm(
+    batch: GanBatch, images: Pyramid, label: Label, observe: Callable[[Logits], None] = lambda logits: None
+) -> PerSample:
     """|∇D(x)|² of each sample, [N], with a graph for the second derivative.
 
-    It is the gradient of the sum of the logits: each sample's own, as far as D judges samples apart.
+    D(x) is the mean of a sample's logits. The gradient is that of their sum over the batch, which equals each sample's
+    own as far as D treats samples independently.
+
+    Args:
+        batch: the networks, and where growth stands
+        images: points at which to differentiate
+        label: their labels
+        observe: called with their logits
     """
     points = tuple(x.detach().requires_grad_() for x in images)
     logits = batch.D(points, label, batch.stage)
-    if images is batch.real:
-        batch.observe(logits)
-    grads = torch.autograd.grad(logits.sum(), points, create_graph=True)
+    observe(logits)
+    grads = torch.autograd.grad(per_sample(logits).sum(), points, create_graph=True)
     return torch.stack([g.square().sum(dim=[1, 2, 3]) for g in grads]).sum(dim=0)
 
 
-def gradient_norm(batch: GanBatch, images: Pyramid, label: Label) -> PerSample:
-    """|∇D(x)| of each sample, [N]; its own gradient is 0, not NaN, where D is flat."""
-    return squared_gradient_norm(batch, images, label).clamp_min(1e-30).sqrt()
+def gradient_norm(
+    batch: GanBatch, images: Pyramid, label: Label, observe: Callable[[Logits], None] = lambda logits: None
+) -> PerSample:
+    """|∇D(x)| of each sample, [N]; where it is 0, its own gradient is 0, not NaN."""
+    return squared_gradient_norm(batch, images, label, observe).clamp_min(1e-30).sqrt()
 
 
 def between(rng: SampleRng, real: Pyramid, fake: Pyramid) -> Pyramid:
-    """Samples on the line from real to fake, one uniform position for all scales of a sample."""
+    """Points on the lines from reals to fakes, at one uniform position for all scales of a sample."""
     u = rng.uniform(real[0][:, :1, :1, :1])
     return tuple(torch.lerp(r, f, u) for r, f in zip(real, fake))
 
@@ -48,13 +55,13 @@ class R1(Regularizer, name="r1", paper="arXiv:1801.04406"):
 
     on = "d"
 
-    def __init__(self, *, gamma: Weight = 10.0, every: Every = 16) -> None:
+    def __init__(self, *, gamma: Weight = 10.0, every: Count = 16) -> None:
         super().__init__(every=every)
         self.gamma = gamma
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma/2 |∇D(real)|², [N]."""
-        return self.gamma / 2 * squared_gradient_norm(batch, batch.real, batch.real_label)
+        return self.gamma / 2 * squared_gradient_norm(batch, batch.real, batch.real_label, batch.observe)
 
 
 class R2(R1, name="r2", paper="arXiv:1801.04406"):
@@ -70,17 +77,17 @@ class R2(R1, name="r2", paper="arXiv:1801.04406"):
 
 
 class WGANGP(Regularizer, name="wgan_gp", paper="arXiv:1704.00028"):
-    """weight / target² (|∇D(x)| - target)² between real and fake images.
+    """weight / target² (|∇D(x)| - target)²: between real and generated images.
 
     Args:
         weight: strength
-        target: the norm to reach; 750 in ProGAN's CIFAR-10 runs
+        target: norm of the gradient to reach; 750 in ProGAN's CIFAR-10 runs
     """
 
     on = "d"
     needs_critic = True
 
-    def __init__(self, *, weight: Weight = 10.0, target: Annotated[float, Gt(0)] = 1.0, every: Every = 1) -> None:
+    def __init__(self, *, weight: Weight = 10.0, target: Positive = 1.0, every: Count = 1) -> None:
         super().__init__(every=every)
         self.weight, self.target = weight, target
 
@@ -91,18 +98,15 @@ class WGANGP(Regularizer, name="wgan_gp", paper="arXiv:1704.00028"):
         return self.weight / self.target**2 * (norm - self.target).square()
 
 
-class ZeroCentered(Regularizer, name="gp_zero_centered", paper="arXiv:1902.03984"):
-    """gamma |∇D(x)|² between real and fake images.
+class ZeroCentered(R1, name="gp_zero_centered", paper="arXiv:1902.03984"):
+    """gamma |∇D(x)|²: zero-centred, between real and generated images.
 
     Args:
         gamma: strength
     """
 
-    on = "d"
-
-    def __init__(self, *, gamma: Weight = 10.0, every: Every = 1) -> None:
-        super().__init__(every=every)
-        self.gamma = gamma
+    def __init__(self, *, every: Count = 1, **options: Any) -> None:
+        super().__init__(every=every, **options)
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma |∇D|², [N]."""
@@ -111,7 +115,9 @@ class ZeroCentered(Regularizer, name="gp_zero_centered", paper="arXiv:1902.03984
 
 
 class OneCenteredReal(R1, name="one_centered_real", paper="arXiv:1705.07215"):
-    """gamma/2 E_real (|∇D(x)| - 1)²: one-centred on real images. Often taken for R1, which it is not.
+    """gamma/2 E_real (|∇D(x)| - 1)²: one-centred, on real images.
+
+    It is often mistaken for R1.
 
     Args:
         gamma: strength
@@ -119,5 +125,5 @@ class OneCenteredReal(R1, name="one_centered_real", paper="arXiv:1705.07215"):
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma/2 (|∇D(real)| - 1)², [N]."""
-        norm = gradient_norm(batch, batch.real, batch.real_label)
+        norm = gradient_norm(batch, batch.real, batch.real_label, batch.observe)
         return self.gamma / 2 * (norm - 1).square()

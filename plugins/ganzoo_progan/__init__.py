@@ -1,6 +1,7 @@
-"""ProGAN:
+"""ProGAN: Progressive Growing of GANs for Improved Quality, Stability, and Variation (Karras et al. 2018).
 
-Progressive Growing of GANs for Improved Quality, Stability, and Variation (Karras et al. 2018, arXiv:1710.10196).
+arXiv:1710.10196. Layers, norms, topologies, heads and growth, and the paper's recipes. Imports `ganzoo` only; read
+`generator` first.
 """
 
 from ganzoo import hookimpl
@@ -8,7 +9,7 @@ from ganzoo import hookimpl
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """The paper's components."""
+    """List the paper's components."""
     from ganzoo_progan import discriminator, generator, growth, heads
 
     return [

@@ -1,6 +1,6 @@
-"""ProGAN's discriminator from the image to 4x4, part by part (arXiv:1710.10196, appendix A.1)."""
+"""ProGAN's discriminator down to 4x4, part by part (arXiv:1710.10196, appendix A.1)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -9,10 +9,10 @@ from ganzoo.interfaces import Stage
 from ganzoo.nn.equal import ActConv2d, Gain
 from ganzoo.nn.resample import OddTaps, Taps, blurred, downsample
 from ganzoo.registry.component import Make
-from ganzoo.types import Image, Maps, Plan, Pyramid, Size
+from ganzoo.types import Image, Maps, Pyramid, Size
 
 PAPER = "arXiv:1710.10196"
-FUSED_FROM = 128  # the released networks resample within the convolution from this size on
+FUSED_FROM = 128  # pixels: side from which the released networks resample within the convolution
 
 
 class FromRGB(zoo.FromRGB, name="plain", paper=PAPER):
@@ -24,6 +24,7 @@ class FromRGB(zoo.FromRGB, name="plain", paper=PAPER):
         equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
 
+    casts_weights = True
     samplewise = True
 
     def __init__(
@@ -40,7 +41,7 @@ class FromRGB(zoo.FromRGB, name="plain", paper=PAPER):
         self.conv = ActConv2d(image_channels, channels, 1, gain=gain, clamp=clamp, equalized=equalized)
 
     def forward(self, x: Image) -> Maps:
-        """Image -> Maps."""
+        """Turn an image into features: [N, image_channels, H, W] -> [N, C, H, W]."""
         return self.conv(x)
 
 
@@ -50,12 +51,14 @@ class PlainDown(zoo.Down, name="plain", paper=PAPER):
     Args:
         gain: where the √2 of leaky ReLU sits
         blur: taps of a low-pass filter before the second convolution (arXiv:1812.04948, section 2); null for none
-        fused: halve within the second convolution: the mean then comes before bias and activation, as in StyleGAN and
-            in ProGAN's fused kernels; another function, and faster. "auto" does so from 128x128 on
+        fused: halve the size within the second convolution, which is faster and not the same function: the mean then
+            comes before bias and activation, as in StyleGAN and in ProGAN's fused kernels. "auto" does so from 128x128
+            on
         norm: of each convolution, before its bias; null for none
         equalized: scale the weights at run time (equalized learning rate, 4.1)
     """
 
+    casts_weights = True
     samplewise = True
 
     def __init__(
@@ -80,29 +83,24 @@ class PlainDown(zoo.Down, name="plain", paper=PAPER):
         self.norm1 = norm(out_channels) if norm else None
 
     def forward(self, x: Maps) -> Maps:
-        """Maps -> Maps at half the size."""
+        """Halve the size: [N, I, H, W] -> [N, O, H/2, W/2]."""
         x = self.conv0(x, self.norm0)
         x = self.conv1(blurred(x, self.blur) if self.blur else x, self.norm1)
         return x if self.fused else downsample(x, (1, 1))
 
 
 class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
-    """The image comes in at the finest resolution only.
+    """The image enters at the finest resolution only."""
 
-    Args:
-        from_rgb: image to features
-    """
-
+    casts_weights = True
     rgb_at_every_level = False
     samplewise = True
 
-    def __init__(
-        self, plan: Plan, image_channels: int, /, *, down: Make[zoo.Down], from_rgb: Make[zoo.FromRGB] = FromRGB
-    ) -> None:
-        super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
+    def __init__(self, *sizes: Any, from_rgb: Make[zoo.FromRGB] = FromRGB, **options: Any) -> None:
+        super().__init__(*sizes, from_rgb=from_rgb, **options)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
-        """Features at the coarsest size."""
+        """Compute features at the coarsest size."""
         x = self.from_image(images[-1], stage.level)
         for level in range(stage.level, 0, -1):
             x = self.down(x, level)
@@ -110,28 +108,19 @@ class PlainTrunk(zoo.Trunk, name="plain", paper="arXiv:1912.04958"):
 
 
 class ProgressiveTrunk(zoo.Trunk, name="progressive", paper=PAPER):
-    """The newest block's features are cross-faded with those of the halved image (section 2, figure 2).
+    """The newest block's features are cross-faded with those of the halved image (section 2, figure 2)."""
 
-    Args:
-        from_rgb: image to features
-    """
-
+    casts_weights = True
     grows = True
     samplewise = True
 
     def __init__(
-        self,
-        plan: Plan,
-        image_channels: int,
-        /,
-        *,
-        down: Make[zoo.Down] = PlainDown,
-        from_rgb: Make[zoo.FromRGB] = FromRGB,
+        self, *sizes: Any, down: Make[zoo.Down] = PlainDown, from_rgb: Make[zoo.FromRGB] = FromRGB, **options: Any
     ) -> None:
-        super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
+        super().__init__(*sizes, down=down, from_rgb=from_rgb, **options)
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
-        """Features at the coarsest size."""
+        """Compute features at the coarsest size."""
         x = self.from_image(images[-1], stage.level)
         for level in range(stage.level, 0, -1):
             x = self.down(x, level)

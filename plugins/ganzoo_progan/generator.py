@@ -5,7 +5,7 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 
 from ganzoo import interfaces as zoo
 from ganzoo.interfaces import Stage
@@ -15,17 +15,17 @@ from ganzoo.nn.norm import pixel_norm
 from ganzoo.nn.precision import at_least_fp32
 from ganzoo.nn.resample import OddTaps, blurred, upsample
 from ganzoo.registry.component import Make
-from ganzoo.types import Image, Label, Latent, Maps, Pyramid, Size, Style, Styles
+from ganzoo.types import Image, Label, Latent, Maps, Positive, Pyramid, Size, Style, Styles
 
 PAPER = "arXiv:1710.10196"
-SLOPE = 0.2
-Positive = Annotated[float, Gt(0)]
+SLOPE = 0.2  # of leaky ReLU below zero
 Slope = Annotated[float, Interval(ge=0, lt=1)]
 
 
 class PixelNorm(zoo.Norm, name="pixel_norm", paper=PAPER):
-    """Feature vectors to unit RMS, pixel by pixel (4.2)."""
+    """Each pixel's feature vector is scaled to unit RMS (section 4.2)."""
 
+    casts_weights = True
     samplewise = True
 
     def __init__(self, channels: int, /) -> None:
@@ -37,21 +37,24 @@ class PixelNorm(zoo.Norm, name="pixel_norm", paper=PAPER):
 
 
 class BatchNorm(zoo.Norm, name="batch_norm", paper="arXiv:1502.03167"):
-    """Each channel to zero mean and unit variance over the batch, then a learned scale and shift (algorithm 1)."""
+    """Each channel is normalised over the batch, then has a learned scale and shift (algorithm 1)."""
+
+    casts_weights = True
 
     def __init__(self, channels: int, /) -> None:
         super().__init__()
         self.norm = torch.nn.BatchNorm2d(channels)
 
     def forward(self, x: Maps) -> Maps:
-        """In training with the batch's statistics, else with their moving average."""
+        """Normalise by the batch's statistics in training, else by their moving averages."""
         y: Maps = self.norm(at_least_fp32(x))
         return y.to(x.dtype)
 
 
 class LayerNorm(zoo.Norm, name="layer_norm", paper="arXiv:1607.06450"):
-    """Each sample to zero mean and unit variance over all its features, then a learned scale and shift a channel."""
+    """Each sample is normalised over all its features, then has a learned scale and shift per channel."""
 
+    casts_weights = True
     samplewise = True
 
     def __init__(self, channels: int, /) -> None:
@@ -59,13 +62,13 @@ class LayerNorm(zoo.Norm, name="layer_norm", paper="arXiv:1607.06450"):
         self.norm = torch.nn.GroupNorm(1, channels)
 
     def forward(self, x: Maps) -> Maps:
-        """The same in training and after it."""
+        """Normalise each sample, in training and in evaluation alike."""
         y: Maps = self.norm(at_least_fp32(x))
         return y.to(x.dtype)
 
 
 class Identity(zoo.Mapping, name="identity", paper="arXiv:1704.00028"):
-    """No mapping network and no normalisation: the latent, with its label appended, is the style."""
+    """The latent, with its label appended, is the style: no mapping network, no normalisation."""
 
     keeps_size = True
 
@@ -73,15 +76,15 @@ class Identity(zoo.Mapping, name="identity", paper="arXiv:1704.00028"):
         super().__init__()
 
     def forward(self, z: Latent, label: Label = None) -> Style:
-        """[N, Z] -> [N, Z + K]."""
+        """Append the label: [N, Z] -> [N, Z + K]."""
         return z if label is None else torch.cat([z, label], dim=1)
 
 
 class Normalize(zoo.Mapping, name="normalize", paper=PAPER):
-    """No mapping network: the latent (with its label appended) on the hypersphere is the style.
+    """The latent, with its label appended and normalised to the hypersphere, is the style: no mapping network.
 
     Args:
-        twice: normalise the latent before the label is appended, too (genforce's networks)
+        twice: normalise the latent also before the label is appended (genforce's networks)
     """
 
     keeps_size = True  # the style is as long as the latent
@@ -91,17 +94,17 @@ class Normalize(zoo.Mapping, name="normalize", paper=PAPER):
         self.twice = twice
 
     def forward(self, z: Latent, label: Label = None) -> Style:
-        """Append the label, then normalise."""
+        """Append the label, then normalise: [N, Z] -> [N, Z + K]."""
         z = pixel_norm(z) if self.twice else z
         return pixel_norm(z if label is None else torch.cat([z, label], dim=1))
 
 
 class Dense(zoo.Stem, name="dense", paper=PAPER):
-    """A dense layer from the latent to the coarsest feature maps; bias, leaky ReLU, norm.
+    """A dense layer turns the latent into the coarsest feature maps; bias, leaky ReLU, norm.
 
     Args:
-        norm: after the activation
-        norm_first: normalise before the bias and the activation instead (batch norm)
+        norm: normalisation after the activation; null for none
+        norm_first: normalise before the bias instead (batch norm)
         gain: factor of the weight beside √2 / √(pixels w_dim)
         slope: of leaky ReLU below zero; 0 makes it ReLU
         equalized: scale the weight at run time (equalized learning rate, 4.1)
@@ -124,15 +127,14 @@ class Dense(zoo.Stem, name="dense", paper=PAPER):
     ) -> None:
         super().__init__()
         self.size, self.slope, self.norm_first = size, slope, norm_first
-        # He's constant of the 4x4 transposed convolution that this once was: fan_in is pixels * w_dim.
         pixels = size[0] * size[1]
-        he = gain * math.sqrt(2 / pixels)
+        he = gain * math.sqrt(2 / pixels)  # fan_in is pixels * w_dim, as of the paper's 4x4 convolution of a 1x1 map
         self.dense = Linear(w_dim, channels * pixels, bias=None, gain=he, equalized=equalized)
         self.bias = torch.nn.Parameter(torch.zeros(channels))
         self.norm = norm(channels) if norm else None
 
     def forward(self, w: Style) -> Maps:
-        """[N, W] -> [N, C, H, W]."""
+        """Start the feature maps: [N, W] -> [N, C, H, W]."""
         x = self.dense(w).unflatten(1, (-1, *self.size))
         x = self.norm(x) if self.norm and self.norm_first else x
         x = F.leaky_relu(x + self.bias[:, None, None], self.slope)
@@ -140,16 +142,17 @@ class Dense(zoo.Stem, name="dense", paper=PAPER):
 
 
 class Conv(zoo.Layer, name="conv", paper=PAPER):
-    """Nearest-neighbour upsampling, 3x3 convolution, bias, leaky ReLU, norm. No style enters.
+    """Nearest-neighbour upsampling, 3x3 convolution, bias, leaky ReLU, norm; takes no style.
 
     Args:
-        norm: after the activation
-        norm_first: normalise before the bias and the activation instead (batch norm)
+        norm: normalisation after the activation; null for none
+        norm_first: normalise before the bias instead (batch norm)
         blur: taps of a low-pass filter after an upsampling convolution (arXiv:1812.04948, section 2); null for none
         slope: of leaky ReLU below zero; 0 makes it ReLU
         equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
 
+    casts_weights = True
     styled = False
     retired = frozenset({"fused"})  # upsample within the convolution, which it always does now
 
@@ -175,7 +178,7 @@ class Conv(zoo.Layer, name="conv", paper=PAPER):
         self.norm = norm(out_channels) if norm else None
 
     def forward(self, x: Maps, w: Style) -> Maps:
-        """Maps -> Maps at the layer's size."""
+        """Convolve, double the size where `up`, add the bias, activate, normalise."""
         x = self.conv.after_nearest(x) if self.up else self.conv.convolve(x)
         x = blurred(x, self.blur) if self.blur else x
         x = self.norm(x) if self.norm and self.norm_first else x
@@ -191,6 +194,7 @@ class ConvRGB(zoo.ToRGB, name="conv", paper=PAPER):
         equalized: scale the weight at run time (equalized learning rate, 4.1)
     """
 
+    casts_weights = True
     styled = False
 
     def __init__(
@@ -200,16 +204,18 @@ class ConvRGB(zoo.ToRGB, name="conv", paper=PAPER):
         self.conv = Conv2d(channels, image_channels, 1, gain=gain, equalized=equalized)
 
     def forward(self, x: Maps, w: Style) -> Image:
-        """Maps -> Image."""
+        """Turn features into an image: [N, C, H, W] -> [N, image_channels, H, W]."""
         return self.conv(x)
 
 
 class PlainBlock(zoo.Block, name="plain", paper=PAPER):
-    """Two layers, the first one doubling the size; a single layer in the first block.
+    """Two layers, of which the first one doubles the size; the first block has one layer.
 
     Args:
-        layer: a convolution with everything around it
+        layer: convolution with norm, noise, bias and activation
     """
+
+    casts_weights = True
 
     def __init__(
         self, in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool, /, *, layer: Make[zoo.Layer]
@@ -219,7 +225,7 @@ class PlainBlock(zoo.Block, name="plain", paper=PAPER):
         self.num_ws = len(self.layers)
 
     def forward(self, x: Maps, ws: Styles) -> Maps:
-        """Run the layers, each with its own style."""
+        """Apply the layers, each with its own style code."""
         for layer, w in zip(self.layers, ws.unbind(1)):
             x = layer(x, w)
         return x
@@ -231,7 +237,7 @@ class LastSynthesis(zoo.Synthesis, name="last", paper="arXiv:1912.04958"):
     rgb_at_every_level = False
 
     def forward(self, ws: Styles, stage: Stage) -> Pyramid:
-        """The finest image."""
+        """Return the finest image alone."""
         return tuple(self.walk(ws, stage))
 
 

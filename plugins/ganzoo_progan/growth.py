@@ -1,25 +1,20 @@
-"""The growth schedule (arXiv:1710.10196, section 2 and appendix A)."""
-
-from typing import Annotated
-
-from annotated_types import Ge, Gt
+"""Progressive growth (arXiv:1710.10196, section 2 and appendix A)."""
 
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Growth, Shape, Stage
-
-Kimg = Annotated[float, Gt(0)]
+from ganzoo.types import Count, Positive
 
 
 class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
-    """Train a resolution, fade the next one in, and so on; each takes a fixed number of images.
+    """Each resolution is trained, then the next one is faded in, both for a fixed number of images.
 
     Args:
-        train_kimg: thousands of images at each stable resolution
+        train_kimg: thousands of images for which a resolution is trained before the next one fades in
         fade_kimg: thousands of images of each fade-in
         start: height of the first resolution; null for the coarsest
-        batches: batch size by height, where it differs from training.batch; null for none
-        lrs: learning rate by height, where it differs from training.lr; null for none
-        reset_optimizer: forget Adam's moments at the start and the end of each fade
+        batches: {height: batch size}; other heights use training.batch; null for none
+        lrs: {height: learning rate}; other heights use training.lr; null for none
+        reset_optimizer: reset Adam's moments at the start and the end of each fade
     """
 
     def __init__(
@@ -27,11 +22,11 @@ class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
         shape: Shape,
         /,
         *,
-        train_kimg: Kimg = 600.0,
-        fade_kimg: Kimg = 600.0,
+        train_kimg: Positive = 600.0,
+        fade_kimg: Positive = 600.0,
         start: int | None = None,
-        batches: dict[int, Annotated[int, Ge(1)]] | None = None,
-        lrs: dict[int, Annotated[float, Gt(0)]] | None = None,
+        batches: dict[int, Count] | None = None,
+        lrs: dict[int, Positive] | None = None,
         reset_optimizer: bool = True,
     ) -> None:
         self.heights = [h for h, _ in shape.sizes]
@@ -45,7 +40,7 @@ class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
         self.batches, self.lrs, self.reset_optimizer = batches or {}, lrs or {}, reset_optimizer
 
     def stage(self, images: int) -> Stage:
-        """phase = train + fade; the next resolution is in use from the start of its fade, with alpha from 0 to 1."""
+        """Resolution and alpha after `images` images; alpha rises from 0 to 1 while a resolution fades in."""
         phase = self.train_kimg + self.fade_kimg
         index, into = divmod(images / 1000, phase)
         level = self.first + int(index)
@@ -56,13 +51,13 @@ class Progressive(Growth, name="progressive", paper="arXiv:1710.10196"):
         return Stage(level + 1, faded) if faded > 0 else Stage(level)
 
     def batch(self, stage: Stage, batch: int) -> int:
-        """From the table of `batches`."""
+        """Look the batch size up in `batches`."""
         return self.batches.get(self.heights[stage.level], batch)
 
     def lr(self, stage: Stage, lr: float) -> float:
-        """From the table of `lrs`."""
+        """Look the learning rate up in `lrs`."""
         return self.lrs.get(self.heights[stage.level], lr)
 
     def resets_optimizer(self, before: Stage, after: Stage) -> bool:
-        """At the start and at the end of each fade."""
+        """Whether a fade starts or ends between two stages."""
         return self.reset_optimizer and (before.level, before.alpha < 1) != (after.level, after.alpha < 1)

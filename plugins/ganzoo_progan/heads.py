@@ -1,4 +1,4 @@
-"""What stands at the end of a discriminator: statistics of the batch, and from the features to the logit."""
+"""The end of a discriminator: statistics of the batch, and heads from the coarsest feature maps to the logit."""
 
 import math
 from typing import Annotated, Any
@@ -43,7 +43,7 @@ class MinibatchStd(zoo.Statistic, name="minibatch_std", paper=PAPER):
 
 
 class MinibatchDiscrimination(zoo.Statistic, name="minibatch_discrimination", paper="arXiv:1606.03498"):
-    """How close each sample is to the others, by several learned measures, each as a further channel (section 3.2).
+    """Closeness of each sample to the others, by several learned measures, each as a further channel (section 3.2).
 
     Args:
         kernels: number of measures (B in the paper)
@@ -71,7 +71,7 @@ class DenseHead(zoo.Head, name="dense", paper=PAPER):
     """Statistic of the batch, 3x3 convolution, dense layer, logit.
 
     Args:
-        statistic: what is said about the whole batch
+        statistic: statistic of the whole batch, appended as channels; null for none
         gain: where the √2 of leaky ReLU sits
         clamp: limit of the convolution's absolute output; null for none
         width: of the hidden dense layer; null for the number of channels
@@ -104,16 +104,16 @@ class DenseHead(zoo.Head, name="dense", paper=PAPER):
         self.out = Linear(width, self.outputs(channels, labels), gain=out_gain, equalized=equalized)
 
     def outputs(self, channels: int, labels: int) -> int:
-        """How many numbers the last layer gives."""
+        """Number of outputs of the last layer."""
         return 1
 
     def hidden(self, x: Maps) -> Tensor:
-        """Maps at the coarsest size -> what enters the last layer."""
+        """Maps at the coarsest size -> input of the last layer, [N, width]."""
         x = self.conv(self.statistic(x) if self.statistic else x, self.norm)
         return self.dense(x.flatten(1))
 
     def scores(self, x: Maps) -> Tensor:
-        """Maps at the coarsest size -> what the last layer gives."""
+        """Maps at the coarsest size -> output of the last layer, [N, outputs]."""
         return self.out(self.hidden(x))
 
     def forward(self, x: Maps, label: Label = None) -> Logits:
@@ -226,7 +226,7 @@ class EmbeddingHead(DenseHead, name="embedding", paper="arXiv:1802.05637"):
 
 
 class ACGANHead(DenseHead, name="acgan", paper="arXiv:1610.09585"):
-    """A dense head that also says which class it sees; the regularizers acgan_d and acgan_g teach that."""
+    """A dense head that also predicts the class; the regularizers acgan_d and acgan_g train that."""
 
     classifies = True
 
@@ -262,24 +262,24 @@ class _AuxiliaryClassifier(zoo.Regularizer):
         self.weight = weight
 
     def entropy(self, batch: zoo.GanBatch, images: tuple[Tensor, ...], label: Label) -> Tensor:
-        """Of some images under their labels, [N]."""
+        """Weighted cross entropy of the class scores of some images at their labels, [N]."""
         assert batch.classify is not None
         assert label is not None
         return self.weight * cross_entropy(batch.classify(images, batch.stage), label)
 
 
 class ACGANDiscriminator(_AuxiliaryClassifier, name="acgan_d", paper="arXiv:1610.09585"):
-    """Teaches the discriminator to name the classes of real and of generated images (section 3)."""
+    """Teaches the discriminator to predict the classes of real and of generated images (section 3)."""
 
     on = "d"
 
     def penalty(self, batch: zoo.GanBatch) -> Tensor:
-        """L_C of both, [N]."""
+        """L_C of real and of generated images, [N]."""
         return self.entropy(batch, batch.real, batch.real_label) + self.entropy(batch, batch.fake, batch.label)
 
 
 class ACGANGenerator(_AuxiliaryClassifier, name="acgan_g", paper="arXiv:1610.09585"):
-    """Teaches the generator to make images whose class the discriminator names right (section 3)."""
+    """Teaches the generator to make images whose class the discriminator predicts (section 3)."""
 
     on = "g"
 

@@ -7,11 +7,10 @@ GANZOO_API = 2
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """The perceptual distances and projectors of this plugin, and the training of encoders."""
+    """The projectors of this plugin, and the training of encoders."""
     from ganzoo_projection.encoder_training import Encoding
-    from ganzoo_projection.perceptual import LPIPSDistance, Pixel, RandomFeatures, VGGFeatures
     from ganzoo_projection.projectors.encoder import EncoderProjector
     from ganzoo_projection.projectors.image2stylegan import Image2StyleGAN
     from ganzoo_projection.projectors.stylegan2 import StyleGAN2
 
-    return [Pixel, RandomFeatures, VGGFeatures, LPIPSDistance, Image2StyleGAN, StyleGAN2, EncoderProjector, Encoding]
+    return [Image2StyleGAN, StyleGAN2, EncoderProjector, Encoding]

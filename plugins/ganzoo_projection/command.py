@@ -1,20 +1,18 @@
 """`gz project`."""
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo_cli.host.console import note, pairs, say, say_json, table
-from ganzoo_cli.host.drawing import Class, loaded, refuse
+from ganzoo_cli.host.drawing import Checkpoint, Class, load_model, refuse
 from ganzoo_cli.host.options import Device, Json
 
 if TYPE_CHECKING:
-    from ganzoo.model.model import Model
+    from ganzoo.foreign.published import MissingWeights
     from ganzoo.recipe.node import Node
-    from ganzoo_projection.interfaces import FrozenGenerator
     from ganzoo_projection.job.job import Job
 
 Option = typer.Option
@@ -24,41 +22,45 @@ Images = Annotated[
 Method = Annotated[str, Option(metavar="NAME", help="A projector; 'gz components list projector' shows all.")]
 Space = Annotated[
     Literal["w", "w+"] | None,
-    Option(help="w: one style code for all layers; w+: one for each layer; else as the method's paper."),
+    Option(help="w: one style code for all layers; w+: one for each layer; else as in the method's paper."),
 ]
 Start = Annotated[
     Literal["mean", "uniform", "random"] | None,
     Option(help="Where to start: the mean style code, uniform numbers from -1 to 1, or the latent of --seed."),
 ]
-Eyes = Annotated[
+Perceptual = Annotated[
     str | None,
     Option("--perceptual", metavar="NAME", help="How images are compared: pixel and conv-random need no weights."),
 ]
-Steps = Annotated[int | None, Option(min=0, help="Of the optimization; else as the paper.")]
+Steps = Annotated[int | None, Option(min=0, help="Steps of the optimization; else as in the method's paper.")]
 Settings = Annotated[
     list[str],
-    Option("--set", metavar="KEY=VALUE", help="Of the method, as lr=0.02 or perceptual.side=128; repeatable."),
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any option of the method, as lr=0.02 or perceptual.weights=FILE; repeatable.",
+    ),
 ]
 Fitting = Annotated[
     list[str],
     Option(
         "--dataset",
         metavar="KEY=VALUE",
-        help="How images are fitted, in place of how the training's were: fit=fit, background=white, upscale=true.",
+        help="How images are fitted, where not as in the training: fit=fit, background=white, upscale=true; repeatable.",
     ),
 ]
 Batch = Annotated[int, Option(min=1, max=4096, help="Images that are searched for side by side.")]
-Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Of everything random.")]
-Num = Annotated[int | None, Option(min=1, help="The first so many images only.")]
+Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
+Num = Annotated[int | None, Option(min=1, help="Project only the first N images.")]
 
 
 def project(
-    ckpt: Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")],
+    ckpt: Checkpoint,
     images: Images,
     method: Method = "image2stylegan",
     space: Space = None,
     steps: Steps = None,
-    perceptual: Eyes = None,
+    perceptual: Perceptual = None,
     init: Start = None,
     set_: Settings = [],  # noqa: B006 (typer copies it)
     dataset: Fitting = [],  # noqa: B006
@@ -79,107 +81,100 @@ def project(
 
     Writes <image>/target.png, proj.png, projected_w.npz and .safetensors; report.html, report.json and contact.png.
     """
-    given = {"space": space, "steps": steps, "perceptual": perceptual, "init": init}
-    flags, settings = {name: value for name, value in given.items() if value is not None}, pairs(set_)
-    _once(flags, settings)
-    fitting = _fitting(dataset)
-    model = loaded(ckpt, device)
+    flags = {"space": space, "steps": steps, "perceptual": perceptual, "init": init}
+    flags = {name: value for name, value in flags.items() if value is not None}
+    settings, fitting = pairs(set_), pairs(dataset, "--dataset")
+    for name in flags.keys() & settings.keys():
+        refuse(f"--set {name}={settings[name]}: --{name} says {flags[name]} already: give one of them.")
+    model = load_model(ckpt, device)
     from ganzoo.recipe.node import nested
     from ganzoo_projection import search
+    from ganzoo_projection.job import stress as stress_tests
+    from ganzoo_projection.job.job import Job
+    from ganzoo_projection.job.pictures import pictures
 
-    chosen = search.node(method, nested(flags, settings))
-    view = search.freeze(model, class_, seed)
-    _cautions(model, view, chosen, space, init)
-    with TemporaryDirectory() as scratch:
-        where = (Path(scratch), num, stress, outdir, overwrite)
-        _run(model, view, chosen, images, fitting, *where, batch, film, as_json)
+    node = search.node(method, nested(flags, settings))
+    generator = search.freeze(model, class_, seed)
+    found = pictures(images, model, fitting, outdir)[:num]
+    job = Job(
+        model=model,
+        generator=generator,
+        method=node,
+        pictures=stress_tests.stressed(found) if stress else found,
+        outdir=outdir,
+        batch=batch,
+        film=film,
+        overwrite=overwrite,
+    )
+    _note_limits(job, space, init)
+    report = _run(job)
+    if stress:
+        stress_tests.figure(report["images"], outdir, outdir / "stress.png")
+    if as_json:
+        say_json(report)
+    else:
+        _show(report, outdir, ["report.html", "contact.png", *(["stress.png"] if stress else [])])
 
 
-def _run(
-    model: "Model",
-    view: "FrozenGenerator",
-    chosen: "Node",
-    images: list[Path],
-    fitting: dict[str, Any],
-    scratch: Path,
-    num: int | None,
-    stress: bool,
-    outdir: Path,
-    overwrite: bool,
-    batch: int,
-    film: bool,
-    as_json: bool,
-) -> None:
+def _run(job: "Job") -> dict[str, Any]:
+    """Run a job, and return its report; missing weights and interrupts are explained in terms of this command."""
     from ganzoo.errors import CheckpointError, Interrupted
+    from ganzoo.foreign.published import MissingWeights
     from ganzoo.io.interrupts import signals
     from ganzoo.io.log import Log
-    from ganzoo_projection.job import pictures
-    from ganzoo_projection.job import stress as stress_
-    from ganzoo_projection.job.job import Job
 
-    found = pictures.pictures(images, model, fitting, scratch, outdir)[:num]
-    wanted = stress_.stressed(found) if stress else found
-    job = Job(model, view, chosen, wanted, outdir, batch, film, overwrite)
     try:
-        with Log(None, max(1, len(wanted) * chosen.value("steps"))) as log, signals() as stop:
-            report = job.run(log, stop)
-    except CheckpointError as err:
-        raise CheckpointError(_way_out(str(err))) from None
-    except KeyboardInterrupt as err:  # the second one
+        with Log(None, max(1, len(job.pictures) * job.method.value("steps"))) as log, signals() as stop:
+            return job.run(log, stop)
+    except MissingWeights as err:
+        raise CheckpointError(err.fault, cure=_cure(err, job.method)) from None
+    except KeyboardInterrupt as err:  # a second signal
         raise Interrupted(
-            f"interrupted: the batch in work is lost; {outdir}/ holds the images that are done, and the same "
+            f"interrupted: the batch in work is lost; {job.outdir}/ holds the images that are done, and the same "
             f"command does the others."
         ) from err
-    if stress:
-        stress_.figure(report["images"], outdir, outdir / "stress.png")
-    if as_json:
-        return say_json(report)
-    _show(report, job, stress)
-    return None
 
 
-def _show(report: dict[str, Any], job: "Job", stress: bool) -> None:
+def _cure(err: "MissingWeights", method: "Node") -> str:
+    """Say how weights are named with --set, and how images are compared without any."""
+    slots = [slot for slot, node in _components(method) if node.cls.name == err.component]
+    option = ".".join([*slots[:1], err.option])
+    return (
+        f"put it there, or name another place with --set {option}=FILE. {err.how}; or compare without weights: "
+        f"--perceptual pixel"
+    )
+
+
+def _components(node: "Node", path: tuple[str, ...] = ()) -> "Iterator[tuple[str, Node]]":
+    """Yield the dotted path of each component in the slots of a node, and the component."""
+    for name, child in node.children.items():
+        for each in child if isinstance(child, list) else [child] if child else []:
+            yield ".".join((*path, name)), each
+            yield from _components(each, (*path, name))
+
+
+def _show(report: dict[str, Any], outdir: Path, files: list[str]) -> None:
+    """Print the numbers of each image and their means, and the files that show all images."""
     keys = [key for key in ("psnr", "ssim", "mse", "perceptual", "from_mean", "seconds") if key in report["summary"]]
-    rows = [[r["name"], *(f"{r[key]:.4g}" for key in keys)] for r in report["images"]]
+    rows = [[record["name"], *(f"{record[key]:.4g}" for key in keys)] for record in report["images"]]
     if len(rows) > 1:
         rows.append(["mean", *(f"{report['summary'][key]['mean']:.4g}" for key in keys)])
     table(["image", *keys], rows, right=keys)
-    for name in ["report.html", "contact.png", *(["stress.png"] if stress else [])]:
-        say(str(job.outdir / name))
+    for name in files:
+        say(str(outdir / name))
 
 
-def _way_out(sentence: str) -> str:
-    """Of weights that a perceptual misses: the flag that names them, and how to do without."""
-    said, missing = re.subn(r"the perceptual's option '(\w+)'", r"--set perceptual.\1=FILE", sentence)
-    return f"{said.rstrip('.')}; or compare without weights: --perceptual pixel." if missing else sentence
-
-
-def _fitting(words: list[str]) -> dict[str, Any]:
-    """Options of the dataset, from KEY=VALUE words."""
-    from ganzoo.errors import UsageError
-
-    try:
-        return pairs(words)
-    except UsageError as err:
-        refuse(str(err).replace("--set", "--dataset"))
-
-
-def _once(flags: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Refuse what a flag and --set say both."""
-    for name in flags.keys() & settings.keys():
-        refuse(f"--set {name}={settings[name]}: --{name} says {flags[name]} already: give one of them.")
-
-
-def _cautions(model: "Model", view: "FrozenGenerator", chosen: "Node", space: str | None, init: str | None) -> None:
-    """Say on stderr what a user may not expect of this model."""
+def _note_limits(job: "Job", space: str | None, init: str | None) -> None:
+    """Say on stderr that a model is not full-grown, or has no style codes to search."""
+    model, name = job.model, job.model.path.name
     if model.unfinished:
-        note(f"{model.path.name}: {model.unfinished}: images are projected at the size it had reached.")
-    if not view.mapped:
+        note(f"{name}: {model.unfinished}: images are projected at the size it had reached.")
+    if not model.has_mapping:
         unused = f" --space {space} has no meaning there." if space else ""
         unused += " --init mean has none either: the start is random." if init == "mean" else ""
         note(
-            f"{model.path.name} has no learned mapping, so no space W: its latents z are searched for, from those of "
-            f"--seed {view.seed}.{unused}"
+            f"{name} has no learned mapping, so no space W: its latents z are searched for, from those of "
+            f"--seed {job.generator.seed}.{unused}"
         )
-    if chosen.value("space") == "w+" and view.mapped and len(model.styled) < 2:
-        note(f"{model.path.name}: one layer alone has a style, so W+ is W.")
+    if job.method.value("space") == "w+" and model.has_mapping and len(model.styled) < 2:
+        note(f"{name}: only one layer has a style, so W+ is W.")

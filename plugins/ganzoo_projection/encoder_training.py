@@ -2,7 +2,7 @@
 
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from ganzoo.errors import UsageError
-from ganzoo.interfaces import Dataset, Experiment, SampleRng, Schedule, Shape, Stage
+from ganzoo.extractors.vgg import VGG16
+from ganzoo.interfaces import Dataset, Experiment, Extractor, SampleRng, Schedule, Shape, Stage
 from ganzoo.model.model import load
 from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.registry.component import Make
@@ -19,8 +20,16 @@ from ganzoo.training.labels import labels_at
 from ganzoo.training.learner import GradientLearner, adam
 from ganzoo.types import Image, Label, PerSample
 from ganzoo_projection import search
-from ganzoo_projection.interfaces import FrozenGenerator, Perceptual, Weight
-from ganzoo_projection.perceptual import LPIPSDistance
+from ganzoo_projection.interfaces import FrozenGenerator, Weight
+from ganzoo_projection.perceptual import (
+    LPIPS,
+    Lambdas,
+    Outputs,
+    PerceptualDistance,
+    Side,
+    perceptual_distance,
+    upgraded_comparison,
+)
 from ganzoo_projection.projectors.encoder import PREFIX, Encoder
 
 Positive = Annotated[int, Gt(0)]
@@ -40,7 +49,14 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
         space: "w+" finds a style code for each layer, "w" one for all
         width: channels at the full size; they double where the size is halved, up to 512
         blocks: residual blocks of each size
-        perceptual: how images are compared
+        perceptual: the extractor by which images are compared
+        outputs: which of its outputs are compared, by mean squares of maps and squared distances of vectors; null for
+            lpips through vgg16, for all layers through another
+        lambdas: the weight of each output; null for 1
+        side: images are brought to this longer side before they are compared; null for 256 through vgg16, for their own
+            size through another
+        enlarge: bring smaller images to that side too; else only larger ones are averaged to it. null for layers of
+            vgg16, as in Image2StyleGAN, but not for lpips
         lambda_mse: weight of the mean squared difference of pixels, which run from -1 to 1
         lambda_percept: weight of the perceptual distance
         lambda_latent: weight of the mean squared difference of style codes, in their variances
@@ -61,7 +77,11 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
         space: Literal["w", "w+"] = "w+",
         width: Positive = 64,
         blocks: Positive = 2,
-        perceptual: Make[Perceptual] = LPIPSDistance,
+        perceptual: Make[Extractor] = VGG16,
+        outputs: Outputs | None = None,
+        lambdas: Lambdas | None = None,
+        side: Side | None = None,
+        enlarge: bool | None = None,
         lambda_mse: Weight = 1.0,
         lambda_percept: Weight = 0.8,
         lambda_latent: Weight = 1.0,
@@ -69,11 +89,22 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
         dataset: Make[Dataset] | None = None,
         training: Schedule = DEFAULT,
     ) -> None:
-        self.title, self.training, self.perceptual = title, training, perceptual
+        self.title, self.training = title, training
+        self._perceptual = perceptual
+        self._comparison: dict[str, Any] = {"outputs": outputs, "lambdas": lambdas, "side": side, "enlarge": enlarge}
         self.generator, self.space, self.width, self.blocks = generator, space, width, blocks
         self.lambda_mse, self.lambda_percept = lambda_mse, lambda_percept
         self.lambda_latent, self.lambda_real = lambda_latent, lambda_real
         self._dataset = dataset
+
+    @classmethod
+    def upgraded(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Read recipes of the time when `perceptual` held layers, weights and size itself."""
+        return upgraded_comparison(options)
+
+    def perceptual(self, channels: int) -> PerceptualDistance:
+        """Build the distance of images. Raises CheckpointError where weights are missing."""
+        return perceptual_distance(self._perceptual, channels, LPIPS, **self._comparison)
 
     @cached_property
     def view(self) -> FrozenGenerator:
@@ -85,12 +116,12 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
 
     @property
     def shape(self) -> Shape:  # type: ignore[override]
-        """Of the images that the generator makes."""
+        """Sizes and channels of the images that the generator makes."""
         return self.view.shape
 
     @property
     def labels(self) -> int:  # type: ignore[override]
-        """Of the generator."""
+        """Number of the generator's classes."""
         return self.view.G.labels
 
     @cached_property

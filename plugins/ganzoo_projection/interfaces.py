@@ -1,21 +1,31 @@
-"""Real images into a generator's latent space: what compares images, and how a latent is searched for."""
+"""Real images into a generator's latent space: the generator as projectors see it, and how a latent is searched for."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
+from ganzoo.extractors.vgg import VGG16
+from ganzoo.interfaces.extractor import Extractor
 from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.growth import Shape, Stage
 from ganzoo.interfaces.layers import Noise
 from ganzoo.registry.component import Component, Make
 from ganzoo.types import Image, Label, PerSample, Style, Styles
+from ganzoo_projection.perceptual import (
+    IMAGE2STYLEGAN,
+    Lambdas,
+    Outputs,
+    Side,
+    perceptual_distance,
+    upgraded_comparison,
+)
 
 Space = Literal["w", "w+"]
 Start = Literal["mean", "uniform", "random"]
@@ -23,29 +33,6 @@ Weight = Annotated[float, Ge(0)]
 Count = Annotated[int, Gt(0)]
 Variables = dict[str, Tensor]  # "latent" [N, ...], and "noise.<name of the input>" [N, 1, H, W]
 NOISE = "noise."
-Parts = tuple[Tensor, ...]
-
-
-class Perceptual(nn.Module, Component, kind="perceptual"):
-    """(channels, /)  Image -> tensors [N, ...]: their squared difference, summed, is how far two images look apart.
-
-    So the tensors of a target are computed once. A perceptual works at any size, and nothing in it learns.
-    """
-
-    trial: ClassVar[str] = "ganzoo_projection.trials:check_perceptual"
-    needs_weights: ClassVar[bool] = False  # whether it is of no use without a file of weights
-
-    def forward(self, images: Image) -> Parts:
-        """What is compared, of images in about [-1, 1]; differentiable."""
-        raise NotImplementedError
-
-    def distance(self, images: Image, target: Parts) -> PerSample:
-        """How far images look from the targets with these tensors, [N]."""
-        parts = self(images)
-        return sum(
-            ((a - b).square().flatten(1).sum(dim=1) for a, b in zip(parts, target)),
-            torch.zeros(len(images), dtype=images.dtype, device=images.device),
-        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ class FrozenGenerator:
 
     @property
     def shape(self) -> Shape:
-        """Of the images it makes now."""
+        """Sizes and channels of the images it makes now."""
         return Shape(self.G.shape.sizes[: self.stage.level + 1], self.G.shape.channels)
 
     def labels(self, count: int) -> Label:
@@ -109,7 +96,7 @@ class FrozenGenerator:
         return {name: m for name in self.noises if isinstance(m := modules[name], Noise)}
 
     def random(self, size: tuple[int, ...], *what: int) -> Tensor:
-        """Normal numbers that depend on the seed and on `what` alone: an image never notices its company."""
+        """Draw normal numbers that depend on the seed and on `what` only, not on the batch."""
         mixed = np.random.SeedSequence((self.seed, *what)).generate_state(1, np.uint64)[0] >> np.uint64(1)
         return torch.randn(size, generator=torch.Generator().manual_seed(int(mixed))).to(self.mean)
 
@@ -120,8 +107,15 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
     Images are searched for side by side: nothing here may mix the samples of a batch.
 
     Args:
-        perceptual: how images are compared
-        steps: of the optimization
+        perceptual: the extractor by which images are compared
+        outputs: which of its outputs are compared, by mean squares of maps and squared distances of vectors; null for
+            those of the method's paper through vgg16, for all layers through another
+        lambdas: the weight of each output; null for 1
+        side: images are brought to this longer side before they are compared; null for 256 through vgg16, for their own
+            size through another
+        enlarge: bring smaller images to that side too; else only larger ones are averaged to it. null for layers of
+            vgg16, as in Image2StyleGAN, but not for lpips
+        steps: length of the optimization
         space: "w" searches one style code for all layers, "w+" one for each layer
         lambda_percept: weight of the perceptual distance
         lambda_mse: weight of the mean squared difference of pixels, which run from -1 to 1
@@ -131,8 +125,9 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
 
     trial: ClassVar[str] = "ganzoo_projection.trials:check_projector"
     needs_weights: ClassVar[bool] = False  # whether it is of no use without a file of weights
+    default_outputs: ClassVar[Outputs] = IMAGE2STYLEGAN  # what is compared through vgg16 where the options do not say
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # Adam's
-    eps: ClassVar[float] = 1e-8
+    eps: ClassVar[float] = 1e-8  # Adam's
     digest: str = ""  # of weights of its own that decide what it finds
 
     def __init__(
@@ -140,23 +135,67 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
         channels: int,
         /,
         *,
-        perceptual: Make[Perceptual],
-        steps: Annotated[int, Ge(0)],
-        space: Space,
-        init: Start = "mean",
+        perceptual: Make[Extractor] = VGG16,
+        outputs: Outputs | None = None,
+        lambdas: Lambdas | None = None,
+        side: Side | None = None,
+        enlarge: bool | None = None,
+        steps: Annotated[int, Ge(0)] = 1000,
+        space: Space = "w+",
         lambda_percept: Weight = 1.0,
         lambda_mse: Weight = 0.0,
         patience: Count | None = None,
         improvement: Annotated[float, Interval(ge=0, lt=1)] = 0.001,
     ) -> None:
         super().__init__()
-        self.perceptual = perceptual(channels)
-        self.steps, self.space, self.init = steps, space, init
+        self.perceptual = perceptual_distance(
+            perceptual, channels, self.default_outputs, outputs=outputs, lambdas=lambdas, side=side, enlarge=enlarge
+        )
+        self.steps, self.space = steps, space
         self.lambda_percept, self.lambda_mse = lambda_percept, lambda_mse
         self.patience, self.improvement = patience, improvement
 
+    @classmethod
+    def upgraded(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Read recipes of the time when `perceptual` held layers, weights and size itself."""
+        return upgraded_comparison(options)
+
+    @abstractmethod
     def begin(self, view: FrozenGenerator, target: Image) -> Variables:
-        """What is optimised, for targets [N, C, H, W]: "latent", and noise maps where they are searched for too."""
+        """Return what is optimised, for targets [N, C, H, W]: "latent", and noise maps where they are searched for too.
+
+        Latents are z [N, Z] where there is no mapping, else w [N, 1, W] or w+ [N, L, W].
+        """
+
+    @abstractmethod
+    def lr(self, step: int) -> float:
+        """Adam's learning rate at a step, from 0 on."""
+
+    def perturbed(self, view: FrozenGenerator, latent: Tensor, step: int) -> Tensor:
+        """The latent whose image is compared at a step."""
+        return latent
+
+    def penalty(self, variables: Variables) -> PerSample | None:
+        """Return what is minimised beside the images' distance, [N]; None for nothing."""
+        return None
+
+    def after_step(self, variables: Variables) -> None:
+        """Called after each step, without gradients: may change the variables in place."""
+
+
+class LatentSearch(Projector):
+    """A search that starts from the same latent for every image.
+
+    Args:
+        init: the start: "mean" of many style codes, "uniform" numbers from -1 to 1, or a "random" latent's code
+    """
+
+    def __init__(self, channels: int, /, *, init: Start = "mean", **options: Any) -> None:
+        super().__init__(channels, **options)
+        self.init = init
+
+    def begin(self, view: FrozenGenerator, target: Image) -> Variables:
+        """The latents at the start."""
         return {"latent": self.start(view, len(target))}
 
     def start(self, view: FrozenGenerator, count: int) -> Tensor:
@@ -173,18 +212,3 @@ class Projector(nn.Module, Component, ABC, kind="projector"):
             z = torch.from_numpy(np.random.RandomState(view.seed).randn(1, view.G.z_dim)).to(view.mean)
             one = view.G.map(z, view.label).expand(layers, -1) if view.mapped else z[0]
         return one.detach().to(view.mean).expand(count, *view.latent_shape(layers)).clone()
-
-    @abstractmethod
-    def lr(self, step: int) -> float:
-        """Adam's learning rate at a step, from 0 on."""
-
-    def perturbed(self, view: FrozenGenerator, latent: Tensor, step: int) -> Tensor:
-        """The latent whose image is compared at a step."""
-        return latent
-
-    def penalty(self, variables: Variables) -> PerSample | None:
-        """What is minimised beside the images' distance, [N]."""
-        return None
-
-    def after_step(self, variables: Variables) -> None:
-        """Called after each step, without gradients: may change the variables in place."""

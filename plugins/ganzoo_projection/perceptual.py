@@ -1,47 +1,34 @@
-"""How far two images look apart: by pixels, by random features, by VGG-16, by LPIPS."""
+"""Perceptual distances of images: features of an extractor, subtracted, squared, weighted and summed."""
 
 import math
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
+import torch
 import torch.nn.functional as F
-from annotated_types import Gt
-from pydantic import Field
-from torch import Tensor
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
 
 from ganzoo.errors import RecipeError
-from ganzoo.foreign import lpips as lpips_
-from ganzoo.foreign import vgg
-from ganzoo.nn.random_convs import RandomConvs
-from ganzoo.types import Image, Maps
-from ganzoo_projection.interfaces import Parts, Perceptual
+from ganzoo.extractors.vgg import VGG16
+from ganzoo.interfaces import Extractor
+from ganzoo.registry.component import Make, default_of
+from ganzoo.types import Image, PerSample
 
 Side = Annotated[int, Gt(0)]
-Sha256 = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{8,64})?$")]
-LAYERS = ("1_1", "1_2", "3_2", "4_2")  # of VGG-16 (arXiv:1904.03189, section 5.1)
-SEES = (1, 3, 4)  # numbers of channels of which an RGB network sees something
+Outputs = tuple[str, ...]
+Lambdas = tuple[Annotated[float, Ge(0)], ...]
+Parts = tuple[Tensor, ...]  # [N, ...] each: their squared differences, summed, are the distance
+WITH_ALPHA = (1, 3, 4)  # numbers of channels in which an RGB network finds RGB: 1 is repeated, a 4th is compared apart
 
 
-def mean_squared(x: Tensor, weight: float = 1.0) -> Tensor:
-    """x [N, ...] scaled so that squared differences, summed, are weight times the mean squared difference."""
-    return x * math.sqrt(weight / x[0].numel())
+# what methods compare through VGG-16 where their options do not say
+IMAGE2STYLEGAN: Outputs = ("relu1_1", "relu1_2", "relu3_2", "relu4_2")  # arXiv:1904.03189, section 5.1
+LPIPS: Outputs = ("lpips",)  # arXiv:1912.04958, appendix D
+SIDE = 256  # pixels, in both papers
 
 
-def colours(images: Image) -> tuple[Image, Parts]:
-    """RGB for a network, and what else is compared: gray is repeated, alpha is compared pixel by pixel."""
-    channels = images.shape[1]
-    if channels == 1:
-        return images.expand(-1, 3, -1, -1), ()
-    return images[:, :3], (mean_squared(images[:, 3:]),) if channels == 4 else ()
-
-
-def refuse_channels(name: str, channels: int) -> None:
-    """Raise RecipeError where an RGB network cannot look at images of so many channels."""
-    if channels not in SEES:
-        raise RecipeError(
-            f"the perceptual '{name}' looks at gray, RGB and RGBA images: these have {channels} channels. "
-            f"Choose pixel or conv-random."
-        )
+# --- sizes -----------------------------------------------------------------------------------------------------------
 
 
 def resized(x: Image, side: int) -> Image:
@@ -59,121 +46,150 @@ def shrunk(x: Image, side: int) -> Image:
     return F.interpolate(x, (max(1, h * side // max(h, w)), max(1, w * side // max(h, w))), mode="area")
 
 
-def enlarged(x: Maps, least: int) -> Maps:
-    """Images of which no side is smaller than a network needs: bilinear where one was."""
+def enlarged(x: Image, least: int) -> Image:
+    """Images of which no side is smaller than an extractor needs: bilinear where one was."""
     h, w = x.shape[2:]
     scale = least / min(h, w)
     return x if scale <= 1 else F.interpolate(x, (math.ceil(h * scale), math.ceil(w * scale)), mode="bilinear")
 
 
-class Pixel(Perceptual, name="pixel"):
-    """Mean squared difference of pixels, which run from -1 to 1: any number of channels, no file of weights."""
-
-    def __init__(self, channels: int, /) -> None:
-        super().__init__()
-
-    def forward(self, images: Image) -> Parts:
-        """The pixels, over the root of their number."""
-        return (mean_squared(images),)
+# --- the distance ----------------------------------------------------------------------------------------------------
 
 
-class RandomFeatures(Perceptual, name="conv-random"):
-    """Mean squared difference of the maps of three convolutions with fixed random weights, summed over the layers.
-
-    Any number of channels, no file of weights; images under 4x4 are enlarged to it. It has no relation to published
-    numbers.
-    """
-
-    def __init__(self, channels: int, /) -> None:
-        super().__init__()
-        self.net = RandomConvs(channels)
-
-    def forward(self, images: Image) -> Parts:
-        """The three layers' maps, each over the root of its number of elements."""
-        return tuple(mean_squared(maps) for maps in self.net.maps(enlarged(images, 4)))
+def mean_squared(x: Tensor, weight: float = 1.0) -> Tensor:
+    """Scale x [N, ...] so that squared differences, summed, are `weight` times the mean squared difference."""
+    return x * math.sqrt(weight / x[0].numel())
 
 
-class VGGFeatures(Perceptual, name="vgg16", paper="arXiv:1904.03189"):
-    """Image2StyleGAN's: mean squared differences of conv1_1, conv1_2, conv3_2 and conv4_2 of VGG-16, weighted, summed.
+def squared_distance(parts: Parts, target: Parts) -> PerSample:
+    """Sum the squared differences of tensors [N, ...] and of those of the targets: [N]."""
+    first = parts[0]
+    return sum(
+        ((a - b).square().flatten(1).sum(dim=1) for a, b in zip(parts, target)),
+        torch.zeros(len(first), dtype=first.dtype, device=first.device),
+    )
 
-    Gray images are repeated to RGB. Of RGBA the network sees the colours; alpha is compared pixel by pixel beside it.
-    Public ports of the paper take ReLU's output and no mean and deviation (`layer_point: post, imagenet_norm: false`):
-    losses of different settings are not comparable.
 
-    Raises CheckpointError where the weights are missing or wrong, RecipeError for 2 or more than 4 channels.
+class PerceptualDistance(nn.Module):
+    """sum_l lambda_l |f_l(x) - f_l(y)|^2 over outputs l of an extractor f: means over maps, sums over vectors.
+
+    An RGB network sees the colours of RGBA images; alpha is compared with the pixels' mean square beside it. The
+    features of a target are computed once, by `forward`. Any size works.
 
     Args:
-        layer_point: compare maps before ("pre") or after ("post") their ReLU; the paper names the convolutions
-        imagenet_norm: bring images to ImageNet's mean and deviation; else to values from 0 to 1
-        lambdas: weight of each of the four layers
-        side: images are resized to this longer side
-        weights: file of VGG-16's weights; null for torchvision's in the cache directory, or a safetensors copy of it
-        sha256: what that file's hash must begin with; empty for the published hash where it has its published name
+        extractor: the network
+        outputs: which of its outputs are compared
+        lambdas: the weight of each
+        side: longer side to which images are brought before; None for their own
+        enlarge: whether smaller ones are brought to it too (bilinear); else only larger ones (averaged)
+
+    Raises:
+        RecipeError: the extractor has no such output, or weights are missing or left over
+        CheckpointError: an output's weights are missing or wrong
     """
 
-    needs_weights: ClassVar[bool] = True
-
     def __init__(
-        self,
-        channels: int,
-        /,
-        *,
-        layer_point: Literal["pre", "post"] = "post",
-        imagenet_norm: bool = True,
-        lambdas: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
-        side: Side = 256,
-        weights: Path | None = None,
-        sha256: Sha256 = "",
+        self, extractor: Extractor, outputs: Sequence[str], lambdas: Sequence[float], side: int | None, enlarge: bool
     ) -> None:
         super().__init__()
-        refuse_channels(self.name, channels)
-        self.taps = [("conv" if layer_point == "pre" else "relu") + layer for layer in LAYERS]
-        self.imagenet_norm, self.lambdas, self.side = imagenet_norm, lambdas, side
-        self.net = vgg.load(16, weights, sha256, noun="perceptual", name=self.name, last="relu4_2")
+        if not outputs or len(lambdas) != len(outputs):
+            raise RecipeError(
+                f"lambdas: {len(lambdas)} weights were given for the {len(outputs)} outputs that are compared",
+                cure="give one for each output, and one output at least",
+            )
+        extractor.prepare(outputs)
+        self.extractor, self.outputs, self.lambdas = extractor, tuple(outputs), tuple(lambdas)
+        self.side, self.enlarge = side, enlarge
+
+    @property
+    def name(self) -> str:
+        """The extractor's."""
+        return self.extractor.name
 
     def forward(self, images: Image) -> Parts:
-        """The four layers' maps, each times the root of its weight over its number of elements."""
-        seen, beside = colours(images)
-        x = enlarged(resized(seen, self.side), self.net.least(self.taps))
-        maps = self.net(vgg.imagenet(x) if self.imagenet_norm else (x + 1) / 2, self.taps)
-        return *(mean_squared(maps[tap], weight) for tap, weight in zip(self.taps, self.lambdas)), *beside
+        """Return what is compared, of images [N, C, H, W] in about [-1, 1]; differentiable."""
+        alpha = images[:, 3:] if self.extractor.rgb and images.shape[1] == 4 else None
+        x = images if alpha is None else images[:, :3]
+        if self.side is not None:
+            x = resized(x, self.side) if self.enlarge else shrunk(x, self.side)
+        features = self.extractor(enlarged(x, self.extractor.least(self.outputs)), self.outputs)
+        parts = [
+            mean_squared(t, weight) if t.ndim == 4 else t * math.sqrt(weight)
+            for t, weight in zip(features.values(), self.lambdas)
+        ]
+        return *parts, *(() if alpha is None else (mean_squared(alpha),))
+
+    def distance(self, images: Image, target: Parts) -> PerSample:
+        """Return the distances of images from the targets of which `forward` gave these tensors, [N]."""
+        return squared_distance(self(images), target)
 
 
-class LPIPSDistance(Perceptual, name="lpips-vgg", paper="arXiv:1801.03924"):
-    """LPIPS v0.1 through VGG-16, as StyleGAN2's projector uses it (arXiv:1912.04958, appendix D).
-
-    Larger images are averaged to 256, those under 16x16 enlarged. Gray images are repeated to RGB. Of RGBA the network
-    sees the colours; alpha is compared pixel by pixel beside it.
-
-    Raises CheckpointError where weights are missing or wrong, RecipeError for 2 or more than 4 channels.
+def perceptual_distance(
+    make: Make[Extractor],
+    channels: int,
+    default_outputs: Outputs,
+    *,
+    outputs: Outputs | None = None,
+    lambdas: Lambdas | None = None,
+    side: int | None = None,
+    enlarge: bool | None = None,
+) -> PerceptualDistance:
+    """Build the distance that a recipe describes. Options that are null mean what the papers do.
 
     Args:
-        side: longer side to which larger images are averaged
-        weights: file of VGG-16's weights; null for torchvision's in the cache directory, or a safetensors copy of it
-        lpips: file of LPIPS's linear weights; null for those in the first file, if it has them, else for
-            lpips-v0.1-vgg.pth in the cache directory
-        sha256: what the first file's hash must begin with; empty for the published hash where it has its published name
+        make: the extractor
+        channels: of the images
+        default_outputs: what is compared through VGG-16 where `outputs` is null; through others it is all layers, or
+            the first output of an extractor without layers
+        outputs: names of the extractor's outputs
+        lambdas: the weight of each; null for 1
+        side: longer side to which images are brought; null for 256 through VGG-16, for their own through others
+        enlarge: whether smaller images are too; null for layers of VGG-16, as Image2StyleGAN, but not for LPIPS
+
+    Raises:
+        RecipeError: the extractor cannot see images of so many channels, or has no such output
+        CheckpointError: weights are missing or wrong
     """
+    chosen = default_of(make)
+    cls: Any = chosen[0] if chosen else Extractor
+    if cls.rgb and channels not in WITH_ALPHA:
+        raise RecipeError(
+            f"the extractor '{cls.name}' sees gray, RGB and RGBA images: these have {channels} channels. "
+            f"Choose pixel or conv-random."
+        )
+    extractor = make(3 if cls.rgb and channels == 4 else channels)
+    through_vgg = isinstance(extractor, VGG16)
+    if outputs is None:
+        outputs = default_outputs if through_vgg else extractor.layers or extractor.outputs[:1]
+    if through_vgg:
+        side = side or SIDE
+        enlarge = "lpips" not in outputs if enlarge is None else enlarge
+    return PerceptualDistance(extractor, outputs, lambdas or (1.0,) * len(outputs), side, bool(enlarge))
 
-    needs_weights: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        channels: int,
-        /,
-        *,
-        side: Side = 256,
-        weights: Path | None = None,
-        lpips: Path | None = None,
-        sha256: Sha256 = "",
-    ) -> None:
-        super().__init__()
-        refuse_channels(self.name, channels)
-        self.side = side
-        self.net = lpips_.LPIPS(weights, lpips, sha256, noun="perceptual", name=self.name)
+# --- earlier recipes -------------------------------------------------------------------------------------------------
 
-    def forward(self, images: Image) -> Parts:
-        """LPIPS's vectors."""
-        seen, beside = colours(images)
-        least = self.net.net.least(lpips_.LPIPS_TAPS)
-        return self.net(enlarged(shrunk(seen, self.side), least)), *beside
+
+def upgraded_comparison(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring options of the time when `perceptual` was a component that held its layers, weights and size to today's.
+
+    `perceptual: {use: vgg16, layer_point: pre, imagenet_norm: true, lambdas: [1, 1, 1, 1], side: 256}` compared
+    Image2StyleGAN's layers; `perceptual: lpips-vgg` was LPIPS; conv-random and pixel compared all their maps, as today.
+    """
+    given, perceptual = dict(options), options.get("perceptual")
+    if not isinstance(perceptual, str | dict) or "outputs" in given:
+        return given
+    inner = {"use": perceptual} if isinstance(perceptual, str) else dict(perceptual)
+    moved = {name: inner.pop(name) for name in ("lambdas", "side") if name in inner}
+    name = str(inner.get("use", "")).rpartition(":")[2]
+    before_relu = inner.get("layer_point") == "pre"
+    if inner.get("layer_point") in ("pre", "post"):
+        del inner["layer_point"]
+    if isinstance(inner.get("imagenet_norm"), bool) and not inner.pop("imagenet_norm"):
+        inner["preprocessing"] = "unit"
+    if name == "lpips-vgg":
+        inner["use"] = VGG16.name
+        moved["outputs"] = list(LPIPS)
+    elif name == VGG16.name or before_relu:
+        moved["outputs"] = [name.replace("relu", "conv") if before_relu else name for name in IMAGE2STYLEGAN]
+    return {**moved, **given, "perceptual": inner}

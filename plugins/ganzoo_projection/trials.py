@@ -19,26 +19,6 @@ def _images(size: Size, channels: int, seed: int) -> Image:
     return torch.rand(N, channels, *size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def check_perceptual(make: "partial[Any]", cls: Any, size: Size) -> Iterator[str]:
-    """A distance that depends on no company, with gradients, for gray, RGB and RGBA images."""
-    for channels in (1, 3, 4):
-        net = make(channels).eval()
-        a, b = _images(size, channels, 0).requires_grad_(), _images(size, channels, 1)
-        value = net.distance(a, net(b))
-        if tuple(value.shape) != (N,) or not torch.isfinite(value).all() or not (value > 0).all():
-            yield f"finds {value.tolist()} between {N} images of {channels} channels, not a positive number each"
-        if float(net.distance(b, net(b)).abs().max()) > 0:
-            yield "an image is not at distance 0 from itself"
-        alone = torch.cat([net.distance(x[None], net(y[None])) for x, y in zip(a, b)])
-        if not torch.allclose(alone, value, rtol=1e-4, atol=1e-7):
-            yield "an image's distance depends on the others of its batch"
-        (gradient,) = torch.autograd.grad(value.sum(), a)
-        if not torch.isfinite(gradient).all() or not gradient.abs().sum() > 0:
-            yield "no finite gradient reaches the image"
-    if any(p.requires_grad for p in make(C).parameters()):
-        yield "has parameters that would learn: what compares images is fixed"
-
-
 class _Noise(Noise):
     """Adds noise."""
 

@@ -7,12 +7,11 @@ GANZOO_API = 2
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """Transfers and their training, what they call a style, and the networks through which they look."""
+    """Transfers and their training, and what of a layer is style."""
     from ganzoo_style_transfer.adain import AdaINTransfer
     from ganzoo_style_transfer.adain_training import AdaINTraining
-    from ganzoo_style_transfer.feature_maps import VGG19, ConvRandom, NormalisedVGG19
     from ganzoo_style_transfer.gatys import Gatys
     from ganzoo_style_transfer.style_statistics import BatchNormStatistics, GaussianMMD, Gram, LinearMMD, PolynomialMMD
 
     statistics = [Gram, BatchNormStatistics, LinearMMD, PolynomialMMD, GaussianMMD]
-    return [Gatys, AdaINTransfer, AdaINTraining, *statistics, VGG19, NormalisedVGG19, ConvRandom]
+    return [Gatys, AdaINTransfer, AdaINTraining, *statistics]

@@ -8,15 +8,17 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from ganzoo.errors import CheckpointError, UsageError
-from ganzoo.foreign.published import Published, fit
+from ganzoo.errors import CheckpointError, RecipeError, UsageError
+from ganzoo.extractors.vgg_normalised import NormalisedVGG19
+from ganzoo.foreign.published import Published, fit, in_order
+from ganzoo.interfaces import Extractor
 from ganzoo.model import checkpoint
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import Make
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Image, Maps, Size
-from ganzoo_style_transfer.feature_maps import NormalisedVGG19, frozen, in_order, prepared
-from ganzoo_style_transfer.interfaces import FeatureMaps, StyleTask, StyleTransferRun, Transfer
+from ganzoo_style_transfer.feature_maps import build, encoder_layer, plan_of, prepared
+from ganzoo_style_transfer.interfaces import StyleTask, StyleTransferRun, Transfer
 from ganzoo_style_transfer.statistics import adain
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
@@ -39,11 +41,18 @@ class Decoder(nn.Module):
     For VGG-19 up to relu4_1: 3,505,219 parameters. The last convolution has no ReLU: pixels, about 0 to 1.
 
     Args:
-        plan: widths of the encoder's convolutions, 0 where it halves the size
+        plan: widths of the encoder's convolutions, 0 where it halves the size (`Extractor.plan`)
+
+    Raises:
+        RecipeError: the plan is empty
     """
 
     def __init__(self, plan: tuple[int, ...]) -> None:
         super().__init__()
+        if not plan:
+            raise RecipeError(
+                "this extractor is no chain of convolutions, which a decoder could mirror: choose another."
+            )
         widths = [width for width in plan if width]
         inputs = [3, *widths[:-1]]
         modules: list[nn.Module] = []
@@ -67,9 +76,10 @@ def padded(x: Image, factor: int) -> Image:
     return F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
 
 
-def encode(features: FeatureMaps, x: Image) -> Maps:
-    """What AdaIN works on: the network's deepest layer."""
-    return features(x, features.layers[-1:])[features.layers[-1]]
+def encode(features: Extractor, x: Image) -> Maps:
+    """Return the maps on which AdaIN works, those of the extractor's deepest layer."""
+    layer = encoder_layer(type(features))
+    return features(x, [layer])[layer]
 
 
 def mixed(content: Maps, styles: list[tuple[Maps, float]], alpha: float) -> Maps:
@@ -86,9 +96,9 @@ class OnePass(StyleTransferRun):
 
     total = 1
 
-    def __init__(self, features: FeatureMaps, decoder: Decoder, commission: StyleTask, alpha: float) -> None:
-        self.features, self.decoder, self.commission, self.alpha = features, decoder, commission, alpha
-        self.made = commission.content
+    def __init__(self, features: Extractor, decoder: Decoder, task: StyleTask, alpha: float) -> None:
+        self.features, self.decoder, self.task, self.alpha = features, decoder, task, alpha
+        self.made = task.content
 
     @property
     def picture(self) -> Image:
@@ -98,10 +108,10 @@ class OnePass(StyleTransferRun):
     @torch.no_grad()
     def advance(self) -> None:
         """Encode, exchange statistics, decode."""
-        content = self.commission.content
+        content = self.task.content
         height, width = content.shape[2:]
-        factor = 2 ** self.features.plan.count(0)
-        styles = [(encode(self.features, padded(image, factor)), share) for image, share in self.commission.styles]
+        factor = 2 ** self.features.plan(encoder_layer(type(self.features))).count(0)
+        styles = [(encode(self.features, padded(image, factor)), share) for image, share in self.task.styles]
         target = mixed(encode(self.features, padded(content, factor)), styles, self.alpha)
         self.made = self.decoder(target)[:, :, :height, :width]
         self.done = 1
@@ -121,19 +131,18 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
         self,
         *,
         weights: Path | None = None,
-        features: Make[FeatureMaps] | None = None,
+        features: Make[Extractor] | None = None,
         alpha: Fraction = 1.0,
         preserve_color: bool = False,
     ) -> None:
         self.weights, self.features, self.alpha, self.preserve_color = weights, features, alpha, preserve_color
 
-    def begin(self, commission: StyleTask, device: torch.device) -> StyleTransferRun:
+    def begin(self, task: StyleTask, device: torch.device) -> StyleTransferRun:
         """Read encoder and decoder."""
-        features, decoder = self._networks()
-        commission = prepared(commission, device, self.preserve_color)
-        return OnePass(frozen(features, device), decoder.to(device), commission, self.alpha)
+        features, decoder = self._networks(device)
+        return OnePass(features, decoder.to(device), prepared(task, device, self.preserve_color), self.alpha)
 
-    def _networks(self) -> tuple[FeatureMaps, Decoder]:
+    def _networks(self, device: torch.device) -> tuple[Extractor, Decoder]:
         if self.weights is None:
             raise UsageError(
                 "adain needs a decoder that was trained for it: name a snapshot with --weights (gz train "
@@ -144,22 +153,26 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
             found = sorted(path.glob("snapshot-*.safetensors"))
             path = found[-1] if found else path
         if path.suffix != ".safetensors":
-            features = self.features() if self.features else NormalisedVGG19()
+            make = self.features or NormalisedVGG19
+            features = build(make, device)
             tensors, path = PUBLISHED.load(path)
-            named = in_order(Decoder(features.plan), tensors, path, PUBLISHED)
-            return features, fit(lambda: Decoder(features.plan), named, path, PUBLISHED)
-        return self._from_snapshot(path)
+            named = in_order(Decoder(plan_of(make)), tensors, path, PUBLISHED)
+            return features, fit(lambda: Decoder(plan_of(make)), named, path, PUBLISHED)
+        return self._from_snapshot(path, device)
 
-    def _from_snapshot(self, path: Path) -> tuple[FeatureMaps, Decoder]:
+    def _from_snapshot(self, path: Path, device: torch.device) -> tuple[Extractor, Decoder]:
         head, tensors = checkpoint.read(path)
-        told = head.recipe.get("features")
-        if head.kind != "snapshot" or not isinstance(told, dict) or not any(n.startswith(PREFIX) for n in tensors):
+        trained_with = head.recipe.get("features")
+        if (
+            head.kind != "snapshot"
+            or not isinstance(trained_with, dict)
+            or not any(n.startswith(PREFIX) for n in tensors)
+        ):
             raise CheckpointError(
                 f"{path} is no snapshot of a decoder: train one with 'gz train docs/recipes/adain.yaml'."
             )
-        make = self.features or component_from(FeatureMaps.kind, told, registry()).bind()
-        features: FeatureMaps = make()
-        decoder = Decoder(features.plan)
+        make = self.features or component_from(Extractor.kind, trained_with, registry()).bind()
+        features, decoder = build(make, device), Decoder(plan_of(make))
         checkpoint.load_weights(decoder, tensors, PREFIX, path)
         return features, decoder.eval().requires_grad_(False)
 

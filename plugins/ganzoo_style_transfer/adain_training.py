@@ -11,7 +11,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from ganzoo.errors import RecipeError, UsageError
-from ganzoo.interfaces import Dataset, Experiment, Images, SampleRng, Schedule, Stage
+from ganzoo.extractors.vgg_normalised import NormalisedVGG19
+from ganzoo.interfaces import Dataset, Experiment, Extractor, Images, SampleRng, Schedule, Stage
 from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.registry.component import Make
 from ganzoo.training import distributed
@@ -21,8 +22,7 @@ from ganzoo.training.loader import Loader
 from ganzoo.training.seeds import seed_of
 from ganzoo.types import Image
 from ganzoo_style_transfer.adain import PREFIX, Decoder, encode
-from ganzoo_style_transfer.feature_maps import NormalisedVGG19, frozen, plan_of
-from ganzoo_style_transfer.interfaces import FeatureMaps
+from ganzoo_style_transfer.feature_maps import build, encoder_layer, plan_of, style_layers
 from ganzoo_style_transfer.statistics import adain, content_loss, style_loss
 
 Weight = Annotated[float, Ge(0)]
@@ -57,7 +57,7 @@ class AdaINTraining(Experiment, name="adain", paper="arXiv:1703.06868"):
         paper: str = "arXiv:1703.06868",
         image: Images = Images(size=256),  # noqa: B008 (frozen)
         resize: int | tuple[int, int] | None = 512,
-        features: Make[FeatureMaps] = NormalisedVGG19,
+        features: Make[Extractor] = NormalisedVGG19,
         content_weight: Weight = 1.0,
         style_weight: Weight = 10.0,
         lr_decay: Weight = 5e-5,
@@ -117,7 +117,7 @@ class DecoderLearner(GradientLearner):
                 "the recipe names no style images: add --set styles.path=PATH with --set styles.use=folder, or a "
                 "'styles:' section."
             )
-        self.features = frozen(experiment.features(), device)
+        self.features = build(experiment.features, device)
         self.decoder = experiment.decoder.to(device).train()
         self.nets = {PREFIX: self.decoder}
         self.optimizers = {PREFIX: adam(self.decoder.parameters(), self.schedule, device)}
@@ -153,14 +153,15 @@ class DecoderLearner(GradientLearner):
     def objective(self, content: Image, style: Image, rows: range, rng: SampleRng) -> Tensor:
         """Content and style loss of a part of the batch."""
         some = slice(rows.start, rows.stop)
-        layers = self.features.style
+        layers, deepest = style_layers(self.features), encoder_layer(type(self.features))
+        named = tuple(dict.fromkeys([*layers, deepest]))
         with torch.autocast(**self.autocast):  # type: ignore[arg-type]
             with torch.no_grad():
-                told = self.features(style[some], [*layers, *self.features.layers[-1:]])
-                target = adain(encode(self.features, content[some]), told[self.features.layers[-1]])
-            made = self.features(self.decoder(target), [*layers, *self.features.layers[-1:]])
-            near = content_loss(made[self.features.layers[-1]], target)
-            alike = torch.stack([style_loss(made[name], told[name]) for name in layers]).sum()
+                styled = self.features(style[some], named)
+                target = adain(encode(self.features, content[some]), styled[deepest])
+            decoded = self.features(self.decoder(target), named)
+            near = content_loss(decoded[deepest], target)
+            alike = torch.stack([style_loss(decoded[name], styled[name]) for name in layers]).sum()
         self.log("loss/content", near)
         self.log("loss/style", alike)
         return self.experiment.content_weight * near + self.experiment.style_weight * alike

@@ -13,11 +13,19 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from ganzoo.errors import Diverged
+from ganzoo.extractors.vgg import VGG19
+from ganzoo.interfaces import Extractor
 from ganzoo.registry.component import Make
 from ganzoo.types import Image, Maps, Size
-from ganzoo_style_transfer.feature_maps import VGG19, frozen, plan_of, prepared
+from ganzoo_style_transfer.feature_maps import (
+    build,
+    content_layer,
+    plan_of,
+    prepared,
+    require_layers,
+    style_layers,
+)
 from ganzoo_style_transfer.interfaces import (
-    FeatureMaps,
     StyleFeatures,
     StyleStatistic,
     StyleTask,
@@ -37,17 +45,17 @@ HISTORY = 20  # curvature pairs that L-BFGS keeps, each of two images
 def seeded(seed: int, step: int = 0) -> Iterator[None]:
     """Draw from torch's global generator as this step always does, within the block."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed << 24 | step)  # a GPU's is left alone
+        torch.default_generator.manual_seed(seed << 24 | step)  # a GPU's generator stays as it is
         yield
 
 
 class Goal:
-    """What an image is optimized for: a loss, and its parts by name.
+    """The loss that an image is optimized for, and its parts by name.
 
     Args:
-        features: the network, frozen
+        features: the extractor, frozen
         statistic: what of a layer is style
-        commission: content and styles, on the network's device
+        task: content and styles, on the network's device
         content_layer: where contents are compared
         style_layers: where styles are compared; each counts the same
         weights: of content and style
@@ -56,9 +64,9 @@ class Goal:
 
     def __init__(
         self,
-        features: FeatureMaps,
+        features: Extractor,
         statistic: StyleStatistic,
-        commission: StyleTask,
+        task: StyleTask,
         content_layer: str,
         style_layers: tuple[str, ...],
         weights: tuple[float, float],
@@ -67,12 +75,12 @@ class Goal:
         self.features, self.statistic = features, statistic
         self.content_layer, self.style_layers = content_layer, style_layers
         self.content_weight, self.style_weight = weights
-        with torch.no_grad(), seeded(commission.seed):
+        with torch.no_grad(), seeded(task.seed):
             layers = tuple(dict.fromkeys([content_layer, *style_layers]))
-            self.layers, own = layers, features(commission.content, layers)
+            self.layers, own = layers, features(task.content, layers)
             self.content = own[content_layer]
             self.styles: list[tuple[float, dict[str, StyleFeatures]]] = []
-            for image, share in commission.styles:
+            for image, share in task.styles:
                 maps = features(image, style_layers)
                 self.styles.append((share, {name: statistic.describe(maps[name]) for name in style_layers}))
             blank = {name: torch.zeros_like(x) for name, x in own.items()}
@@ -85,7 +93,7 @@ class Goal:
         """Content loss and each layer's style loss, scalars, not yet weighted."""
         found = {"content": gatys_content_loss(maps[self.content_layer], self.content).sum()}
         for name in self.style_layers:
-            each = [share * self.statistic.distance(maps[name], told[name]).sum() for share, told in self.styles]
+            each = [share * self.statistic.distance(maps[name], style[name]).sum() for share, style in self.styles]
             found[name] = torch.stack(each).sum()
         return {name: value / self.scales[name] for name, value in found.items()}
 
@@ -159,7 +167,7 @@ class Pixels(StyleTransferRun):
         return float(total.detach())
 
     def losses(self) -> dict[str, float]:
-        """Of the picture as it would be written."""
+        """Return the losses of the picture as it would be written."""
         with torch.no_grad():
             return {name: float(value) for name, value in self._loss(self.picture, 0)[1].items()}
 
@@ -181,7 +189,7 @@ class Pixels(StyleTransferRun):
 
 
 def packed(memory: Mapping[str, object]) -> dict[str, Tensor]:
-    """What a torch optimizer remembers of a tensor, as tensors: numbers of [], lists item by item with their length."""
+    """Turn the state that a torch optimizer keeps of a tensor into tensors: numbers of [], lists item by item."""
     found: dict[str, Tensor] = {}
     for name, value in memory.items():
         if isinstance(value, Tensor):
@@ -216,10 +224,11 @@ class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):
     """Change the pixels until they have the content's features and the style's statistics. Slow; takes any statistic.
 
     Args:
-        features: the network that sees contents and styles
+        features: the extractor of contents and styles
         statistic: what of a layer is style
-        content_layer: where contents are compared; null for the network's own choice
-        style_layers: where styles are compared, each with the same weight; null for the network's own choice
+        content_layer: where contents are compared; null for relu4_2 as in the paper, or the extractor's deepest layer
+        style_layers: where styles are compared, each with the same weight; null for relu1_1 to relu5_1 as in the paper,
+            or all of the extractor's layers
         content_weight: of the content loss, the paper's alpha
         style_weight: of the style loss, the paper's beta
         relative: divide each layer's loss by its value for maps of zeros, so that weights mean the same for every
@@ -234,7 +243,7 @@ class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):
     def __init__(
         self,
         *,
-        features: Make[FeatureMaps] = VGG19,
+        features: Make[Extractor] = VGG19,
         statistic: Make[StyleStatistic] = Gram,
         content_layer: str | None = None,
         style_layers: list[str] | None = None,
@@ -253,19 +262,19 @@ class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):
         self.init, self.optimizer, self.steps = init, optimizer, steps
         self.lr, self.preserve_color = lr or (1.0 if optimizer == "lbfgs" else 0.02), preserve_color
 
-    def begin(self, commission: StyleTask, device: torch.device) -> StyleTransferRun:
+    def begin(self, task: StyleTask, device: torch.device) -> StyleTransferRun:
         """Start with the content, or with uniform noise of the seed."""
-        features = frozen(self.features(), device)
-        commission = prepared(commission, device, self.preserve_color)
-        layers = tuple(self.style_layers or features.style)
-        content_layer = self.content_layer or features.content
-        goal = Goal(features, self.statistic, commission, content_layer, layers, self.weights, self.relative)
+        features, task = build(self.features, device), prepared(task, device, self.preserve_color)
+        layers = tuple(self.style_layers or style_layers(features))
+        content = self.content_layer or content_layer(features)
+        require_layers(features, (content, *layers))
+        goal = Goal(features, self.statistic, task, content, layers, self.weights, self.relative)
         if self.init == "content":
-            start = commission.content
+            start = task.content
         else:
-            draw = torch.Generator().manual_seed(commission.seed)
-            start = torch.rand(commission.content.shape, generator=draw).to(device) * 2 - 1
-        return Pixels(goal, start, self.optimizer, self.lr, self.steps, commission.seed)
+            draw = torch.Generator().manual_seed(task.seed)
+            start = torch.rand(task.content.shape, generator=draw).to(device) * 2 - 1
+        return Pixels(goal, start, self.optimizer, self.lr, self.steps, task.seed)
 
     def memory(self, size: Size) -> int:
         """Maps with their gradients, twice; and what the optimizer keeps of the image."""

@@ -1,12 +1,12 @@
-"""Style transfer: networks that see an image in layers, what of a layer is style, and methods that paint."""
+"""Style transfer: what of an extractor's layer is style, and methods that paint with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.registry.component import Component
 from ganzoo.types import Image, Maps, PerSample, Size
@@ -14,32 +14,8 @@ from ganzoo.types import Image, Maps, PerSample, Size
 StyleFeatures = tuple[Tensor, ...]  # what a statistic keeps of a style's maps
 
 
-class FeatureMaps(nn.Module, Component, ABC, kind="feature_maps"):
-    """() RGB images [N, 3, H, W] in [-1, 1] -> {layer: Maps}: a fixed network through which style transfer looks.
-
-    It is a chain of 3x3 convolutions and halvings, each followed by what the papers put behind it.
-    """
-
-    trial: ClassVar[str] = "ganzoo_style_transfer.trials:check_feature_maps"
-    layers: ClassVar[tuple[str, ...]]  # names of all that it gives, shallow to deep
-    content: ClassVar[str]  # the layer that holds a content, where nothing else is asked for
-    style: ClassVar[tuple[str, ...]]  # the layers that hold a style
-    plan: ClassVar[tuple[int, ...]]  # widths of its convolutions in order, 0 where the size is halved
-    needs_weights: ClassVar[bool] = False  # whether it is of no use without a file of weights
-    fingerprint: str  # sha256 of its weights and of what else decides its outputs
-
-    @abstractmethod
-    def forward(self, x: Image, layers: Sequence[str]) -> dict[str, Maps]:
-        """The maps of the named layers.
-
-        Raises:
-            RecipeError: there is no such layer
-            DataError: the images are too small for it
-        """
-
-
 class StyleStatistic(Component, ABC, kind="style_statistic"):
-    """() What of a layer's feature maps is style: a distance between maps that does not look at where things are."""
+    """() A statistic of feature maps that stands for style: a distance between maps that ignores where things are."""
 
     trial: ClassVar[str] = "ganzoo_style_transfer.trials:check_style_statistic"
 
@@ -57,7 +33,7 @@ class StyleStatistic(Component, ABC, kind="style_statistic"):
 
 @dataclass(frozen=True)
 class StyleTask:
-    """What is to be painted.
+    """A content, and the styles in which it is painted.
 
     Args:
         content: [1, 3, H, W] in [-1, 1]
@@ -81,18 +57,18 @@ class StyleTransferRun(ABC):
     @property
     @abstractmethod
     def picture(self) -> Image:
-        """What there is so far: [1, 3, H, W] in [-1, 1], the content's size."""
+        """The picture so far: [1, 3, H, W] in [-1, 1], the content's size."""
 
     @abstractmethod
     def advance(self) -> None:
         """Go on by one step or a few. Raises Diverged where a loss is not finite."""
 
     def losses(self) -> dict[str, float]:
-        """What is minimised, by name, of the picture as it is; the sum is called `total`. Empty where nothing is."""
+        """Return the losses of the picture so far by name, their sum as `total`; empty where nothing is minimised."""
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """All that a new painting of the same commission needs to go on from here."""
+        """All that a new run of the same task needs to go on from here."""
         return {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 (nothing to do where there is no state)
@@ -105,7 +81,7 @@ class Transfer(Component, ABC, kind="transfer"):
     trial: ClassVar[str] = "ganzoo_style_transfer.trials:check_transfer"
 
     @abstractmethod
-    def begin(self, commission: StyleTask, device: torch.device) -> StyleTransferRun:
+    def begin(self, task: StyleTask, device: torch.device) -> StyleTransferRun:
         """Start a painting.
 
         Raises:

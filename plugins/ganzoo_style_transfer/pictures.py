@@ -7,19 +7,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image as PIL
-from PIL import ImageOps, UnidentifiedImageError
 
 from ganzoo.errors import DataError
-from ganzoo.io.images import PIXELS, Pixels, eight_bit_gray
+from ganzoo.io import budgets
+from ganzoo.io.image_files import BadImage, read_picture, suffix_of
+from ganzoo.io.images import Pixels
 from ganzoo.nn.pixels import to_unit
 from ganzoo.types import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PIXELS = budgets.IMAGE_PIXELS  # of a picture; larger ones are refused
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: colours uint8 [3, H, W], alpha uint8 [H, W] where it has one, (height, width) of the file."""
+    """A picture.
+
+    Args:
+        rgb: colours, uint8 [3, H, W]
+        alpha: uint8 [H, W]; None where it has none
+        source: (height, width) of the file, before it was scaled down
+    """
 
     rgb: Pixels
     alpha: Pixels | None
@@ -35,7 +42,7 @@ class Picture:
         return to_unit(torch.from_numpy(self.rgb)[None])
 
     def with_alpha(self, picture: Image) -> Pixels:
-        """A painting [1, 3, H, W] in [-1, 1] as uint8 [3 or 4, H, W], rounded to nearest, under this one's alpha."""
+        """Another picture [1, 3, H, W] in [-1, 1], rounded to uint8 [3 or 4, H, W], with the alpha of this one."""
         rgb = ((picture[0].float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
         return rgb if self.alpha is None else np.concatenate([rgb, self.alpha[None]])
 
@@ -43,37 +50,32 @@ class Picture:
 def read(path: Path, size: int, *, flat: bool = False) -> Picture:
     """Read a picture, upright, at most `size` pixels a side. Raises DataError that names the file.
 
-    Gray pictures become RGB. With `flat`, what is transparent shows white. Else alpha is kept, pixels that nobody sees
-    are white, and those that are seen in part keep their own colour.
+    Gray pictures become RGB. With `flat`, what is transparent shows white. Else alpha is kept, invisible pixels are
+    white, and partly visible ones keep their own colour.
     """
     try:
-        with PIL.open(path, formats=FORMATS) as file:
-            if file.width * file.height > PIXELS:
-                raise DataError(f"{path} has {file.width:,}x{file.height:,} pixels, too many to open: scale it down.")
-            source = (file.height, file.width)
-            file.draft("RGB", (size, size))  # a JPEG can be decoded at a fraction of its size
-            picture = ImageOps.exif_transpose(file)
-            try:
-                picture = eight_bit_gray(picture)
-            except ValueError as err:
-                raise DataError(f"{path} {err}.") from None
-            made = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path} is no file: name a picture.") from None
-    except UnidentifiedImageError:
-        if not path.stat().st_size:
-            raise DataError(f"{path} is empty (0 bytes): remove it or copy it again.") from None
-        known = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
-        raise DataError(f"{path} is no {known} image: remove it or replace it.") from None
-    except (OSError, SyntaxError, ValueError, PIL.DecompressionBombError) as err:
-        reason = " ".join(str(err).split())[:120].rstrip(".")
-        raise DataError(f"{path} cannot be decoded ({reason}): remove it or copy it again.") from None
-    if max(made.size) > size:
-        width, height = (max(1, round(side * size / max(made.size))) for side in made.size)
-        made = made.resize((width, height), PIL.Resampling.LANCZOS)
-    if made.mode == "RGBA" and flat:
-        made = PIL.alpha_composite(PIL.new("RGBA", made.size, "white"), made).convert("RGB")
-    pixels = np.array(made).transpose(2, 0, 1)
+        raster = read_picture(_contents(path), suffix_of(path.name), PIXELS)
+    except BadImage as err:
+        raise DataError(err.fault, place=str(path), cure=err.cure) from None
+    image = raster.picture.convert("RGBA" if raster.picture.mode in ("LA", "RGBA") else "RGB")
+    if max(image.size) > size:
+        width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
+        image = image.resize((width, height), PIL.Resampling.LANCZOS)
+    if image.mode == "RGBA" and flat:
+        image = PIL.alpha_composite(PIL.new("RGBA", image.size, "white"), image).convert("RGB")
+    pixels = np.array(image).transpose(2, 0, 1)
     alpha = np.ascontiguousarray(pixels[3]) if len(pixels) == 4 else None
     rgb = np.ascontiguousarray(pixels[:3]) if alpha is None else np.where(alpha == 0, np.uint8(255), pixels[:3])
-    return Picture(rgb, alpha, source)
+    return Picture(rgb, alpha, raster.source)
+
+
+def _contents(path: Path) -> bytes:
+    """Read a file of at most `budgets.IMAGE_BYTES`. Raises BadImage."""
+    if not path.is_file():  # a pipe would block for ever
+        raise BadImage("is no file", "name a picture")
+    try:
+        if path.stat().st_size > budgets.IMAGE_BYTES:
+            raise BadImage(f"is larger than {budgets.IMAGE_BYTES >> 20} MiB", "scale the picture down first")
+        return path.read_bytes()
+    except OSError as err:
+        raise BadImage(f"cannot be read ({err.strerror or err})", "make it readable") from None

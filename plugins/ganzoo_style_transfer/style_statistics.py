@@ -1,4 +1,4 @@
-"""What of a layer is style: the statistics that a transfer can match, as components."""
+"""Statistics of feature maps that a transfer can match, as components."""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -94,7 +94,7 @@ class Sampled(StyleStatistic):
         return (xx + yy - 2 * xy) / self.divisor(ours.shape[2])
 
     def divisor(self, channels: int) -> float:
-        """What the distance is divided by."""
+        """Return the number by which the distance is divided."""
         return 1.0
 
 
@@ -106,7 +106,7 @@ class PolynomialMMD(Sampled, name="mmd-poly", paper=LI):
     Args:
         degree: of the polynomial
         offset: added to the product; above 0, lower moments are matched too
-        positions: most positions that degrees from 3 on look at; more are drawn from at random
+        positions: most positions that degrees from 3 on compare; of more, so many are drawn at random
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class GaussianMMD(Sampled, name="mmd-gauss", paper=LI):
 
     Args:
         bandwidth: factor of s²; smaller ones see finer differences, from nearer
-        positions: most positions that are looked at; more are drawn from at random
+        positions: most positions that are compared; of more, so many are drawn at random
     """
 
     def __init__(self, *, bandwidth: Annotated[float, Gt(0)] = 1.0, positions: Positions = 1024) -> None:

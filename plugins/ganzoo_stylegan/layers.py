@@ -1,10 +1,9 @@
 """StyleGAN's mapping network, noise inputs and AdaIN layer (arXiv:1812.04948, section 2 and appendix C)."""
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
@@ -14,25 +13,23 @@ from ganzoo.nn.norm import instance_norm, pixel_norm
 from ganzoo.nn.resample import OddTaps, blurred
 from ganzoo.nn.stack import Stack
 from ganzoo.registry.component import Make
-from ganzoo.types import Label, Latent, Maps, Size, Style
+from ganzoo.types import Count, Label, Latent, Maps, Positive, Size, Style
 
 PAPER = "arXiv:1812.04948"
-Count = Annotated[int, Ge(1)]
-Positive = Annotated[float, Gt(0)]
 
 
 class MLP(zoo.Mapping, name="mlp", paper=PAPER):
-    """Mapping network: normalise, then dense layers with leaky ReLU and a small learning rate.
+    """Mapping network: normalisation, then dense layers with leaky ReLU and a small learning rate.
 
     Args:
         depth: number of layers
-        width: of the hidden layers; null for w_dim
+        width: features of the hidden layers; null for w_dim
         lr_mul: learning rate multiplier of the layers
         gain: where the √2 of leaky ReLU sits: in the weight (StyleGAN) or after the activation (StyleGAN2)
         embed: how a label joins the latent: "matrix" multiplies it by an unscaled matrix and normalises both together
-            (the released code of StyleGAN), "linear" embeds it by a dense layer and normalises it apart
+            (the released code of StyleGAN), "linear" embeds it by a dense layer and normalises it separately
             (arXiv:2006.06676)
-        embed_dim: length of an embedded label; null for that of the latent (matrix) or of the style (linear)
+        embed_dim: length of an embedded label; null takes that of the latent (matrix) or of the style (linear)
     """
 
     def __init__(
@@ -50,38 +47,39 @@ class MLP(zoo.Mapping, name="mlp", paper=PAPER):
         embed_dim: Count | None = None,
     ) -> None:
         super().__init__()
-        self.on_all_ranks = embed == "matrix"
-        length = embed_dim or (z_dim if self.on_all_ranks and z_dim else w_dim)
-        matrix, dense = (None, math.sqrt(labels)), (0.0, 1.0)
-        bias, scale = matrix if self.on_all_ranks else dense
+        self.joint = embed == "matrix"  # latent and label are normalised together
+        length = embed_dim or (z_dim if self.joint and z_dim else w_dim)
+        bias, scale = (None, math.sqrt(labels)) if self.joint else (0.0, 1.0)
         self.embed = Linear(labels, length, bias=bias, gain=scale) if labels else None
         widths = [z_dim + (length if labels else 0), *[width or w_dim] * (depth - 1), w_dim]
         self.layers = Stack(ActLinear(a, b, gain=gain, lr_mul=lr_mul) for a, b in zip(widths, widths[1:]))
 
     def forward(self, z: Latent, label: Label = None) -> Style:
-        """[N, Z] -> [N, W]; a z of no length maps the label alone."""
+        """Map latents to style codes: [N, Z] -> [N, W]; with Z = 0 the label alone is mapped."""
         x = self.joined(z, label)
         for layer in self.layers:
             x = layer(x)
         return x
 
     def joined(self, z: Latent, label: Label) -> Latent:
-        """Latent and embedded label, normalised."""
+        """Normalise the latent and the embedded label: [N, Z + length of the label]."""
         if self.embed is None:
             return pixel_norm(z)
         assert label is not None
-        if self.on_all_ranks:
+        if self.joint:
             return pixel_norm(torch.cat([z, self.embed(label)], dim=1))
         embedded = pixel_norm(self.embed(label))
         return torch.cat([pixel_norm(z), embedded], dim=1) if z.shape[1] else embedded
 
 
 class PixelNoise(zoo.Noise, name="pixel_noise", paper=PAPER):
-    """Gaussian noise, one value a pixel, times a learned strength (initially 0).
+    """Gaussian noise, one value per pixel, times a learned strength (initially 0).
 
     Args:
         per: one strength for each "channel" (StyleGAN) or for the whole "layer" (StyleGAN2)
     """
+
+    casts_weights = True
 
     def __init__(self, channels: int, size: Size, /, *, per: Literal["channel", "layer"] = "channel") -> None:
         super().__init__()
@@ -97,13 +95,13 @@ class PixelNoise(zoo.Noise, name="pixel_noise", paper=PAPER):
 
 
 class Epilogue(nn.Module):
-    """What follows the constant and each convolution: noise, bias, leaky ReLU; instance norm, then the style (Eq. 1).
+    """Noise, bias, leaky ReLU, instance norm and style, after the constant and after each convolution (Eq. 1).
 
     Args:
-        channels: of the maps
+        channels: channels of the maps
         w_dim: length of a style code
-        size: of the maps
-        noise: before the bias
+        size: (height, width) of the maps
+        noise: added before the bias
         eps: added to the variances
     """
 
@@ -122,21 +120,22 @@ class Epilogue(nn.Module):
         return torch.addcmul(shift.to(x.dtype), instance_norm(x, self.eps), (scale + 1).to(x.dtype))
 
     def style_weight(self) -> Tensor:
-        """The matrix [2 channels, W] that gives scales and shifts."""
+        """Matrix from a style code to scales and shifts, [2 channels, W]."""
         return self.style.weight * self.style.scale
 
 
 class AdaIN(zoo.Layer, name="adain", paper=PAPER):
     """Convolution, noise, bias, leaky ReLU; instance norm, then the style's scale and shift (Eq. 1).
 
-    Where it doubles the size: nearest-neighbour upsampling, the convolution, a blur.
+    To double the size: nearest-neighbour upsampling, the convolution, a blur.
 
     Args:
-        noise: before the bias; null for none
+        noise: added before the bias; null for none
         blur: taps of the low-pass filter after an upsampling convolution; null for none
         eps: added to the variances of the instance norm
     """
 
+    casts_weights = True
     styled = True
     retired = frozenset({"fused"})  # upsample within the convolution, which it always does now
 
@@ -159,12 +158,12 @@ class AdaIN(zoo.Layer, name="adain", paper=PAPER):
         self.epilogue = Epilogue(out_channels, w_dim, size, noise, eps)
 
     def forward(self, x: Maps, w: Style) -> Maps:
-        """Maps, Style -> Maps at the layer's size."""
+        """Convolve, double the size where `up`, then apply the epilogue."""
         x = self.conv.after_nearest(x) if self.up else self.conv.convolve(x)
         return self.epilogue(blurred(x, self.blur) if self.blur else x, w)
 
     def style_weight(self) -> Tensor:
-        """That of the epilogue, [2 channels, W]."""
+        """Matrix from a style code to scales and shifts, [2 channels, W]."""
         return self.epilogue.style_weight()
 
 
@@ -172,8 +171,8 @@ class AdaINStem(zoo.Stem, name="adain", paper=PAPER):
     """A learned constant, initially 1, or a dense layer of the style; then noise, bias, leaky ReLU, AdaIN (figure 1b).
 
     Args:
-        input: "constant", or "dense" as before the paper's configuration D
-        noise: before the bias; null for none
+        input: "constant", or "dense" as in the paper's configurations A to C
+        noise: added before the bias; null for none
         eps: added to the variances of the instance norm
     """
 
@@ -198,12 +197,12 @@ class AdaINStem(zoo.Stem, name="adain", paper=PAPER):
         self.epilogue = Epilogue(channels, w_dim, size, noise, eps)
 
     def forward(self, w: Style) -> Maps:
-        """[N, W] -> [N, C, H, W]."""
+        """Start the feature maps: [N, W] -> [N, C, H, W]."""
         if self.dense is not None:
             return self.epilogue(self.dense(w).unflatten(1, (-1, *self.size)), w)
         assert self.const is not None
         return self.epilogue(self.const.expand(w.shape[0], -1, -1, -1), w)
 
     def style_weight(self) -> Tensor:
-        """That of the epilogue, [2 channels, W]."""
+        """Matrix from a style code to scales and shifts, [2 channels, W]."""
         return self.epilogue.style_weight()

@@ -1,41 +1,46 @@
 """StyleGAN2's discriminators, part by part (arXiv:1912.04958, figure 7)."""
 
 import math
-from typing import Annotated
-
-from annotated_types import Gt
+from typing import Any
 
 from ganzoo import interfaces as zoo
 from ganzoo.interfaces import Stage
 from ganzoo.nn.equal import ActConv2d, Conv2d
 from ganzoo.nn.resample import Taps, downsample
 from ganzoo.registry.component import Make
-from ganzoo.types import Maps, Plan, Pyramid, Size
+from ganzoo.types import Maps, Plan, Positive, Pyramid, Size
 
 PAPER = "arXiv:1912.04958"
 FILTER: Taps = (1, 3, 3, 1)
-Clamp = Annotated[float, Gt(0)] | None
 
 
 class FilteredDown(zoo.Down, name="filtered", paper=PAPER):
-    """3x3 convolution, then a low-pass filter and a strided 3x3 convolution; leaky ReLU times √2 after each.
+    """3x3 convolution, then a low-pass filter and a strided 3x3 convolution, each with bias and leaky ReLU times √2.
 
     Args:
         resample_filter: taps of the low-pass filter
         clamp: limit of the absolute outputs; null for none
     """
 
+    casts_weights = True
     samplewise = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: Size,
+        /,
+        *,
+        resample_filter: Taps = FILTER,
+        clamp: Positive | None = None,
     ) -> None:
         super().__init__()
         self.conv0 = ActConv2d(in_channels, in_channels, 3, gain="activation", clamp=clamp)
         self.conv1 = ActConv2d(in_channels, out_channels, 3, gain="activation", clamp=clamp, down=resample_filter)
 
     def forward(self, x: Maps) -> Maps:
-        """Maps -> Maps at half the size."""
+        """Halve the size: [N, I, H, W] -> [N, O, H/2, W/2]."""
         return self.conv1(self.conv0(x))
 
 
@@ -49,9 +54,9 @@ class ResidualDown(FilteredDown, name="residual", paper=PAPER):
     samplewise = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, clamp: Clamp = None
+        self, in_channels: int, out_channels: int, size: Size, /, *, resample_filter: Taps = FILTER, **options: Any
     ) -> None:
-        super().__init__(in_channels, out_channels, size, resample_filter=resample_filter, clamp=clamp)
+        super().__init__(in_channels, out_channels, size, resample_filter=resample_filter, **options)
         self.shortcut = Conv2d(in_channels, out_channels, 1, bias=False, down=resample_filter)
 
     def forward(self, x: Maps) -> Maps:
@@ -60,14 +65,15 @@ class ResidualDown(FilteredDown, name="residual", paper=PAPER):
 
 
 class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
-    """The image, halved again and again, comes in at every resolution and is added to the features (figure 7b).
+    """Downsampled images enter at every resolution and are added to the features (figure 7b).
 
     Args:
         resample_filter: taps of the images' low-pass filter
-        from_rgb_coarsest: image to features at the coarsest size, where it differs (arXiv:2006.06676's released
-            networks never clamp that one); null for one like the others
+        from_rgb_coarsest: image to features at the coarsest size; null uses from_rgb (arXiv:2006.06676's released
+            networks never clamp the coarsest one)
     """
 
+    casts_weights = True
     samplewise = True
 
     def __init__(
@@ -77,17 +83,17 @@ class SkipTrunk(zoo.Trunk, name="skip", paper=PAPER):
         /,
         *,
         down: Make[zoo.Down] = FilteredDown,
-        from_rgb: Make[zoo.FromRGB],
         resample_filter: Taps = FILTER,
         from_rgb_coarsest: Make[zoo.FromRGB] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(plan, image_channels, down=down, from_rgb=from_rgb)
+        super().__init__(plan, image_channels, down=down, **options)
         self.resample_filter = resample_filter
         if from_rgb_coarsest:
             self.from_rgb["0"] = from_rgb_coarsest(image_channels, plan[0][1])
 
     def forward(self, images: Pyramid, stage: Stage) -> Maps:
-        """Features at the coarsest size."""
+        """Compute features at the coarsest size."""
         image = images[-1]
         x = self.from_image(image, stage.level)
         for level in range(stage.level, 0, -1):

@@ -1,10 +1,9 @@
 """StyleGAN2's generator, part by part (arXiv:1912.04958, figures 2 and 7)."""
 
 import math
-from typing import Annotated
+from typing import Any
 
 import torch
-from annotated_types import Gt
 from torch import Tensor, nn
 
 from ganzoo import interfaces as zoo
@@ -13,16 +12,15 @@ from ganzoo.nn.act import bias_act
 from ganzoo.nn.equal import Conv2d, Linear
 from ganzoo.nn.resample import Taps, upsample
 from ganzoo.registry.component import Make
-from ganzoo.types import Image, Maps, Plan, Pyramid, Size, Style, Styles
+from ganzoo.types import Image, Maps, Positive, Pyramid, Size, Style, Styles
 from ganzoo_stylegan2.modulation import modulated_conv2d
 
 PAPER = "arXiv:1912.04958"
 FILTER: Taps = (1, 3, 3, 1)
-Clamp = Annotated[float, Gt(0)] | None
 
 
 class Constant(zoo.Stem, name="constant", paper=PAPER):
-    """A learned constant, drawn from N(0, 1); the style does not enter here."""
+    """A learned constant, drawn from N(0, 1), without a style."""
 
     styled = False
 
@@ -31,7 +29,7 @@ class Constant(zoo.Stem, name="constant", paper=PAPER):
         self.const = nn.Parameter(torch.randn(1, channels, *size))
 
     def forward(self, w: Style) -> Maps:
-        """[N, W] -> [N, C, H, W]."""
+        """Repeat the constant for each sample: [N, W] -> [N, C, H, W]."""
         return self.const.expand(w.shape[0], -1, -1, -1)
 
 
@@ -39,13 +37,15 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
     """Modulated 3x3 convolution, demodulated; noise, bias, leaky ReLU times √2.
 
     Args:
-        noise: before the bias
+        noise: added before the bias
         demodulate: scale each output channel to unit norm (Eq. 3)
-        equalized: scale the weight by 1/√fan_in before that, as the paper's released code; only its epsilon notices
+        equalized: scale the weight by 1/√fan_in first, as the paper's released code does; before demodulation it
+            changes the effect of epsilon only
         resample_filter: taps of the filter when doubling the size
         clamp: limit of the absolute output; null for none
     """
 
+    casts_weights = True
     styled = True
 
     def __init__(
@@ -61,7 +61,7 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
         demodulate: bool = True,
         equalized: bool = False,
         resample_filter: Taps = FILTER,
-        clamp: Clamp = None,
+        clamp: Positive | None = None,
     ) -> None:
         super().__init__()
         self.affine = Linear(w_dim, in_channels, bias=1.0)
@@ -72,27 +72,28 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
         self.scale = 1 / math.sqrt(in_channels * 9) if equalized or not demodulate else 1.0
 
     def forward(self, x: Maps, w: Style) -> Maps:
-        """Maps, Style -> Maps at the layer's size."""
+        """Convolve, double the size where `up`, add noise and bias, activate."""
         weight = self.weight if self.scale == 1 else self.weight * self.scale
         x = modulated_conv2d(x, weight, self.affine(w), demodulate=self.demodulate, up=self.up)
         x = self.noise(x) if self.noise else x
         return bias_act(x, self.bias, "lrelu", clamp=self.clamp)
 
     def style_weight(self) -> Tensor:
-        """The affine's matrix, [in_channels, W]."""
+        """Matrix of the affine layer, [in_channels, W]."""
         return self.affine.weight * self.affine.scale
 
 
 class ModConvRGB(zoo.ToRGB, name="modconv", paper=PAPER):
-    """Modulated 1x1 convolution without demodulation; bias.
+    """Modulated 1x1 convolution without demodulation, then a bias.
 
     Args:
         clamp: limit of the absolute output; null for none
     """
 
+    casts_weights = True
     styled = True
 
-    def __init__(self, channels: int, w_dim: int, image_channels: int, /, *, clamp: Clamp = None) -> None:
+    def __init__(self, channels: int, w_dim: int, image_channels: int, /, *, clamp: Positive | None = None) -> None:
         super().__init__()
         self.affine = Linear(w_dim, channels, bias=1.0)
         self.weight = nn.Parameter(torch.randn(image_channels, channels, 1, 1))
@@ -100,12 +101,12 @@ class ModConvRGB(zoo.ToRGB, name="modconv", paper=PAPER):
         self.scale, self.clamp = 1 / math.sqrt(channels), clamp
 
     def forward(self, x: Maps, w: Style) -> Image:
-        """Maps, Style -> Image."""
+        """Turn features into an image: [N, C, H, W] -> [N, image_channels, H, W]."""
         x = modulated_conv2d(x, self.weight, self.affine(w) * self.scale, demodulate=False)
         return bias_act(x, self.bias, clamp=self.clamp)
 
     def style_weight(self) -> Tensor:
-        """The affine's matrix, [channels, W]."""
+        """Matrix of the affine layer, [channels, W]."""
         return self.affine.weight * self.affine.scale * self.scale
 
 
@@ -113,9 +114,11 @@ class ResidualBlock(zoo.Block, name="residual", paper=PAPER):
     """Two layers and an upsampled 1x1 shortcut, their sum divided by √2 (figure 7c).
 
     Args:
-        layer: a convolution with everything around it
+        layer: convolution with noise, bias and activation
         resample_filter: taps of the shortcut's filter
     """
+
+    casts_weights = True
 
     def __init__(
         self,
@@ -143,29 +146,18 @@ class ResidualBlock(zoo.Block, name="residual", paper=PAPER):
 
 
 class SkipSynthesis(zoo.Synthesis, name="skip", paper=PAPER):
-    """Every resolution adds its RGB image to the upsampled sum of the coarser ones (figure 7b).
+    """Each resolution's RGB image is added to the upsampled sum of the coarser ones (figure 7b).
 
     Args:
         resample_filter: taps of the images' filter
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        w_dim: int,
-        image_channels: int,
-        /,
-        *,
-        stem: Make[zoo.Stem],
-        block: Make[zoo.Block],
-        to_rgb: Make[zoo.ToRGB],
-        resample_filter: Taps = FILTER,
-    ) -> None:
-        super().__init__(plan, w_dim, image_channels, stem=stem, block=block, to_rgb=to_rgb)
+    def __init__(self, *sizes: Any, resample_filter: Taps = FILTER, **options: Any) -> None:
+        super().__init__(*sizes, **options)
         self.resample_filter = resample_filter
 
     def forward(self, ws: Styles, stage: Stage) -> Pyramid:
-        """Sum the images coarse to fine."""
+        """Sum the images from coarse to fine."""
         image, *finer = self.walk(ws, stage)
         for rgb in finer:
             image = upsample(image, self.resample_filter) + rgb

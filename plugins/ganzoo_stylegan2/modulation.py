@@ -1,14 +1,15 @@
 """Weight modulation and demodulation (arXiv:1912.04958, section 2.2)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ganzoo.nn.precision import at_least_fp32
-from ganzoo.nn.resample import Taps, conv2d_resample
+from ganzoo.nn.resample import Taps, conv2d_up
 from ganzoo.types import Maps
 
 EPS = 1e-8
-TINY = 1e-15  # its square is still a normal float32
+TINY = 1e-15  # smallest divisor: its square is still a normal float32
 
 
 def modulated_conv2d(
@@ -17,8 +18,8 @@ def modulated_conv2d(
     """Convolve each sample with its own weights s_i w_oi (Eq. 1), each output channel at unit norm (Eq. 3).
 
     Scaling the input by s and the output by d is the same function without per-sample weights, and Σ_ik (s_i w_oik)²
-    is s² times the O x I table of squared weights summed over the kernel. In float16, weights and styles are brought
-    to size first (`unit`), so that nothing overflows.
+    is s² times the O x I table of squared weights summed over the kernel. In float16, weights and styles are
+    normalised first (`unit`), so that nothing overflows.
 
     Args:
         x: [N, I, H, W]
@@ -31,34 +32,29 @@ def modulated_conv2d(
     if x.dtype == torch.float16:
         weight, styles, scale = unit(weight, styles)
     x = x * styles.to(x.dtype)[:, :, None, None]
-    w, padding = weight.to(x.dtype), weight.shape[-1] // 2
-    x = (
-        conv2d_resample(x, w, up, up=2, padding=padding, flip_weight=False)
-        if up
-        else conv2d_resample(x, w, padding=padding)
-    )
+    w = weight.to(x.dtype)
+    x = conv2d_up(x, w, up) if up else F.conv2d(x, w, padding=w.shape[-1] // 2)
     if demodulate:
         norm = styles.square() @ weight.square().sum(dim=[2, 3]).T  # [N O]
-        if scale is None:
-            return x * (norm + EPS).rsqrt().to(x.dtype)[:, :, None, None]
-        d = (norm + EPS / scale.square()).rsqrt().clamp_max(torch.finfo(x.dtype).max)
+        eps = EPS if scale is None else EPS / scale.square()
+        d = (norm + eps).rsqrt().clamp_max(torch.finfo(x.dtype).max)
         return x * d.to(x.dtype)[:, :, None, None]
     return x if scale is None else (at_least_fp32(x) * scale[:, :, None, None]).to(x.dtype)
 
 
 def unit(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights with norm 1 for each output channel, styles with maximum 1 for each sample, and what was divided out.
+    """Normalise weights to norm 1 for each output channel, and styles to maximum 1 for each sample.
 
-    Then |Σ_ik s_i w_oik x_ik| <= |x| over the kernel's window, by Cauchy and Schwarz: with |x_ik| <= 256 at most
-    256 √(9 * 512) = 17,400, which float16 holds. The product s_i w_oi d_o does not depend on either scale a_o and b_n
-    when the ε of Eq. 3 becomes ε / (a_o b_n)²; so they count as constants in gradients.
+    Then |Σ_ik s_i w_oik x_ik| <= |x| over the kernel's window (Cauchy-Schwarz): for |x_ik| <= 256 at most
+    256 √(9 * 512) = 17,400, which float16 can represent. With ε / (a_o b_n)² as the ε of Eq. 3, s_i w_oi d_o does not
+    depend on the divisors a_o and b_n, which are therefore constants in gradients.
 
     Args:
         weight: [O, I, k, k]
         styles: [N, I]
 
     Returns:
-        weight / a, styles / b, and a b as [N, O]
+        weight / a, styles / b, and a b [N, O]
     """
     with torch.no_grad():
         a = weight.square().sum(dim=[1, 2, 3]).sqrt().clamp_min(TINY)  # [O]

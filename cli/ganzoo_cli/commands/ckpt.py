@@ -9,20 +9,20 @@ import typer
 from ganzoo_cli.host.console import known, say, say_json, table
 from ganzoo_cli.host.options import Json
 
-app = typer.Typer(no_args_is_help=True, help="Look into checkpoints.")
+app = typer.Typer(no_args_is_help=True, help="Inspect and verify checkpoints.")
 
 File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safetensors or state-*.safetensors.")]
 
 
 @app.command()
 def info(path: File, as_json: Json = False) -> None:
-    """Say what a checkpoint is: recipe, images seen, data, versions. Needs no plugin."""
+    """Print what a checkpoint holds: recipe, images seen, data, versions. Needs no plugin."""
     from ganzoo.io.hashes import recipe_hash
     from ganzoo.model.checkpoint import shapes
 
-    head, found = shapes(path)
-    nets = ("G" if any(name.startswith("G.") for name in found) else "G_ema", "D")  # an imported one may lack some
-    counts = {net: sum(prod(shape) for name, shape in found.items() if name.startswith(f"{net}.")) for net in nets}
+    head, tensors = shapes(path)
+    nets = ("G" if any(name.startswith("G.") for name in tensors) else "G_ema", "D")  # an imported one may lack some
+    counts = {net: sum(prod(shape) for name, shape in tensors.items() if name.startswith(f"{net}.")) for net in nets}
     facts: dict[str, Any] = {
         "kind": head.kind,
         "title": head.recipe.get("title", ""),
@@ -31,7 +31,7 @@ def info(path: File, as_json: Json = False) -> None:
         "iteration": head.iteration,
         "image": head.recipe.get("image", {}),
         "parameters+buffers": counts,
-        "tensors": len(found),
+        "tensors": len(tensors),
         "bytes": path.stat().st_size,
         "data": head.data,
         "versions": head.versions,
@@ -62,10 +62,9 @@ def verify(path: File) -> None:
     node = recipe_of(path, head)
     if head.kind == "snapshot":
         with torch.device("meta"):
-            made = build_experiment(node)
-        held = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
-        nets = made.networks()
+            nets = build_experiment(node).networks()
+        prefixes = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
         for prefix, net in [*nets.items(), *([("G_ema", nets["G"])] if "G" in nets else [])]:
-            if prefix in held or prefix not in ("G", "D"):
+            if prefix in prefixes or prefix not in ("G", "D"):
                 checkpoint.matching_tensors(net, tensors, prefix, path)
     say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

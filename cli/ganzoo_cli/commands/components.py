@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""`gz components`: the components that are installed, and the options of one."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +9,10 @@ from ganzoo_cli.host.options import Json
 
 if TYPE_CHECKING:
     from ganzoo.registry.component import Component
+    from ganzoo.registry.lookup import Registry
 
 
-app = typer.Typer(no_args_is_help=True, help="What recipes are made of.")
+app = typer.Typer(no_args_is_help=True, help="List components; show what one does and its options.")
 
 
 @app.command("list")
@@ -38,27 +39,44 @@ def components_list(
 
 @app.command("show")
 def components_show(
-    component: Annotated[str, typer.Argument(metavar="KIND:NAME", help="As layer:modconv, or layer:plugin:modconv.")],
+    component: Annotated[
+        str,
+        typer.Argument(metavar="KIND:NAME|NAME", help="As layer:modconv or layer:plugin:modconv; a unique name alone."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Say what a component does and which options it takes."""
-    from ganzoo.errors import UsageError
     from ganzoo.recipe.index import entry
     from ganzoo.registry.component import sizes
 
     registry = known()
-    kind, colon, name = component.partition(":")
-    if not colon or kind not in registry.kinds():
-        raise UsageError(f"'{component}' is no KIND:NAME; kinds: {', '.join(registry.kinds())}.")
-    cls = registry.get(kind, name)
+    cls = _component(component, registry)
     about = entry(cls, registry.owner(cls)) | {"sizes": sizes(cls), "options": _options(cls)}
     if as_json:
         return say_json(about)
-    say(f"{kind}:{cls.name}, plugin {about['plugin']}{f', {cls.paper}' if cls.paper else ''}")
+    say(f"{cls.kind}:{cls.name}, plugin {about['plugin']}{f', {cls.paper}' if cls.paper else ''}")
     say(f"{about['summary']}\n")
     say(f"built with {', '.join(sizes(cls)) or 'nothing'}")
     columns = ["option", "type", "default", "meaning"]
     return table(columns, [[row[column] for column in columns] for row in _options(cls)])
+
+
+def _component(text: str, registry: "Registry") -> "type[Component]":
+    """The class that KIND:NAME, or a name of one kind alone, means. Raises UsageError or UnknownComponent."""
+    from ganzoo.errors import UsageError, did_you_mean
+
+    kind, colon, name = text.partition(":")
+    kinds = registry.kinds()
+    if colon and kind in kinds:
+        return registry.get(kind, name)
+    having = [k for k in kinds if text in registry.names(k)]
+    if len(having) == 1:
+        return registry.get(having[0], text)
+    if having:
+        choices = ", ".join(f"{k}:{text}" for k in having)
+        raise UsageError(f"'{text}' is the name of several components; write it as KIND:NAME: {choices}.")
+    names = sorted({name for k in kinds for name in registry.names(k)})
+    raise UsageError(f"'{text}' is no KIND:NAME.{did_you_mean(text, names)} Kinds: {', '.join(kinds)}.")
 
 
 def _options(cls: "type[Component]") -> list[dict[str, str]]:

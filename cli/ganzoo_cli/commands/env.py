@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""`gz env`: versions, devices and threads, for a bug report."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ganzoo_cli.host.options import Json
 
 
 def env(as_json: Json = False) -> None:
-    """Say what ganzoo runs on: versions, devices, threads. Good to have in a bug report."""
+    """Print what ganzoo runs on: versions, devices, threads. Add it to a bug report."""
     import torch
 
     from ganzoo.runs.folder import environment
@@ -24,12 +24,11 @@ def env(as_json: Json = False) -> None:
     facts["bfloat16"] = has_bf16(device)
     if as_json:
         return say_json(facts)
-    rows = {
-        k: ", ".join(v)
-        if isinstance(v, list)
-        else ", ".join(f"{a} ({b})" for a, b in v.items())
-        if isinstance(v, dict)
-        else v
-        for k, v in facts.items()
-    }
-    return table(["", ""], list(rows.items()))
+    return table(["", ""], [(name, _line(value)) for name, value in facts.items()])
+
+
+def _line(value: Any) -> Any:
+    """A fact on one line: 'a, b' of a list, 'a (1), b (2)' of a mapping."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} ({version})" for name, version in value.items())
+    return ", ".join(value) if isinstance(value, list) else value

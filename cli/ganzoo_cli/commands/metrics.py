@@ -1,4 +1,4 @@
-"""`gz metrics`."""
+"""`gz metrics`: measure a checkpoint, compare two sets of images, show a run's metrics."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ Option = typer.Option
 
 
 class Names(TyperGroup):
-    """`gz metrics swd CKPT` is `gz metrics one swd CKPT`: any word that is no command is a metric's name."""
+    """Reads `gz metrics swd CKPT` as `gz metrics one swd CKPT`: any word that is no command is a metric's name."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the first word names, or the one that measures."""
+        """Return the command that the first word names, or the one that measures."""
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             return "one", self.commands["one"], args
         return super().resolve_command(ctx, args)
@@ -69,7 +69,8 @@ def one(
     as_json: Json = False,
 ) -> None:
     """Measure a checkpoint. Prints a table, or JSON that says what exactly was measured."""
-    _measured([name], ckpt, data, num, set_, seed, repeat, floor, device, out, as_json)
+    scores = _measured([name], ckpt, data, num, set_, seed, repeat, floor, device)
+    _report(scores, out, as_json)
 
 
 @app.command("all")
@@ -92,8 +93,9 @@ def all_(
 
     names = _listed(metrics) or [m["use"] for m in header(ckpt).recipe.get("metrics", [])]
     if not names:
-        raise UsageError(f"the recipe of {ckpt} names no metrics: add --metrics swd,msssim.")
-    _measured(names, ckpt, data, num, set_, seed, repeat, floor, device, out, as_json)
+        raise UsageError(f"the recipe of {ckpt} names no metrics", cure="add --metrics swd,msssim")
+    scores = _measured(names, ckpt, data, num, set_, seed, repeat, floor, device)
+    _report(scores, out, as_json)
 
 
 @app.command()
@@ -115,18 +117,17 @@ def compare(
     """Compare any two sets of images."""
     known()
     from ganzoo.errors import UsageError
-    from ganzoo.evaluation import choose as choose_
-    from ganzoo.evaluation import compare
+    from ganzoo.evaluation import choose, compare
     from ganzoo.training.device import choose_device
 
     names = _listed(metrics)
     if not names:
-        raise UsageError("--metrics names none: write it as swd,msssim.")
+        raise UsageError("names none", place="--metrics", cure="write it as swd,msssim")
     for name in names:
-        choose_.resolve_metric(name, known())
+        choose.resolve_metric(name, known())
     a, b, shape = compare.open_sources(one, other, _shape(one, other, size, channels), device)
     with _Progress(", ".join(names)) as progress:
-        found = compare.compare(
+        records = compare.compare(
             a,
             b,
             names,
@@ -135,9 +136,9 @@ def compare(
             num=num,
             options=pairs(set_),
             device=choose_device(device),
-            progress=progress.tell,
+            progress=progress.show,
         )
-    _report([[record] for record in found], out, as_json)
+    _report([[record] for record in records], out, as_json)
 
 
 @app.command()
@@ -145,16 +146,15 @@ def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     as_json: Json = False,
 ) -> None:
-    """Show how a run's metrics moved: a table, and metrics.png in its directory."""
+    """Show how a run's metrics changed: a table, and metrics.png in its directory."""
     from ganzoo.errors import UsageError
     from ganzoo.io.log import read_json_lines
     from ganzoo.runs import plot
 
     files = sorted(run.glob("metric-*.jsonl")) if run.is_dir() else []
     if not files and (run / "recipe.resolved.yaml").is_file():
-        raise UsageError(
-            f"{run} was trained without metrics: train with --metrics swd, or measure one of its snapshots."
-        )
+        cure = "train with --metrics swd, or measure one of its snapshots"
+        raise UsageError("was trained without metrics", place=str(run), cure=cure)
     if not files:
         raise UsageError(f"{run} is no run directory: name one, as runs/00000-...")
     rows = {path.stem.removeprefix("metric-"): read_json_lines(path) for path in files}
@@ -187,7 +187,7 @@ def fetch(
     """Download the weights of an extractor into the cache directory (GZ_CACHE). Nothing else ever fetches anything."""
     from ganzoo.io.log import Log
 
-    cls: Any = known().get("features", extractor)
+    cls: Any = known().get("extractor", extractor)
     with Log(None, 100) as log:
 
         def progress(what: str, done: int, total: int) -> None:
@@ -198,11 +198,11 @@ def fetch(
         say(str(path))
 
 
-# --- what they share -------------------------------------------------------------------------------------------------
+# --- measuring and reporting -----------------------------------------------------------------------------------------
 
 
 class _Progress:
-    """A bar for the real and the generated images."""
+    """A progress bar of two halves: for the real images, then for the generated ones."""
 
     def __init__(self, what: str) -> None:
         from ganzoo.io.log import Log
@@ -216,8 +216,8 @@ class _Progress:
     def __exit__(self, *failure: Any) -> None:
         self.log.__exit__(*failure)
 
-    def tell(self, which: str, done: int, total: int) -> None:
-        """So many of so many images."""
+    def show(self, which: str, done: int, total: int) -> None:
+        """Show how many images of a set, "real" or "fake", are done."""
         self.log.progress(100 * done // max(total, 1) + 100 * (which != "real"), f"{self.what}: {which} {done}/{total}")
 
 
@@ -231,43 +231,40 @@ def _measured(
     repeat: int,
     floor: bool,
     device: str,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Measure a checkpoint, or the floor, with one or several seeds, and report."""
+) -> list[Records]:
+    """Measure a checkpoint, or the floor, with one or several seeds: for each metric a record a seed."""
     registry = known()
     import ganzoo
-    from ganzoo.evaluation import choose as choose_
-    from ganzoo.evaluation import score
+    from ganzoo.evaluation import choose, score
 
     for name in names:
-        choose_.resolve_metric(name, registry)
+        choose.resolve_metric(name, registry)
     model = ganzoo.load(ckpt, device)
     dataset = score.real_set(model, data)
-    _compared(model, dataset, ckpt, data)
+    _warn_of_other_images(model, dataset, ckpt, data)
     scorer = score.Scorer(model, dataset, names, num, pairs(set_))
-    work: Callable[..., Records] = scorer.floor if floor else scorer.measure
+    measure: Callable[..., Records] = scorer.floor if floor else scorer.measure
     first = scorer.recipe_seed if seed is None else seed
     runs: list[Records] = []
-    for at in range(first, first + repeat):
-        with _Progress(f"{', '.join(names)} seed {at}") as progress:
-            runs.append(work(at, progress.tell))
+    for each in range(first, first + repeat):
+        with _Progress(f"{', '.join(names)} seed {each}") as progress:
+            runs.append(measure(each, progress.show))
     if num is not None and runs and (fewest := min(record["num_fake"] for record in runs[0])) < num:
         note(f"warning: --num {num:,}: there are only {len(dataset):,} real images, so {fewest:,} were compared.")
-    _report([list(records) for records in zip(*runs)], out, as_json)
+    return [list(records) for records in zip(*runs)]
 
 
 def _report(metrics: Sequence[Records], out: Path | None, as_json: bool) -> None:
-    """The records of each metric, one a seed: as a table, or as JSON."""
+    """Print the records of each metric, one a seed, as a table or as JSON."""
     from ganzoo.evaluation import score
 
     scores = [score.summarise(records) for records in metrics]
     values = [s.record() for s in scores]
-    whole = values[0] if len(values) == 1 else values
+    result = values[0] if len(values) == 1 else values
     if out:
-        write_text(out, json.dumps(whole, indent=1) + "\n")
+        write_text(out, json.dumps(result, indent=1) + "\n")
     if as_json:
-        return say_json(whole)
+        return say_json(result)
     return _show(scores)
 
 
@@ -283,18 +280,18 @@ def _show(scores: "Sequence[Score]") -> None:
 
 
 def _line(score: "Score") -> str:
-    """What was measured, in one line."""
+    """Describe on one line what was measured."""
     record = score.records[0]
     real, fake = record["num_real"], record["num_fake"]
     number = f"{fake:,} images" if real == 0 else f"{fake:,} images, {real:,} real ones"
-    what = {"real halves": "real against real", "model": f"{record.get('kimg', 0):g} kimg"}.get(
+    sides = {"real halves": "real against real", "model": f"{record.get('kimg', 0):g} kimg"}.get(
         record["compared"], record["compared"]
     )
-    eye = record["extractor"]
-    through = f", {eye['name']} {eye['sha256'][:12]}" if eye else ""
+    extractor = record["extractor"]
+    through = f", {extractor['name']} {extractor['sha256'][:12]}" if extractor else ""
     data = f", {record['data']['title']}" if record["data"] else ""
     to = f" to {score.records[-1]['seed']}" if len(score.records) > 1 else ""
-    return f"{record['metric']} of {number}, {what}{data}{through}, seed {record['seed']}{to}"
+    return f"{record['metric']} of {number}, {sides}{data}{through}, seed {record['seed']}{to}"
 
 
 def _listed(text: str | None) -> list[str]:
@@ -302,7 +299,7 @@ def _listed(text: str | None) -> list[str]:
 
 
 def _shape(one: str, other: str, size: str | None, channels: int) -> "Shape | None":
-    """The size at which two sets of images are compared; None where a checkpoint says it."""
+    """The size at which two sets of images are compared; None where a checkpoint gives it."""
     from ganzoo.evaluation import compare
     from ganzoo.interfaces import Shape
     from ganzoo.recipe import datasets
@@ -318,7 +315,8 @@ def _shape(one: str, other: str, size: str | None, channels: int) -> "Shape | No
     return Shape(((min(sides), min(sides)),), channels)
 
 
-def _compared(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -> None:
+def _warn_of_other_images(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -> None:
+    """Warn where the real images are not those of the training."""
     trained: dict[str, Any] = model.header.data
     if trained.get("fingerprint") not in (None, dataset.fingerprint()):
         which = (

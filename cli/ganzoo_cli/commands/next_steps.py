@@ -1,4 +1,4 @@
-"""After a training: how its metrics moved, what to look at, what to do next. And where an earlier one left off."""
+"""After a training: how its metrics changed, its newest samples, the next commands; and where an earlier run ended."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,18 @@ from ganzoo_cli.host.console import note
 
 if TYPE_CHECKING:
     from ganzoo.recipe.node import Node
+    from ganzoo.recipe.source import Source
 
 
-def summary(folder: Path, node: "Node", reference: str) -> None:
-    """Say on stderr what a run has given: metrics before and after, the newest samples, the next commands."""
+def summary(folder: Path, node: "Node", source: "Source", reference: str) -> None:
+    """Print on stderr what a run has given: metrics before and after, the newest samples, the next commands.
+
+    Args:
+        folder: the run directory
+        node: the recipe, checked
+        source: the recipe, as it was read
+        reference: how the command named it
+    """
     metrics = node.children.get("metrics")
     chosen = metrics if isinstance(metrics, list) else []
     for metric in chosen:
@@ -26,16 +34,16 @@ def summary(folder: Path, node: "Node", reference: str) -> None:
     if not snapshots or not node.has("generator"):
         return
     note("Next:")
-    note(f"  gz generate {snapshots[-1]} {_which(node.value('labels'))}")
+    note(f"  gz generate {snapshots[-1]} {_grid(node.value('labels'))}")
     names = [metric.cls.name for metric in chosen] or _metrics()
     if names and not _grows(folder, names[0], node):
         note(f"  gz metrics {names[0]} {snapshots[-1]}")
     if not (node.has("dataset") and node["dataset"].cls.needs_path):  # type: ignore[attr-defined]
-        note(f"  gz train {_for_own_images(reference)} --data PATH/TO/YOUR/IMAGES")
+        note(f"  gz train {_for_other_images(source, reference)} --data PATH/TO/YOUR/IMAGES")
 
 
-def _which(labels: int) -> str:
-    """The flags of a picture of many images; a row for each class, up to eight, where there are classes."""
+def _grid(labels: int) -> str:
+    """The flags for a grid of images, with a row for each class, up to eight, where there are classes."""
     rows = min(labels, 8)
     classes = f"0-{rows - 1}" if rows > 1 else "0"
     return f"--class {classes} --seeds 0-7 --grid 8x{rows}" if rows else "--seeds 0-31 --grid 8x4"
@@ -63,26 +71,22 @@ def _moved(path: Path) -> Iterator[str]:
 
 
 def _metrics() -> list[str]:
-    """Metrics that need neither weights nor a generator's inside; those that compare with real images first."""
+    """Names of metrics that need neither weights nor a generator; those that compare with real images come first."""
     from ganzoo.interfaces import GeneratorMetric, Metric
     from ganzoo.registry.component import slots
     from ganzoo.registry.lookup import registry
 
-    found = [
+    metrics = [
         cls for cls in registry() if issubclass(cls, Metric) and not issubclass(cls, GeneratorMetric) and not slots(cls)
     ]
-    return [cls.name for cls in sorted(found, key=lambda cls: not cls.paired)]
+    return [cls.name for cls in sorted(metrics, key=lambda cls: not cls.paired)]
 
 
-def _for_own_images(reference: str) -> str:
-    """The recipe; of a shipped one that brings its own images, the architecture it extends."""
-    from ganzoo import recipe as recipes
-    from ganzoo.recipe.source import load_yaml
-
-    path = recipes.find(reference)
-    own = load_yaml(path).tree
-    parent = own.get("extends")
-    return parent if isinstance(parent, str) and "dataset" in own and path != Path(reference) else reference
+def _for_other_images(source: "Source", reference: str) -> str:
+    """The recipe to train on other images: the same, or the parent of a shipped one that names its images."""
+    parent = source.own.get("extends")
+    shipped = Path(source.name) != Path(reference)
+    return parent if isinstance(parent, str) and "dataset" in source.own and shipped else reference
 
 
 def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
@@ -96,8 +100,9 @@ def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
         )
     state = candidate_states(resume, outdir)[0]
     if not state.is_file():
-        raise CheckpointError(f"--resume {resume}: there is no state-*.safetensors.")
+        raise CheckpointError("there is no state-*.safetensors", place=f"--resume {resume}:")
     recipe = state.parent / "recipe.resolved.yaml"
     if not recipe.is_file():
-        raise UsageError(f"--resume {resume}: {recipe} is missing: name the RECIPE that {state.name} belongs to.")
+        cure = f"name the RECIPE that {state.name} belongs to"
+        raise UsageError(f"{recipe} is missing", place=f"--resume {resume}:", cure=cure)
     return str(recipe), str(state)

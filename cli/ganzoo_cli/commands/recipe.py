@@ -1,4 +1,4 @@
-"""`gz recipe`."""
+"""`gz recipe`: list and show architectures; write, check and compare recipes."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ from ganzoo_cli.host.options import Json, Sets
 if TYPE_CHECKING:
     from ganzoo.recipe.node import Node
 
-app = typer.Typer(no_args_is_help=True, help="Look at recipes, begin one, check one.")
+app = typer.Typer(no_args_is_help=True, help="List and show recipes; write one, check it, compare two.")
 
 Reference = Annotated[
     str, typer.Argument(metavar="NAME|FILE", help="An architecture that 'gz recipe list' shows, or a recipe file.")
@@ -56,15 +56,15 @@ def _matching(rows: list[dict[str, Any]], word: str | None) -> list[dict[str, An
     if word in plugins:
         return [row for row in rows if row["plugin"] == word]
     keys = ("name", "title", "paper")
-    found = [row for row in rows if any(word.lower() in str(row.get(key, "")).lower() for key in keys)]
-    if not found:
-        close = did_you_mean(word, sorted(plugins | {str(row["name"]) for row in rows}))
-        raise UsageError(f"no architecture has '{word}' in its name, title or paper.{close}")
-    return found
+    matching = [row for row in rows if any(word.lower() in str(row.get(key, "")).lower() for key in keys)]
+    if not matching:
+        suggestion = did_you_mean(word, sorted(plugins | {str(row["name"]) for row in rows}))
+        raise UsageError(f"no architecture has '{word}' in its name, title or paper.{suggestion}")
+    return matching
 
 
 def _listed(row: dict[str, Any]) -> list[Any]:
-    """A line that 80 columns hold; everything else is in `gz recipe show` and in --json."""
+    """A row of at most 80 columns; everything else is in `gz recipe show` and in --json."""
     counts = [f"{row[net] / 1e6:.1f}M" if net in row else "" for net in "GD"]
     figures = row.get("published") or [{}]
     return [row["name"], _size(row.get("size")), *counts, _figure(figures[0])]
@@ -125,9 +125,9 @@ def _parameters(node: "Node") -> dict[str, int]:
     from ganzoo.recipe.contents import parameters
 
     with torch.device("meta"):  # shapes only: takes no memory
-        made = build_experiment(node)
+        experiment = build_experiment(node)
     names = {"G": "generator", "D": "discriminator"}
-    nets = {names.get(name, name): net for name, net in made.networks().items()}
+    nets = {names.get(name, name): net for name, net in experiment.networks().items()}
     counts = {name: parameters(net) for name, net in nets.items()}
     for name, net in nets.items():
         counts |= {
@@ -141,7 +141,7 @@ def _value(figure: dict[str, Any]) -> str:
 
 
 def _indented(*texts: str) -> None:
-    """Each text below its heading; as wide as the terminal, on one line where nobody watches."""
+    """Print each text below its heading, as wide as the terminal; on one line where stdout is no terminal."""
     width = get_terminal_size().columns if sys.stdout.isatty() else WIDE
     for text in filter(None, texts):
         say(fill(text, width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False))
@@ -170,24 +170,24 @@ def diff(
     b: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The other one.")],
     as_json: Json = False,
 ) -> None:
-    """Say in which values two recipes differ once every default is written out, slot by slot."""
+    """Show in which values two recipes differ once every default is written out, slot by slot."""
     from ganzoo.recipe.loading import load
 
     known()
-    found = list(_differing(load(a).dump(), load(b).dump(), ""))
+    differing = list(_differing(load(a).dump(), load(b).dump(), ""))
     if as_json:
-        sides = [(where, {"a": left, "b": right}) for where, left, right in found]
+        sides = [(where, {"a": left, "b": right}) for where, left, right in differing]
         return say_json([{"where": w} | {k: v for k, v in s.items() if v is not ABSENT} for w, s in sides])
-    if not found:
+    if not differing:
         return say("no difference")
-    return table(["slot", a, b], [(where, *map(_short, values)) for where, *values in found])
+    return table(["slot", a, b], [(where, *map(_short, values)) for where, *values in differing])
 
 
 ABSENT = object()  # a value that the other recipe has no place for; null is a value
 
 
 def _differing(a: Any, b: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
-    """(path, value, value) of what differs; ABSENT where one of them has no such place."""
+    """Yield (path, value of a, value of b) where they differ; ABSENT where one of them has no such place."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in [*a, *(k for k in b if k not in a)]:
             yield from _differing(a.get(key, ABSENT), b.get(key, ABSENT), f"{where}.{key}".removeprefix("."))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.io.launch import first, launched
+from ganzoo.io.launch import is_distributed, is_first
 from ganzoo_cli.commands.next_steps import left_off, summary
 from ganzoo_cli.host import torchrun
 from ganzoo_cli.host.console import known, note, say, table
@@ -91,39 +91,39 @@ def train(
     known()
     flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "snapshot_ticks": snap, "seed": seed}
     flags |= {"batch_gpu": _number(batch_gpu), "precision": precision, "mirror": mirror} | _keep(keep)
-    source = recipes.read(recipe, set_)
-    chosen = [*_chosen("metrics", metrics, source), *_chosen("loggers", log, source)]
-    overrides = [*_begun(init_from, resume, source), *_images(data), *_training(flags), *chosen, *set_]
-    source, node = recipes.read(recipe, overrides), recipes.load(recipe, overrides)
+    written = recipes.read(recipe)
+    changed = recipes.override(written, set_)
+    chosen = [*_chosen("metrics", metrics, changed), *_chosen("loggers", log, changed)]
+    overrides = [*_inheriting(init_from, resume, changed), *_images(data), *_training(flags), *chosen, *set_]
+    source = recipes.override(written, overrides)
+    node = recipes.checked(source)
     if deterministic:
         from ganzoo.training.device import deterministic as make_deterministic
 
         make_deterministic()
     if dry_run:
-        return _dry_run(_share(node, recipe, overrides, gpus or 1), source, device)
-    if gpus and gpus > 1 and not launched():
+        return _dry_run(_share(node, source, gpus or 1), source, device)
+    if gpus and gpus > 1 and not is_distributed():
         raise typer.Exit(torchrun.torchrun(gpus, sys.argv[1:]))
     where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
-    return _train(node, recipe, overrides, **where, device=device, workers=workers)
+    text = _as_given(source, overrides)
+    return _train(node, source, recipe, text=text, **where, device=device, workers=workers)
 
 
-def _train(node: "Node", reference: str, overrides: list[str], **options: Any) -> None:
-    from ganzoo import recipe as recipes
-    from ganzoo.runs import folder as rundir
+def _train(node: "Node", source: "Source", reference: str, **options: Any) -> None:
     from ganzoo.runs import run
+    from ganzoo.runs.folder import RunOptions
 
-    path = recipes.find(reference)
-    folder = run.train(node, rundir.RunOptions(name=path.stem, text=_as_given(path, overrides), **options))
-    if first():
+    folder = run.train(node, RunOptions(name=Path(source.name).stem, **options))
+    if is_first():
         say(str(folder))
-        summary(folder, node, reference)
+        summary(folder, node, source, reference)
 
 
-def _as_given(path: Path, overrides: list[str]) -> str:
+def _as_given(source: "Source", overrides: list[str]) -> str:
     """A recipe's own text, and the overrides as comments."""
-    given = path.read_text(encoding="utf-8-sig").rstrip("\n") + "\n"
     sets = (f"# --set {' '.join(item.splitlines())}\n" for item in overrides)
-    return "# as given; recipe.resolved.yaml is complete\n" + given + "".join(sets)
+    return "# as given; recipe.resolved.yaml is complete\n" + source.text.rstrip("\n") + "\n" + "".join(sets)
 
 
 # --- flags to overrides ----------------------------------------------------------------------------------------------
@@ -133,19 +133,21 @@ def _training(flags: dict[str, Any]) -> list[str]:
     return [f"training.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None]
 
 
-def _begun(init_from: Path | None, resume: str | None, source: "Source") -> list[str]:
-    """What a run that begins with weights of another does otherwise: their average need not be ramped up."""
+def _inheriting(init_from: Path | None, resume: str | None, source: "Source") -> list[str]:
+    """Overrides for a run that begins with weights of another: their average need not be ramped up."""
     from ganzoo.errors import CheckpointError, UsageError
     from ganzoo.runs.folder import newest
 
     if init_from is None:
         return []
+    place = f"--init-from {init_from}"
     if resume not in (None, "auto"):
-        raise UsageError("--init-from begins a new run with weights of another, --resume continues one: choose one.")
-    if init_from.is_dir() and (there := newest(init_from, "snapshot")):
-        raise CheckpointError(f"--init-from {init_from} is a folder: name a snapshot in it, as {there[0]}.")
+        fault = "--init-from begins a new run with weights of another, --resume continues one"
+        raise UsageError(fault, cure="choose one")
+    if init_from.is_dir() and (snapshots := newest(init_from, "snapshot")):
+        raise CheckpointError("is a folder", place=place, cure=f"name a snapshot in it, as {snapshots[0]}")
     if not init_from.is_file():
-        raise CheckpointError(f"--init-from {init_from}: no such file.")
+        raise CheckpointError("no such file", place=f"{place}:")
     training = source.tree.get("training")
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
 
@@ -165,17 +167,17 @@ def _images(source: str | None) -> list[str]:
 def _keep(text: str | None) -> dict[str, int]:
     from ganzoo.errors import UsageError
 
-    found = {}
+    counts = {}
     for part in text.split(",") if text else []:
         name, _, number = part.strip().partition("=")
         if name not in ("last", "best") or not number.isdecimal():
-            raise UsageError(f"--keep {text}: write it as last=3,best=2.")
-        found[f"keep_{name}"] = int(number)
-    return found
+            raise UsageError(place=f"--keep {text}", cure="write it as last=3,best=2")
+        counts[f"keep_{name}"] = int(number)
+    return counts
 
 
 def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
-    """The chosen components of a slot for several; those that the recipe already has keep their options there."""
+    """Overrides for a slot that takes several components; those that the recipe already has keep their options."""
     from contextlib import suppress
 
     from ganzoo.errors import PluginError, UnknownComponent, UsageError
@@ -190,40 +192,42 @@ def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
             if text == "none":
                 return []
             flag, lacks = {"metrics": ("metrics", "measures nothing")}.get(slot, ("log", "tells its own files alone"))
-            raise UsageError(f"--{flag} {text}: a training of '{kind}' {lacks}: leave --{flag} out.")
-    given = source.tree.get(slot) or []
-    own = (
-        {entry["use"]: entry for entry in given if isinstance(entry, dict) and "use" in entry}
-        if isinstance(given, list)
+            fault = f"a training of '{kind}' {lacks}"
+            raise UsageError(fault, place=f"--{flag} {text}:", cure=f"leave --{flag} out")
+    entries = source.tree.get(slot) or []
+    configured = (
+        {entry["use"]: entry for entry in entries if isinstance(entry, dict) and "use" in entry}
+        if isinstance(entries, list)
         else {}
     )
     names = [] if text == "none" else [name.strip() for name in text.split(",")]
-    return [f"{slot}={json.dumps([own.get(name, name) for name in names])}"]
+    return [f"{slot}={json.dumps([configured.get(name, name) for name in names])}"]
 
 
 def _policy(text: str) -> str:
     from ganzoo.errors import UsageError
 
     if text not in ("warn", "stop", "off"):
-        raise UsageError(f"--watchdog {text}: choose warn, stop or off.")
+        raise UsageError(place=f"--watchdog {text}", cure="choose warn, stop or off")
     return text
 
 
 # --- -n --------------------------------------------------------------------------------------------------------------
 
 
-def _share(node: "Node", recipe: str, overrides: list[str], processes: int) -> "Node":
-    """The recipe as one of several processes computes it."""
+def _share(node: "Node", source: "Source", processes: int) -> "Node":
+    """The recipe as one of several processes computes it, with its share of the batch."""
     from ganzoo import recipe as recipes
     from ganzoo.errors import UsageError
 
     batch = node.value("training").batch
     if batch % processes:
-        raise UsageError(f"training.batch: {batch} images cannot be shared equally among {processes} processes.")
+        fault = f"{batch} images cannot be shared equally among {processes} processes"
+        raise UsageError(fault, place="training.batch:")
     if processes == 1:
         return node
     note(f"Of each of {processes} processes, which share a batch; seconds / kimg are of its own images.")
-    return recipes.load(recipe, [*overrides, f"training.batch={batch // processes}"])
+    return recipes.checked(recipes.override(source, [f"training.batch={batch // processes}"]))
 
 
 def _dry_run(node: "Node", source: "Source", device: str) -> None:
@@ -231,27 +235,27 @@ def _dry_run(node: "Node", source: "Source", device: str) -> None:
     from ganzoo.model.restore import build_experiment
     from ganzoo.runs import estimate
 
-    made = build_experiment(node)
-    dataset = made.dataset()
+    experiment = build_experiment(node)
+    dataset = experiment.dataset()
     note("Measuring a few iterations on random images; nothing is written.")
-    found = estimate.estimate(made, device)
-    total, guess = made.training.kimg, " (scaled up from smaller batches)" if found.scaled else ""
+    need = estimate.estimate(experiment, device)
+    kimg, scaled = experiment.training.kimg, " (scaled up from smaller batches)" if need.scaled else ""
     say(f"recipe          {', '.join(source.files())}")
     say(
         f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
-        f"{'x'.join(map(str, reversed(made.shape.size)))}, {made.shape.channels} channels"
+        f"{'x'.join(map(str, reversed(experiment.shape.size)))}, {experiment.shape.channels} channels"
     )
-    for name, count in found.parameters.items():
+    for name, count in need.parameters.items():
         say(f"{name:<16}{count:,} parameters")
-    say(f"device          {found.device}, {found.precision}")
-    say(f"peak memory     {found.memory_gib:.2f} GiB{guess}")
-    say(f"seconds / kimg  {found.seconds_per_kimg:.2f}{guess}{' at the last size' if len(found.phases) > 1 else ''}")
-    say(f"training        {total:g} kimg take about {duration(found.seconds)}")
-    if len(found.phases) > 1:
-        _phases(found)
+    say(f"device          {need.device}, {need.precision}")
+    say(f"peak memory     {need.memory_gib:.2f} GiB{scaled}")
+    say(f"seconds / kimg  {need.seconds_per_kimg:.2f}{scaled}{' at the last size' if len(need.phases) > 1 else ''}")
+    say(f"training        {kimg:g} kimg take about {duration(need.seconds)}")
+    if len(need.phases) > 1:
+        _phases(need)
 
 
-def _phases(found: "Estimate") -> None:
+def _phases(need: "Estimate") -> None:
     say("")
     rows = [
         (
@@ -262,7 +266,7 @@ def _phases(found: "Estimate") -> None:
             f"{p.lr:g}",
             f"{p.seconds_per_kimg:.2f}",
         )
-        for p in found.phases
+        for p in need.phases
     ]
     table(
         ["from kimg", "size", "", "batch", "lr of G", "sec/kimg"],

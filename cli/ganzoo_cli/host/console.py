@@ -8,30 +8,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.io.launch import first
+from ganzoo.io.launch import is_first
 
 if TYPE_CHECKING:
     from ganzoo.registry.lookup import Registry
 
 
-WIDE = 10_000  # where nobody watches, a row is a line
+WIDE = 10_000  # columns of the output where it is no terminal: a row stays one line
 _warned: set[str] = set()
 
 
 def say(text: str) -> None:
-    """A result."""
+    """Print a result on stdout."""
     print(text)
 
 
 def note(text: str) -> None:
-    """A note, on stderr; of several processes, one speaks."""
-    if first():
-        with suppress(OSError):  # nobody listens any more: no reason to stop
+    """Print a note on stderr, in the first of several processes only."""
+    if is_first():
+        with suppress(OSError):  # whoever read stderr has gone: no reason to stop
             print(text, file=sys.stderr, flush=True)
 
 
 def say_json(value: Any) -> None:
-    """A result for programs."""
+    """Print a result for programs on stdout, as JSON."""
     print(json.dumps(value, indent=1))
 
 
@@ -41,17 +41,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence
     from rich.console import Console
     from rich.table import Table
 
-    watched = sys.stdout.isatty()
-    console = Console(width=None if watched else WIDE, highlight=False)
-    made = Table(box=SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else WIDE, highlight=False)
+    grid = Table(box=SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(plain(cell) for cell in row))
-    if watched:
-        return console.print(made)
+        grid.add_row(*(plain(cell) for cell in row))
+    if terminal:
+        return console.print(grid)
     with console.capture() as text:
-        console.print(made)
+        console.print(grid)
     return say("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
@@ -68,12 +68,12 @@ def known() -> "Registry":
     """The registry; broken plugins are named once, on stderr."""
     from ganzoo.registry.lookup import registry
 
-    found = registry()
-    for name, problem in found.problems.items():
+    installed = registry()
+    for name, problem in installed.problems.items():
         if name not in _warned:
             _warned.add(name)
             note(f"warning: {problem}")
-    return found
+    return installed
 
 
 def write_text(path: Path, text: str, *, new: bool = False) -> None:
@@ -84,23 +84,23 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
         with path.open("x" if new else "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} exists already: choose another name, or remove it.") from None
+        raise UsageError("exists already", place=str(path), cure="choose another name, or remove it") from None
     except OSError as err:
-        raise UsageError(f"{path} cannot be written ({err.strerror or err}).") from None
+        raise UsageError(f"cannot be written ({err.strerror or err})", place=str(path)) from None
 
 
-def pairs(items: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE words of --set as options of a component."""
+def pairs(items: Sequence[str], flag: str = "--set") -> dict[str, Any]:
+    """KEY=VALUE words of a flag as options of a component. Raises UsageError, which begins with the flag."""
     from ganzoo.errors import UsageError
     from ganzoo.recipe.source import parse_yaml
 
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or not key or key == "use":
-            raise UsageError(f"--set {item}: write it as option=value.")
-        found[key] = parse_yaml(f"v: {text}", f"--set {item}").tree["v"]
-    return found
+            raise UsageError(place=f"{flag} {item}", cure="write it as option=value")
+        options[key] = parse_yaml(f"v: {text}", f"{flag} {item}").tree["v"]
+    return options
 
 
 def width_by_height(flag: str, text: str) -> tuple[int, int]:
@@ -109,5 +109,5 @@ def width_by_height(flag: str, text: str) -> tuple[int, int]:
 
     match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)
     if not match:
-        raise UsageError(f"{flag} {text}: write it as width x height, as 32x32.")
+        raise UsageError(place=f"{flag} {text}", cure="write it as width x height, as 32x32")
     return int(match[2]), int(match[1])

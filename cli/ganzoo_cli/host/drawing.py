@@ -1,20 +1,21 @@
-"""`gz generate`, and what the commands that draw images share."""
+"""What the commands that draw images share: their options, the model, and what they refuse and note."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from ganzoo_cli.host.console import known, note
+from ganzoo_cli.host.options import Device
 
 if TYPE_CHECKING:
     from ganzoo.model.model import Model
 
-
-MOST = 1_000_000
+MOST = 1_000_000  # images that one command draws
 LAST_SEED = 2**32 - 1
 Option = typer.Option
 Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")]
@@ -25,6 +26,37 @@ Noise = Annotated[Literal["const", "random", "none"], Option(help="const: stored
 Outdir = Annotated[Path, Option(help="Folder for the pictures.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How a command draws images: a group of options (`options.with_groups`)."""
+
+    trunc: Psi = 1.0
+    trunc_cutoff: Cutoff = None
+    noise_mode: Noise = "const"
+    device: Device = "auto"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `Model.images` that these options give."""
+        return {"psi": self.trunc, "cutoff": self.trunc_cutoff, "noise": self.noise_mode}
+
+    def about(self, model: "Model") -> dict[str, Any]:
+        """Metadata of a picture: the model, and the settings that were given."""
+        return model.about() | {name: value for name, value in self.settings.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassDrawing(Drawing):
+    """How a command draws images of one class."""
+
+    class_: Class = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `Model.images` that these options give."""
+        return {"psi": self.trunc, "cutoff": self.trunc_cutoff, "label": self.class_, "noise": self.noise_mode}
+
+
 def refuse(sentence: str) -> NoReturn:
     """Raise UsageError."""
     from ganzoo.errors import UsageError
@@ -32,8 +64,8 @@ def refuse(sentence: str) -> NoReturn:
     raise UsageError(sentence)
 
 
-def loaded(ckpt: Path, device: str) -> "Model":
-    """The model; plugins that are broken are named on stderr."""
+def load_model(ckpt: Path, device: str) -> "Model":
+    """Load a model; broken plugins are named on stderr."""
     known()
     import ganzoo
     from ganzoo.training.device import keep_memory
@@ -44,19 +76,21 @@ def loaded(ckpt: Path, device: str) -> "Model":
     return model
 
 
-def cautions(model: "Model", psi: float | None = None) -> None:
-    """Say on stderr what a user may not expect of this model's images."""
+def note_limits(model: "Model", psi: float | None = None) -> None:
+    """Say on stderr that a model is not full-grown, or that truncation has no mean to pull towards."""
     if model.unfinished:
         note(f"{model.path.name}: {model.unfinished}: images are of the size it had reached.")
-    if psi not in (None, 1) and not model.has_mapping:
+    if psi not in (None, 1) and not model.G.has_styles:
+        note(f"--trunc {psi:g}: {model.path.name} makes images from latents, without style codes: it has no effect.")
+    elif psi not in (None, 1) and not model.has_mapping:
         note(
             f"--trunc {psi:g}: {model.path.name} has no learned mapping, whose mean truncation would pull towards: its "
             f"latents only get another length, one that training has not shown it."
         )
 
 
-def new_outdir(outdir: Path) -> None:
-    """Make the folder for the pictures."""
+def ensure_outdir(outdir: Path) -> None:
+    """Make the folder for the pictures, if need be. Raises UsageError."""
     from ganzoo.io.files import ensure_folder
 
     ensure_folder(outdir, f"--outdir {outdir}")
@@ -64,7 +98,10 @@ def new_outdir(outdir: Path) -> None:
 
 @contextmanager
 def report_on_interrupt(what: str, total: int, folder: Path) -> Iterator[list[Any]]:
-    """Takes the files that have been written, and at an interrupt says how many there are."""
+    """Yield a list for the files that have been written; at an interrupt, say how many of the total there are.
+
+    Raises Interrupted where there is a file.
+    """
     written: list[Any] = []
     try:
         yield written
@@ -76,22 +113,17 @@ def report_on_interrupt(what: str, total: int, folder: Path) -> Iterator[list[An
         raise Interrupted(f"interrupted: {len(written):,} of {total:,} {what} written to {folder}/.") from err
 
 
-def about_with(model: "Model", how: dict[str, Any]) -> dict[str, Any]:
-    """A picture's metadata: the model, and the options that were given."""
-    return model.about() | {name: value for name, value in how.items() if value is not None}
-
-
-def fits(what: str, model: "Model", columns: int, rows: int) -> None:
-    """Refuse a picture of so many images that it could not be made or opened."""
+def refuse_large_grid(option: str, model: "Model", columns: int, rows: int) -> None:
+    """Raise UsageError where a picture of columns x rows images would be too large to be made or opened."""
     from ganzoo.io.images import refuse_huge
 
     height, width = model.G.shape.sizes[model.stage.level]
     channels = model.G.shape.channels
-    refuse_huge(what, columns * width * (1 if channels in (1, 3, 4) else channels), rows * height)
+    refuse_huge(option, columns * width * (1 if channels in (1, 3, 4) else channels), rows * height)
 
 
-def places(text: str | None) -> tuple[int, int]:
-    """'4x2' -> (4, 2); zeros without a grid."""
+def parse_grid(text: str | None) -> tuple[int, int]:
+    """Columns and rows of --grid: '4x2' -> (4, 2), None -> (0, 0). Raises UsageError."""
     if text is None:
         return 0, 0
     match = re.fullmatch(r"([1-9]\d{0,2})[xX]([1-9]\d{0,2})", text)
@@ -100,11 +132,11 @@ def places(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def numbers(option: str, text: str) -> list[int]:
-    """'0,3,10-12' -> [0, 3, 10, 11, 12]."""
-    found: list[int] = []
+def parse_numbers(option: str, text: str) -> list[int]:
+    """Numbers and ranges of an option: '0,3,10-12' -> [0, 3, 10, 11, 12]. Raises UsageError."""
+    numbers: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4000})(?:-(\d{1,4000}))?\s*", part)  # Python reads no longer ones
+        match = re.fullmatch(r"\s*(\d{1,4000})(?:-(\d{1,4000}))?\s*", part)  # int() takes at most 4300 digits
         if not match:
             refuse(f"{option} {text}: '{part}' is no number from 0 on and no range; write 0,3,10-20.")
         first, last = int(match[1]), int(match[2] or match[1])
@@ -112,7 +144,7 @@ def numbers(option: str, text: str) -> list[int]:
             refuse(f"{option} {text}: '{part}' ends before it begins.")
         if last > LAST_SEED:
             refuse(f"{option} {text[:80]}: {str(last)[:40]} is too large: choose from 0 to {LAST_SEED}.")
-        if len(found) + last - first >= MOST:
+        if len(numbers) + last - first >= MOST:
             refuse(f"{option} {text}: '{part}' makes more than {MOST:,} numbers.")
-        found += range(first, last + 1)
-    return found
+        numbers += range(first, last + 1)
+    return numbers

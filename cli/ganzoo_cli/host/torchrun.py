@@ -1,4 +1,4 @@
-"""`gz train --gpus N`: starts torchrun, passes signals on, and gives back the exit code that the processes agree on."""
+"""`gz train --gpus N`: start torchrun, pass signals on, and return the exit code that the processes agree on."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ganzoo.io.launch import first, launched
+from ganzoo.io.launch import is_distributed, is_first
 
-EXIT_FILE = "GZ_EXIT_FILE"  # where processes leave the exit code of the whole training
-RESTARTS = 3  # after a process has died
+EXIT_FILE = "GZ_EXIT_FILE"  # environment variable: the file that processes write the training's exit code to
+RESTARTS = 3  # how often torchrun starts all processes anew after one has died
 
 
 def torchrun(processes: int, args: Sequence[str]) -> int:
@@ -26,24 +26,24 @@ def torchrun(processes: int, args: Sequence[str]) -> int:
         command += [f"--max-restarts={RESTARTS}", "-m", "ganzoo_cli", *args]
         env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ, EXIT_FILE: str(file)}
         child = subprocess.Popen(command, env=env, start_new_session=True)
-        passed_on: list[int] = []
+        passed_on: list[int] = []  # signals received
 
         def pass_on(number: int, _: object) -> None:
             if not passed_on:
                 child.send_signal(signal.SIGTERM)
             passed_on.append(number)
 
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        earlier = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             code = child.wait()
         finally:
-            for number, handler in before.items():
+            for number, handler in earlier.items():
                 signal.signal(number, handler)
         return int(file.read_text()) if file.exists() else 130 if passed_on else min(abs(code), 1)
 
 
 def agent(args: Sequence[str]) -> int:
-    """Be torchrun, with sentences for tracebacks."""
+    """Run torchrun with these arguments; its failures are printed as a sentence instead of a traceback."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
@@ -64,13 +64,13 @@ def agent(args: Sequence[str]) -> int:
 
 
 def exit_code(err: BaseException, code: int) -> int:
-    """The exit code of a process that ends with an error; the training's own is left for whoever started it.
+    """Return the exit code of a process that ends with an error; the training's code is written to EXIT_FILE.
 
-    What all processes end with together is no reason for torchrun to start them anew: they end as if all were well.
+    An error that all processes raise is no reason for torchrun to start them anew: they return 0.
     """
     from ganzoo.errors import RankLost
 
-    if not launched() or isinstance(err, RankLost):
+    if not is_distributed() or isinstance(err, RankLost):
         return code
     if place := os.environ.get(EXIT_FILE):
         Path(place).write_text(str(code))
@@ -79,17 +79,17 @@ def exit_code(err: BaseException, code: int) -> int:
 
 
 def clear_exit_code() -> None:
-    """A process has come to the end of its training: what ended an earlier one no longer counts."""
-    if launched() and first() and (place := os.environ.get(EXIT_FILE)):
+    """Remove the exit code that an earlier start of this training left, since it has now come to its end."""
+    if is_distributed() and is_first() and (place := os.environ.get(EXIT_FILE)):
         Path(place).unlink(missing_ok=True)
 
 
-def told(err: BaseException, sentence: str) -> str:
-    """What a process says of an error: what all meet, the first one says; what one meets, it says with its number."""
-    if not launched():
+def attributed(err: BaseException, sentence: str) -> str:
+    """Return what a process prints of an error: with its rank, or "" where the first process prints it for all."""
+    if not is_distributed():
         return sentence
     if getattr(err, "on_all_ranks", False):
-        return sentence if first() else ""
+        return sentence if is_first() else ""
     return f"process {os.environ['RANK']}: {sentence}"
 
 

@@ -1,4 +1,4 @@
-"""What metrics have accumulated of real images, kept between measurements.
+"""Statistics that metrics have accumulated of real images, kept between measurements.
 
 A kept file is named by a hash of everything that it depends on, so another image, extractor, filter or option never
 finds it. It is a safetensors file; a damaged one is made anew.
@@ -6,47 +6,50 @@ finds it. It is a safetensors file; a damaged one is made anew.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ganzoo.interfaces import Dataset, Features, GeneratorMetric, Metric
+from ganzoo.interfaces import Dataset, GeneratorMetric, Metric
 from ganzoo.io.files import atomic_write, cache_dir
 from ganzoo.training import distributed
 from ganzoo.version import __version__
 
-Eye = Callable[[Metric], Features | None]
+Source = Callable[[Metric], Mapping[str, str] | None]  # Extractors.record: a metric's extractor, output and sha256
 
 
-def key(metric: Metric, dataset: Dataset, seed: int, eye: Features | None) -> str:
-    """A hash of all that a metric's real statistics depend on: images, their fitting, extractor, options, version."""
+def key(metric: Metric, dataset: Dataset, seed: int, extractor: Mapping[str, str] | None) -> str:
+    """Return a hash of all that a metric's real statistics depend on.
+
+    These are images, their fitting, extractor, options and version. `extractor` is what `Extractors.record` says of it.
+    """
     facts = {
         "metric": [type(metric).__module__, metric.name],
-        "options": {k: str(v) for k, v in sorted(metric.options.items()) if k not in ("num", "extractor")},
+        "options": {k: str(v) for k, v in sorted(metric.options.items()) if k not in ("num", "num_real", "extractor")},
         "data": dataset.fingerprint(),
         "images": metric.num_real,
         "seed": seed if (metric.num_real or 0) < len(dataset) else None,
         "shape": [metric.shape.channels, *metric.shape.size],
-        "extractor": None if eye is None else [type(eye).name, metric.tap, eye.fingerprint],
+        "extractor": extractor and [extractor["name"], extractor["output"], extractor["sha256"]],
         "ganzoo": __version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _file(metric: Metric, dataset: Dataset, seed: int, eye: Eye) -> Path | None:
+def _file(metric: Metric, dataset: Dataset, seed: int, source: Source) -> Path | None:
     if isinstance(metric, GeneratorMetric) or not metric.cacheable or metric.num_real == 0:
         return None
-    return cache_dir() / "statistics" / f"{metric.name}-{key(metric, dataset, seed, eye(metric))}.safetensors"
+    return cache_dir() / "statistics" / f"{metric.name}-{key(metric, dataset, seed, source(metric))}.safetensors"
 
 
-def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -> list[Metric]:
+def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, source: Source) -> list[Metric]:
     """Give the metrics what is kept of the real images. Returns those for which there was something."""
     found = []
     for metric in metrics:
-        path, kept = _file(metric, dataset, seed, eye), None
+        path, kept = _file(metric, dataset, seed, source), None
         if path is not None and path.is_file():
             with suppress(SafetensorError, OSError, ValueError):
                 kept = load_file(path)
@@ -58,10 +61,10 @@ def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -> 
     return found
 
 
-def remember(metrics: Sequence[Metric], dataset: Dataset, seed: int, eye: Eye) -> None:
+def remember(metrics: Sequence[Metric], dataset: Dataset, seed: int, source: Source) -> None:
     """Keep what the metrics have accumulated of the real images. A folder that cannot be written is no failure."""
     for metric in metrics:
-        path = _file(metric, dataset, seed, eye)
+        path = _file(metric, dataset, seed, source)
         if path is None or path.exists():
             continue
         with suppress(OSError, SafetensorError):

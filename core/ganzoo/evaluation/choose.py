@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Metrics by their names: which class, with which options, built for one measurement."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from ganzoo.registry.lookup import Registry, registry
 
 
 def resolve_metric(name: str, known: Registry) -> tuple[type[Metric], dict[str, Any]]:
-    """The metric of a name, or of a published name such as fid50k_full, and the options that this one implies.
+    """Return the metric of a name or of a published name such as fid50k_full, and the options that the name implies.
 
     Raises UsageError that lists the names.
     """
@@ -31,41 +31,50 @@ def metric_factories(
 ) -> "list[partial[Metric]]":
     """Metrics with the options that their names imply, or those that a recipe gives them, or their own.
 
-    `options` go to all metrics that have them. Raises UsageError where none has.
+    Args:
+        names: names of metrics, or published ones such as fid50k_full
+        recipe: a filled recipe, whose `metrics` may have options; may be empty
+        num: images of each set; None for the recipe's or the metric's number
+        options: options for all metrics that have them
+
+    Raises UsageError for an option that no metric has.
     """
     known = registry()
     fields = [options_of(resolve_metric(name, known)[0]).model_fields for name in names]
     for option in options:
-        if not any(option in own for own in fields):
-            raise UsageError(f"--set {option}: {' and '.join(names)} has no such option; see 'gz components show'.")
-    own = [{k: v for k, v in options.items() if k in some} for some in fields]
-    return [metric_factory(name, recipe, num, some) for name, some in zip(names, own)]
+        if not any(option in each for each in fields):
+            fault = f"{' and '.join(names)} has no such option; see 'gz components show'."
+            raise UsageError(fault, place=f"--set {option}:")
+    return [
+        metric_factory(name, recipe, num, {k: v for k, v in options.items() if k in each})
+        for name, each in zip(names, fields)
+    ]
 
 
 def metric_factory(
     name: str, recipe: Mapping[str, Any], num: int | None, options: Mapping[str, Any]
 ) -> "partial[Metric]":
-    """One of them."""
+    """Return a metric's factory, which waits for shape and seed; like `metric_factories` for one name.
+
+    `options` must be options of the metric.
+    """
     known = registry()
     cls, implied = resolve_metric(name, known)
-    given = [m for m in recipe.get("metrics", []) if known.get("metric", m["use"]) is cls]
-    own = dict(given[0]) if given and not implied else {}
+    entries = [m for m in recipe.get("metrics", []) if known.get("metric", m["use"]) is cls]
+    from_recipe = dict(entries[0]) if entries and not implied else {}
     use = name if name.rpartition(":")[2] == cls.name else f"{known.owner(cls)}:{cls.name}"
-    raw = {**own, "use": use, **implied, **options} | ({} if num is None else {"num": num})
+    raw = {**from_recipe, "use": use, **implied, **options} | ({} if num is None else {"num": num})
     bound: partial[Metric] = component_from("metric", raw, known).bind()
     return bound
 
 
 def build_metrics(factories: Sequence["partial[Metric]"], shape: Shape, seed: int) -> list[Metric]:
     """Fresh metrics, to be filled once."""
-    metrics = [make(shape, seed) for make in factories]
-    for metric, make in zip(metrics, factories):
-        metric.options = dict(make.keywords)
-    return metrics
+    return [make(shape, seed) for make in factories]
 
 
 def refuse_generator_metrics(metrics: Sequence[Metric]) -> None:
-    """Raise UsageError for a metric that asks a generator, where there are only images."""
+    """Raise UsageError for a metric that needs a generator, where there are only images."""
     for metric in metrics:
         if isinstance(metric, GeneratorMetric):
             raise UsageError(f"'{metric.name}' asks a generator, so it needs a checkpoint and compares no images.")

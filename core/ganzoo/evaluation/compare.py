@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Comparing any two sets of images, or generators, by metrics: `gz metrics compare`."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from ganzoo.types import Progress
 
 @dataclass(frozen=True)
 class ImageSource:
-    """One of two sets that are compared: images of a folder, a zip or a registered dataset, or a model's."""
+    """A set of images to compare: those of a folder, a zip or a registered dataset, or a model's."""
 
     source: str
     dataset: Dataset | None
@@ -31,11 +31,11 @@ class ImageSource:
 
     @property
     def count(self) -> int | None:
-        """How many images there are; None for as many as wanted."""
+        """Number of images; None for a model, which makes as many as wanted."""
         return None if self.dataset is None else len(self.dataset)
 
     def images(self, num: int | None, seed: int) -> Iterator[Tensor]:
-        """uint8 images [N, C, H, W]."""
+        """Yield batches of uint8 images [N, C, H, W], `num` in all; those of a model are made from the seed."""
         if self.dataset is not None:
             yield from images.real_images(self.dataset, num, images.BATCH, seed)
         elif self.model is not None and num:
@@ -46,7 +46,7 @@ class ImageSource:
             )
 
     def about(self) -> dict[str, Any]:
-        """What it is, for the record."""
+        """Describe the set for the record."""
         if self.dataset is not None:
             return record.describe_dataset(self.dataset)
         assert self.model is not None
@@ -54,17 +54,15 @@ class ImageSource:
 
 
 def _any_labels(model: Model, num: int, seed: int) -> Tensor:
-    """Classes in equal parts at random: no set of images says how they are distributed."""
-    draw = torch.Generator().manual_seed(seed)
-    return (
-        torch.eye(model.G.labels)[torch.randint(model.G.labels, (num,), generator=draw)]
-        if model.G.labels
-        else (torch.zeros(num, 0))
-    )
+    """Draw labels [num, K], each class equally likely: no set of images says how they are distributed."""
+    if not model.G.labels:
+        return torch.zeros(num, 0)
+    classes = torch.randint(model.G.labels, (num,), generator=torch.Generator().manual_seed(seed))
+    return torch.eye(model.G.labels)[classes]
 
 
 def is_checkpoint(source: str) -> bool:
-    """Whether a source is a file that could be a checkpoint."""
+    """Whether a source is named as a checkpoint."""
     return Path(source).suffix == ".safetensors"
 
 
@@ -80,17 +78,15 @@ def open_sources(one: str, other: str, shape: Shape | None, device: str) -> tupl
         raise DataError(f"{one} makes images of {first} and {other} of {second}: they cannot be compared.")
     common = next(iter(shapes.values()), shape)
     if common is None:
-        raise UsageError("two sets of images need a size at which they are compared: add --size WIDTHxHEIGHT.")
+        raise UsageError("two sets of images need a size at which they are compared", cure="add --size WIDTHxHEIGHT")
 
-    def opened(source: str) -> ImageSource:
+    def open_source(source: str) -> ImageSource:
         if source in models:
             return ImageSource(source, None, models[source])
-        try:
-            return ImageSource(source, open_set(source, common.size, common.channels, 0, registry()), None)
-        except UsageError as err:
-            raise UsageError(str(err).removeprefix("--data ")) from None
+        dataset = open_set(source, common.size, common.channels, 0, registry(), flag="")
+        return ImageSource(source, dataset, None)
 
-    return opened(one), opened(other), common
+    return open_source(one), open_source(other), common
 
 
 def compare(
@@ -105,7 +101,7 @@ def compare(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Metrics of the first set, with the second one as the real images: a record each."""
+    """Measure the first set, with the second one as the real images; return a record for each metric."""
     began = time.monotonic()
     metrics = build_metrics(metric_factories(names, {}, num, options or {}), shape, seed)
     refuse_generator_metrics(metrics)

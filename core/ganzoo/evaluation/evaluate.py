@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,8 @@ from ganzoo.evaluation.extractors import Extractors
 from ganzoo.evaluation.images import BATCH, generated_images, real_images
 from ganzoo.evaluation.record import provenance
 from ganzoo.evaluation.shares import gather, share
-from ganzoo.interfaces import Dataset, Generator, GeneratorMetric, Metric, Stage, Which
-from ganzoo.training.distributed import ALONE, Share, any_rank, rank_and_world
+from ganzoo.interfaces import Dataset, Generator, GeneratorMetric, Metric, ProbeContext, Stage, Which
+from ganzoo.training.distributed import ONE_PROCESS, RankAndWorld, any_rank, rank_and_world
 from ganzoo.training.labels import drawn_labels
 from ganzoo.training.seeds import image_seeds
 from ganzoo.types import Progress
@@ -48,18 +49,18 @@ def update_all(
     metrics: Sequence[Metric],
     which: Which,
     images: Iterable[Tensor],
-    eyes: Extractors,
+    extractors: Extractors,
     progress: Progress | None = None,
     total: int = 0,
 ) -> None:
     """Show a set's images to every metric that wants more of them."""
     seen, total = 0, total or max((metric.wanted(which) or 0 for metric in metrics), default=0)
     for batch in images:
-        view = eyes.looking(batch)
+        features = extractors.features_of(batch)
         for metric in metrics:
             wanted = metric.wanted(which)
             if wanted is None or seen < wanted:
-                metric.update(view(metric)[: None if wanted is None else wanted - seen], which)
+                metric.update(features(metric)[: None if wanted is None else wanted - seen], which)
         seen += len(batch)
         if progress:
             progress(which, min(seen, total), total)
@@ -89,12 +90,12 @@ def measure_sets(
         progress: what to tell
         about: more for the records
     """
-    eyes = Extractors(metrics, metrics[0].shape.channels, device or torch.device("cpu"))
-    lookers = [m for m in metrics if m.num_real != 0]
-    if lookers:
-        update_all(lookers, "real", real, eyes, progress)
-    update_all(metrics, "fake", fake, eyes, progress)
-    return [provenance(m, m.compute(), dataset, began, eyes.of(m), **about) for m in metrics]
+    extractors = Extractors(metrics, metrics[0].shape.channels, device or torch.device("cpu"))
+    with_real = [m for m in metrics if m.num_real != 0]
+    if with_real:
+        update_all(with_real, "real", real, extractors, progress)
+    update_all(metrics, "fake", fake, extractors, progress)
+    return [provenance(m, m.compute(), dataset, began, extractors.record(m), **about) for m in metrics]
 
 
 def measure_generator(
@@ -113,67 +114,69 @@ def measure_generator(
     """
     began, at = time.monotonic(), rank_and_world()
     limit(metrics, len(dataset))
-    eyes = Extractors(metrics, metrics[0].shape.channels, device)
-    cached = cache.recall(metrics, dataset, seed, eyes.of)
-    empty = copy.deepcopy(list(metrics)) if at != ALONE else []
+    extractors = Extractors(metrics, metrics[0].shape.channels, device)
+    cached = cache.recall(metrics, dataset, seed, extractors.record)
+    empty = copy.deepcopy(list(metrics)) if at != ONE_PROCESS else []
     fault = ""
     try:
-        _look(G, stage, metrics, cached, dataset, seed, eyes, device, progress, at)
+        _accumulate(G, stage, metrics, cached, dataset, seed, extractors, device, progress, at)
     except DataError as err:  # perhaps of this process alone: the others must not wait for it
         fault = str(err)
     if any_rank(bool(fault)):
         raise DataError(fault or "another process could not measure its share.")
     if empty:
         metrics = gather(metrics, empty, [i for i, m in enumerate(metrics) if m in cached], at)
-    cache.remember(metrics, dataset, seed, eyes.of)
+    cache.remember(metrics, dataset, seed, extractors.record)
     about = {"seed": seed, "ema": True, "psi": 1.0, "noise": "random", "precision": "fp32", "device": device.type}
-    return [provenance(m, m.compute(), dataset, began, eyes.of(m), **about) for m in metrics]
+    return [provenance(m, m.compute(), dataset, began, extractors.record(m), **about) for m in metrics]
 
 
-def _look(
+def _accumulate(
     G: Generator,
     stage: Stage,
     metrics: Sequence[Metric],
     cached: Sequence[Metric],
     dataset: Dataset,
     seed: int,
-    eyes: Extractors,
+    extractors: Extractors,
     device: torch.device,
     progress: Progress | None,
-    at: Share,
+    at: RankAndWorld,
 ) -> None:
     """Show this process's share of the images to all metrics."""
     fresh = [m for m in metrics if m not in cached and m.num_real != 0 and not isinstance(m, GeneratorMetric)]
     for number in sorted({m.num_real or 0 for m in fresh}):  # another number is another sample of the set
         some = [m for m in fresh if m.num_real == number]
         mine = share(min(number, len(dataset)), at)
-        update_all(some, "real", real_images(dataset, number, BATCH, seed, at), eyes, progress, len(mine))
-    lookers = [m for m in metrics if not isinstance(m, GeneratorMetric)]
-    if lookers:
-        num = max(m.num for m in lookers)
+        update_all(some, "real", real_images(dataset, number, BATCH, seed, at), extractors, progress, len(mine))
+    of_images = [m for m in metrics if not isinstance(m, GeneratorMetric)]
+    if of_images:
+        num = max(m.num for m in of_images)
         seeds = image_seeds(seed, range(num))
-        _feed_fakes(G, stage, lookers, seeds, drawn_labels(dataset, num, 1), eyes, device, progress, at)
-    for probe in (m for m in metrics if isinstance(m, GeneratorMetric)):
-        probe.rank, probe.world, probe.eye = *at, eyes.of(probe)
-        probe.probe(G, stage, device, partial(drawn_labels, dataset), progress or (lambda what, done, total: None))
+        _update_fakes(G, stage, of_images, seeds, drawn_labels(dataset, num, 1), extractors, device, progress, at)
+    context = ProbeContext(G, stage, device, partial(drawn_labels, dataset), rank=at[0], world=at[1])
+    context = replace(context, progress=progress) if progress else context
+    for metric in metrics:
+        if isinstance(metric, GeneratorMetric):
+            metric.probe(replace(context, extractor=extractors.of(metric)))
 
 
-def _feed_fakes(
+def _update_fakes(
     G: Generator,
     stage: Stage,
     metrics: Sequence[Metric],
     seeds: Sequence[int],
     labels: Tensor,
-    eyes: Extractors,
+    extractors: Extractors,
     device: torch.device,
     progress: Progress | None,
-    at: Share,
+    at: RankAndWorld,
 ) -> None:
     """Each process makes its share of what every metric wants: the metrics' numbers differ, so shares are cut apart."""
-    if at == ALONE:
-        update_all(metrics, "fake", generated_images(G, stage, seeds, device, labels), eyes, progress)
+    if at == ONE_PROCESS:
+        update_all(metrics, "fake", generated_images(G, stage, seeds, device, labels), extractors, progress)
         return
     for number in sorted({m.num for m in metrics}):
         some, mine = [m for m in metrics if m.num == number], share(number, at)
         own = generated_images(G, stage, [seeds[i] for i in mine], device, labels[mine.start : mine.stop])
-        update_all(some, "fake", own, eyes, progress, len(mine))
+        update_all(some, "fake", own, extractors, progress, len(mine))

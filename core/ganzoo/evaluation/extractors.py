@@ -1,48 +1,104 @@
-"""TODO docstring."""
+"""The extractors that metrics share: each is built once and run once a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import Features, Metric
-from ganzoo.registry.component import Make
+from ganzoo.interfaces import Extractor, Metric
+from ganzoo.nn.pixels import to_unit
+from ganzoo.registry.component import Make, default_of, options
+
+
+def same_choice(one: Any, other: Any) -> bool:
+    """Whether two factories of components build the same: one class, with equal options (defaults filled in)."""
+    a, b = default_of(one), default_of(other)
+    if a is None or b is None:
+        return bool(one == other)
+    if a[0] is not b[0]:
+        return False
+    fields = options(a[0]).model_fields
+    first, second = ({name: given.get(name, field.default) for name, field in fields.items()} for _, given in (a, b))
+    return all(same_choice(first[name], second[name]) for name in fields)
+
+
+@dataclass
+class _Shared:
+    """An extractor with the outputs that metrics compare."""
+
+    make: Make[Extractor]
+    extractor: Extractor
+    outputs: list[str] = field(default_factory=list)
+    fingerprints: dict[str, str] = field(default_factory=dict)  # by output
 
 
 class Extractors:
-    """The feature extractors of several metrics, each built once and run once a batch."""
+    """The extractors of several metrics: one for each class with its options.
+
+    Raises CheckpointError where weights are missing or wrong.
+
+    Args:
+        metrics: whose slots they are built from
+        channels: of the images
+        device: where they run
+    """
 
     def __init__(self, metrics: Sequence[Metric], channels: int, device: torch.device) -> None:
-        self.device, self.built = device, dict[str, Features]()
+        self.device = device
+        self._shared: list[_Shared] = []
         for metric in metrics:
-            if metric.features is not None and self._key(metric.features) not in self.built:
-                eye = metric.features(channels).to(device).eval().requires_grad_(False)
-                self.built[self._key(metric.features)] = eye
+            if metric.extractor is None:
+                continue
+            shared = self._of(metric)
+            if shared is None:
+                extractor = metric.extractor(channels).to(device).eval().requires_grad_(False)
+                shared = _Shared(metric.extractor, extractor)
+                self._shared.append(shared)
+            if metric.output not in shared.outputs:
+                shared.outputs.append(metric.output)
+        for shared in self._shared:
+            shared.extractor.prepare(shared.outputs)
 
-    def of(self, metric: Metric) -> Features | None:
-        """The extractor of a metric."""
-        return None if metric.features is None else self.built[self._key(metric.features)]
+    def _of(self, metric: Metric) -> _Shared | None:
+        return next((shared for shared in self._shared if same_choice(shared.make, metric.extractor)), None)
 
-    def looking(self, batch: Tensor) -> "Callable[[Metric], Tensor]":
-        """What each metric sees of a batch of images: the images, or the features that it named."""
-        seen: dict[str, Mapping[str, Tensor]] = {}
+    def of(self, metric: Metric) -> Extractor | None:
+        """Return the extractor of a metric, which may be a copy of one that this was built for; None without a slot."""
+        shared = self._of(metric)
+        return shared.extractor if shared else None
 
-        def view(metric: Metric) -> Tensor:
-            if metric.features is None:
+    def record(self, metric: Metric) -> dict[str, str] | None:
+        """Return what records say of a metric's extractor: name, output, and sha256 of all that decides the output."""
+        shared = self._of(metric)
+        if shared is None:
+            return None
+        if metric.output not in shared.fingerprints:
+            shared.fingerprints[metric.output] = shared.extractor.fingerprint(metric.output)
+        return {
+            "name": shared.extractor.name,
+            "output": metric.output,
+            "sha256": shared.fingerprints[metric.output],
+        }
+
+    def features_of(self, batch: Tensor) -> Callable[[Metric], Tensor]:
+        """Return a function from a metric to what it compares of uint8 images [N, C, H, W].
+
+        The images themselves, or float32 features [N, D] on the CPU; each extractor runs once, when it is first asked.
+        """
+        computed: list[tuple[_Shared, Mapping[str, Tensor]]] = []
+
+        def features(metric: Metric) -> Tensor:
+            shared = self._of(metric)
+            if shared is None:
                 return batch
-            key = self._key(metric.features)
-            if key not in seen:
+            known = next((maps for other, maps in computed if other is shared), None)
+            if known is None:
                 with torch.inference_mode():
-                    seen[key] = {tap: t.cpu() for tap, t in self.built[key](batch.to(self.device)).items()}
-            return seen[key][metric.tap]
+                    outputs = shared.extractor(to_unit(batch.to(self.device)), shared.outputs)
+                    known = {name: t.cpu() for name, t in outputs.items()}
+                computed.append((shared, known))
+            return known[metric.output]
 
-        return view
-
-    @staticmethod
-    def _key(make: Make[Features]) -> str:
-        bound = cast("partial[Any]", make)
-        if isinstance(bound, partial):
-            return f"{bound.func.__module__}.{bound.func.__qualname__} {sorted(map(str, bound.keywords.items()))}"
-        return f"{make!r}"
+        return features

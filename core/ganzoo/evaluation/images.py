@@ -1,47 +1,67 @@
-"""TODO docstring."""
+"""Images that a measurement compares: real ones in a fixed order, and generated ones."""
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ganzoo.evaluation.shares import share
 from ganzoo.interfaces import Dataset, Generator, Stage
 from ganzoo.nn.pixels import to_uint8
-from ganzoo.training.distributed import ALONE, Share
+from ganzoo.training.distributed import ONE_PROCESS, RankAndWorld
+from ganzoo.training.loader import Indices, images_at, shuffled
 from ganzoo.training.seeds import latents
 
-BATCH = 32  # images computed at once
+BATCH = 32  # images generated at once
 
 
-def real_images(dataset: Dataset, num: int | None, batch: int, seed: int = 0, at: Share = ALONE) -> Iterator[Tensor]:
-    """uint8 images [N, C, H, W]: the first `num` of a permutation of the set; all of them always in one order."""
+def real_images(
+    dataset: Dataset, num: int | None, batch: int, seed: int = 0, at: RankAndWorld = ONE_PROCESS
+) -> Iterator[Tensor]:
+    """Yield batches of one process's share of real images, uint8 [N, C, H, W].
+
+    Args:
+        dataset: where they come from
+        num: of all processes, the first of a permutation; None, or as many as there are, for all in a fixed order
+        batch: N
+        seed: of the permutation
+        at: (rank, number of processes)
+    """
     whole = num is None or num >= len(dataset)
-    order = np.random.default_rng([0 if whole else seed, len(dataset)]).permutation(len(dataset))[:num]
-    yield from _images(dataset, order[share(len(order), at)], batch)
+    order = shuffled(dataset, 0 if whole else seed)[:num]
+    part = share(len(order), at)
+    yield from _batches(dataset, order[part.start : part.stop], batch)
 
 
 def halves(dataset: Dataset, batch: int, seed: int = 0) -> tuple[Iterator[Tensor], Iterator[Tensor], int]:
-    """Two disjoint random halves of a set, and their size: their distance is the noise floor of a metric."""
-    order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
-    n = len(dataset) // 2
-    return _images(dataset, order[:n], batch), _images(dataset, order[n : 2 * n], batch), n
+    """Return two disjoint random halves of a set, as batches, and their size.
+
+    Their distance is the noise floor of a metric.
+    """
+    order, half = shuffled(dataset, seed), len(dataset) // 2
+    return _batches(dataset, order[:half], batch), _batches(dataset, order[half : 2 * half], batch), half
 
 
-def _images(dataset: Dataset, indices: NDArray[np.int64], batch: int) -> Iterator[Tensor]:
+def _batches(dataset: Dataset, indices: Indices, batch: int) -> Iterator[Tensor]:
     for start in range(0, len(indices), batch):
-        yield torch.from_numpy(np.stack([dataset.image(int(i)) for i in indices[start : start + batch]]))
+        yield images_at(dataset, indices[start : start + batch])
 
 
 @torch.inference_mode()
 def generated_images(
     G: Generator, stage: Stage, seeds: Sequence[int], device: torch.device, labels: Tensor
 ) -> Iterator[Tensor]:
-    """uint8 images [N, C, H, W], a latent and a label [K] for each seed; noise is random, but the seed's own."""
+    """Yield batches of generated images, uint8 [N, C, H, W], on the CPU.
+
+    Args:
+        G: the generator
+        stage: how far it has grown
+        seeds: one for each image; latent and noise are drawn from it
+        device: where it computes
+        labels: one for each image, [len(seeds), K]
+    """
     for start in range(0, len(seeds), BATCH):
-        own = seeds[start : start + BATCH]
+        batch = seeds[start : start + BATCH]
         label = labels[start : start + BATCH].to(device) if G.labels else None
-        with G.noise("random", seeds=own):
-            yield to_uint8(G(latents(own, G.z_dim).to(device), label, stage)[-1].cpu())
+        with G.noise("random", seeds=batch):
+            yield to_uint8(G(latents(batch, G.z_dim).to(device), label, stage)[-1].cpu())

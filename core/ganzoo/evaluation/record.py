@@ -1,10 +1,11 @@
 """TODO docstring."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ganzoo.interfaces import Dataset, Features, Metric
+from ganzoo.interfaces import Dataset, Metric
 from ganzoo.version import __version__
 
 
@@ -13,22 +14,21 @@ def provenance(
     values: dict[str, float],
     dataset: Dataset | None,
     began: float,
-    eye: Features | None = None,
+    extractor: Mapping[str, str] | None = None,
     **about: Any,
 ) -> dict[str, Any]:
     """A metric's values with all that is needed to know what was measured, for metric-<name>.jsonl."""
-    looked = {"name": type(eye).name, "tap": metric.tap, "sha256": eye.fingerprint} if eye else None
     return {
         "metric": metric.name,
         "results": values,
         "primary": metric.primary,
         "num_real": metric.num_real,
         "num_fake": metric.num,
-        "options": {k: v for k, v in metric.options.items() if k != "extractor"} | {"num": metric.num},
+        "options": {name: value for name, value in metric.options.items() if name != "extractor"},
         "size": list(metric.shape.size),
         "channels": metric.shape.channels,
         "data": None if dataset is None else describe_dataset(dataset),
-        "extractor": looked,
+        "extractor": extractor,
         "ganzoo": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": time.monotonic() - began,

@@ -1,6 +1,6 @@
 """Scoring: a checkpoint's generator against real images, real images against each other, or any two sets of images.
 
-What `gz metrics` does, for Python:
+As `gz metrics` does, from Python:
 
     model = ganzoo.load("snapshot.safetensors")
     (record,) = Scorer(model, real_set(model), ["swd"]).measure(seed=0)
@@ -19,7 +19,6 @@ from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_gen
 from ganzoo.interfaces import Dataset, Stage
 from ganzoo.io.hashes import recipe_hash
 from ganzoo.model.model import Model
-from ganzoo.model.restore import recipe_of
 from ganzoo.recipe.datasets import open_set, section
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Progress
@@ -39,23 +38,21 @@ def real_set(model: Model, source: str | None = None) -> Dataset:
         options = recorded if same else {}
         return open_set(source, shape.size, shape.channels, labels, registry(), options)
     if not recorded:
-        raise UsageError(f"{model.path} does not say which images it was trained on: add --data PATH.")
+        raise UsageError("does not say which images it was trained on", place=str(model.path), cure="add --data PATH")
     try:
-        return recipe_of(model.path, model.header)["dataset"].bind()(shape.size, shape.channels, labels)
+        return model.recipe["dataset"].bind()(shape.size, shape.channels, labels)
     except DataError as err:
-        raise DataError(
-            f"the training images of {model.path} are not where they were: {str(err).split(':')[0]}. Add --data PATH."
-        ) from None
+        fault = f"the training images of {model.path} are not where they were: {err.statement}."
+        raise DataError(fault, cure="add --data PATH") from None
 
 
 def require_grown(model: Model) -> Stage:
-    """The finest stage. Raises DataError for a model that was still growing."""
+    """Return the finest stage. Raises DataError for a model that was still growing."""
     sizes = model.G.shape.sizes
     if model.stage.level < len(sizes) - 1:
         reached, last = (f"{h}x{w}" for h, w in (sizes[model.stage.level], sizes[-1]))
-        raise DataError(
-            f"{model.path} was still growing: it makes {reached} images, the metric wants {last}. Train it further."
-        )
+        fault = f"was still growing: it makes {reached} images, the metric wants {last}."
+        raise DataError(fault, place=str(model.path), cure="train it further")
     return model.stage
 
 
@@ -65,9 +62,9 @@ class Scorer:
     Args:
         model: the model
         dataset: real images
-        names: of the metrics; one pass of generation, and of each extractor, serves all of them
-        num: images of each set, where the recipe's or the metric's own number is not wanted
-        options: of the metrics, such as the extractor, for those that have them
+        names: the metrics; one pass of generation, and of each extractor, serves all of them
+        num: images of each set; None for the recipe's number, or the metric's own
+        options: options such as the extractor, each for the metrics that have it
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class Score:
     spread: dict[str, float]  # sample standard deviations; empty for one measurement
 
     def record(self) -> dict[str, Any]:
-        """As one JSON value: the record itself, or mean and spread over the records."""
+        """Return one JSON value: the record itself, or mean and spread over the records."""
         if len(self.records) == 1:
             return self.records[0]
         return {"metric": self.records[0]["metric"], "results": self.mean, "spread": self.spread, "runs": self.records}

@@ -1,10 +1,9 @@
-"""Pickles of others, read without running them.
+"""Pickles, read without executing them.
 
-A pickle is a program for a small stack machine that may import and call anything. Here the machine is our own: it goes
-through the opcodes and builds an inert graph. A name that the program wants imported becomes a `Global`, a call becomes
-an `Object` that says what would have been called with what, a persistent id a `Reference`; nothing is ever imported or
-called. Names must stand on a list of full names, which leaves no room for anything a GAN's weights do not need. What
-the graph means is the business of `ganzoo.foreign.rebuild`.
+A pickle is a program for a stack machine that may import and call anything. The machine here builds an inert graph
+instead: an imported name becomes a `Global`, a call an `Object` that records what would have been called, a persistent
+id a `Reference`. Nothing is imported or called. Names must be on a list of full names, those that weights of GANs need.
+`ganzoo.foreign.rebuild` interprets the graph.
 """
 
 import pickletools
@@ -14,23 +13,23 @@ from typing import IO, Any, NoReturn
 
 from ganzoo.errors import CheckpointError
 
-MAX_OPCODES = 4_000_000  # a checkpoint of a large GAN has some 20,000
-MAX_INT_BITS = 128
+MAX_OPCODES = 4_000_000  # a checkpoint of a large GAN has about 20,000
+MAX_INT_BITS = 128  # of an integer
 DICT, SET, FROZENSET = "builtins dict", "builtins set", "builtins frozenset"
 
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A name that the pickle wants imported, as "module qualname"."""
+    """A name that the pickle would import, as "module qualname"."""
 
     name: str
 
 
 @dataclass(eq=False)
 class Object:
-    """What would have been made by a call: of what, with which arguments, and what was put into it afterwards.
+    """A call that the pickle would make: name, arguments, and what would be put into the result.
 
-    Dictionaries and sets are Objects too, since their keys are not to be trusted with hashing yet.
+    Dictionaries and sets are Objects too, since their keys must not be hashed before they are checked.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Object:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A persistent id: something that is stored beside the pickle."""
+    """A persistent id, which refers to data stored beside the pickle."""
 
     pid: Any
 
@@ -55,26 +54,22 @@ class Pickled:
     references: list[Reference]
 
 
-class _Mark:
-    """Where a group of values on the stack begins."""
-
-
-MARK = _Mark()
+MARK = object()  # the beginning of a group of values on the stack
 
 
 def quoted(text: object) -> str:
-    """A word of a file in a sentence: one line, not long."""
-    words = " ".join(str(text).split())
-    return f"'{words if len(words) <= 80 else words[:77] + '...'}'"
+    """Quote text of a file for a message, on one line of at most 80 characters."""
+    line = " ".join(str(text).split())
+    return f"'{line if len(line) <= 80 else line[:77] + '...'}'"
 
 
 def refuse(sentence: str) -> NoReturn:
-    """Raise CheckpointError; who knows the path puts it before the sentence."""
+    """Raise CheckpointError with a sentence, before which the caller puts the file's path."""
     raise CheckpointError(sentence)
 
 
 def load(stream: IO[bytes], allowed: frozenset[str]) -> Pickled:
-    """Read one pickle, up to its STOP. Raises CheckpointError for a name that is not allowed and for any damage."""
+    """Read a pickle up to its STOP. Raises CheckpointError for a name that is not allowed and for any damage."""
     machine = _Machine(allowed)
     try:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
@@ -85,13 +80,13 @@ def load(stream: IO[bytes], allowed: frozenset[str]) -> Pickled:
             machine.step(opcode.name, arg)
     except CheckpointError:
         raise
-    except Exception as err:  # whatever a damaged stream provokes in the disassembler
+    except Exception as err:  # a damaged stream provokes any exception in the disassembler
         refuse(f"its pickle is cut off or damaged ({quoted(err)}).")
     refuse("its pickle is cut off: it has no end.")
 
 
 class _Machine:
-    """Stack, memo, and one short method for each family of opcodes."""
+    """Stack, memo, and one method for each family of opcodes."""
 
     def __init__(self, allowed: frozenset[str]) -> None:
         self.allowed = allowed
@@ -100,7 +95,7 @@ class _Machine:
         self.references: list[Reference] = []
 
     def step(self, name: str, arg: Any) -> None:
-        """Carry out one opcode."""
+        """Execute one opcode."""
         if name in VALUES:
             if isinstance(arg, int) and arg.bit_length() > MAX_INT_BITS:
                 refuse(f"its pickle holds a number of {arg.bit_length():,} bits, which no GAN's weights need.")
@@ -115,37 +110,37 @@ class _Machine:
     # --- the stack ---
 
     def pop(self) -> Any:
-        """The topmost value."""
+        """Remove and return the topmost value."""
         value = self.stack.pop() if self.stack else MARK
         return refuse("its pickle is damaged: a value is missing.") if value is MARK else value
 
     def top(self) -> Any:
-        """The topmost value, which stays."""
+        """Return the topmost value."""
         value = self.pop()
         self.stack.append(value)
         return value
 
     def group(self) -> list[Any]:
-        """The values above the last mark."""
-        for at in range(len(self.stack) - 1, -1, -1):
-            if self.stack[at] is MARK:
-                values = self.stack[at + 1 :]
-                del self.stack[at:]
+        """Remove and return the values above the last mark, and remove the mark."""
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is MARK:
+                values = self.stack[index + 1 :]
+                del self.stack[index:]
                 return values
         return refuse("its pickle is damaged: a mark is missing.")
 
-    def several(self, count: int) -> list[Any]:
-        """The topmost values, in order."""
+    def pop_many(self, count: int) -> list[Any]:
+        """Remove and return the topmost values, in order."""
         return [self.pop() for _ in range(count)][::-1]
 
     # --- the memo ---
 
     def put(self, index: Any) -> None:
-        """Remember the topmost value."""
+        """Store the topmost value in the memo."""
         self.memo[len(self.memo) if index is None else int(index)] = self.top()
 
     def get(self, index: Any) -> None:
-        """Push a remembered value."""
+        """Push a value of the memo."""
         if int(index) not in self.memo:
             refuse(f"its pickle is damaged: it recalls value {int(index)}, which was never kept.")
         self.stack.append(self.memo[int(index)])
@@ -153,21 +148,21 @@ class _Machine:
     # --- containers ---
 
     def extend(self, values: list[Any]) -> None:
-        """APPENDS and ADDITEMS."""
+        """APPENDS and ADDITEMS: add values to the topmost list or set."""
         target = self.top()
         if not isinstance(target, list | Object):
             refuse(f"its pickle is damaged: it adds values to a {type(target).__name__}.")
         (target if isinstance(target, list) else target.added).extend(values)
 
     def assign(self, values: list[Any]) -> None:
-        """SETITEMS."""
+        """SETITEMS: add keys and values to the topmost dictionary."""
         target = self.top()
         if not isinstance(target, Object) or len(values) % 2:
             refuse("its pickle is damaged: keys and values do not pair up in a dictionary.")
         target.pairs.extend(zip(values[::2], values[1::2]))
 
     def dictionary(self, _: Any) -> None:
-        """DICT."""
+        """DICT: make a dictionary of the values above the mark."""
         values = self.group()
         self.stack.append(Object(DICT))
         self.assign(values)
@@ -179,39 +174,34 @@ class _Machine:
         self.stack.append(self.named(full))
 
     def named(self, full: Any) -> Global:
-        """The name as an inert value; refused unless exactly this name is allowed."""
+        """Return a name as an inert value. Refuses names that are not allowed."""
         if full not in self.allowed or full.count(" ") != 1 or "." in full.partition(" ")[2]:
-            tensorflow = full.startswith("dnnlib.tflib")
-            refuse(
-                f"its pickle names {quoted(full)}, "
-                + (
-                    "a network of TensorFlow: convert it with NVlabs' legacy.py first."
-                    if tensorflow
-                    else "which no known format of GAN weights needs and which could run code; nothing was run."
-                )
-            )
+            reason = "which no known format of GAN weights needs and which could run code; nothing was run."
+            if full.startswith("dnnlib.tflib"):
+                reason = "a network of TensorFlow: convert it with NVlabs' legacy.py first."
+            refuse(f"its pickle names {quoted(full)}, {reason}")
         return Global(full)
 
     def stack_global(self, _: Any) -> None:
-        """STACK_GLOBAL."""
-        module, name = self.several(2)
+        """STACK_GLOBAL: push the name that the two topmost values give."""
+        module, name = self.pop_many(2)
         if not (isinstance(module, str) and isinstance(name, str)):
             refuse("its pickle is damaged: it names something by what is no text.")
         self.name(f"{module} {name}")
 
     def call(self, function: Any, args: Any) -> None:
-        """REDUCE and all its kin: note what would have been called."""
+        """Push a record of a call. Refuses functions that are no allowed name."""
         if not isinstance(function, Global) or not isinstance(args, tuple):
             refuse("its pickle calls what is no allowed name; nothing was run.")
         self.stack.append(Object(function.name, args))
 
     def reduce(self, _: Any) -> None:
-        """REDUCE and NEWOBJ."""
-        self.call(*self.several(2))
+        """REDUCE and NEWOBJ: function and arguments are topmost."""
+        self.call(*self.pop_many(2))
 
     def reduce_keywords(self, _: Any) -> None:
         """NEWOBJ_EX, without keyword arguments."""
-        function, args, keywords = self.several(3)
+        function, args, keywords = self.pop_many(3)
         if not isinstance(keywords, Object) or keywords.name != DICT or keywords.pairs:
             refuse("its pickle makes an object with keyword arguments, which no GAN's weights need.")
         self.call(function, args)
@@ -226,41 +216,23 @@ class _Machine:
         self.call(self.named(full), tuple(self.group()))
 
     def build(self, _: Any) -> None:
-        """BUILD: what would have been given to __setstate__."""
+        """BUILD: record the state that __setstate__ would get."""
         state, target = self.pop(), self.top()
         if not isinstance(target, Object) or target.state is not None:
             refuse("its pickle is damaged: it gives a state to what can have none.")
         target.state = state
 
     def persistent(self, _: Any) -> None:
-        """BINPERSID."""
+        """BINPERSID: push a reference to data beside the pickle."""
         self.references.append(Reference(self.pop()))
         self.stack.append(self.references[-1])
 
 
 VALUES = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-    ]
+    (  # noqa: SIM905 (a list would take a line for each)
+        "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
+        "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
+    ).split()
 )
 IGNORED = frozenset(("PROTO", "FRAME"))
 CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -282,14 +254,14 @@ STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
     "LIST": lambda m, _: m.stack.append(m.group()),
     "TUPLE": lambda m, _: m.stack.append(tuple(m.group())),
     "TUPLE1": lambda m, _: m.stack.append((m.pop(),)),
-    "TUPLE2": lambda m, _: m.stack.append(tuple(m.several(2))),
-    "TUPLE3": lambda m, _: m.stack.append(tuple(m.several(3))),
+    "TUPLE2": lambda m, _: m.stack.append(tuple(m.pop_many(2))),
+    "TUPLE3": lambda m, _: m.stack.append(tuple(m.pop_many(3))),
     "DICT": _Machine.dictionary,
     "FROZENSET": lambda m, _: m.stack.append(Object(FROZENSET, added=m.group())),
     "APPEND": lambda m, _: m.extend([m.pop()]),
     "APPENDS": lambda m, _: m.extend(m.group()),
     "ADDITEMS": lambda m, _: m.extend(m.group()),
-    "SETITEM": lambda m, _: m.assign(m.several(2)),
+    "SETITEM": lambda m, _: m.assign(m.pop_many(2)),
     "SETITEMS": lambda m, _: m.assign(m.group()),
     "GLOBAL": _Machine.name,
     "STACK_GLOBAL": _Machine.stack_global,

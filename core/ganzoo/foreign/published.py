@@ -1,5 +1,6 @@
-"""TODO docstring."""
+"""Files of weights that others publish: found where a user put them, checked by their hash, fitted into a network."""
 
+import re
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,18 +21,44 @@ FOLDER = "weights"  # in the cache directory
 Net = TypeVar("Net", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class Published:
-    """A file of weights that others publish, and what needs it: `dataclasses.replace` tells a shared one whose it is.
+class MissingWeights(CheckpointError):
+    """A published file of weights that is not there; the sentence speaks of a component's option.
+
+    A command that sets options by flags makes its own cure of the fields.
 
     Args:
-        file: its published name, under which it is looked for in the cache directory
-        own: a safetensors copy of it, looked for first
+        fault: what is missing
+        cure: what to do about it
+        component: name of the component that needs the file
+        option: the option of that component that may name it
+        how: how a user gets it
+    """
+
+    def __init__(
+        self,
+        fault: str = "",
+        *,
+        cure: str = "",
+        component: str = "",
+        option: str = "",
+        how: str = "",
+    ) -> None:
+        super().__init__(fault, cure=cure)
+        self.component, self.option, self.how = component, option, how
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights that others publish, and what needs it, which `dataclasses.replace` sets in a shared one.
+
+    Args:
+        file: its published name, under which it is searched for in the cache directory
+        own: name of a safetensors copy of it, searched for first
         sha256: the beginning of its hash, as far as it is known for certain; "" where it is not
         how: how a user gets it, with `{path}` where it should lie
         url: where `gz metrics fetch` gets it; "" where only `how` helps
-        noun: what needs it, as sentences call it: "extractor", "perceptual loss"
-        name: the name of what needs it
+        noun: kind of what needs it, for error messages: "extractor", "transfer"
+        name: name of what needs it
         option: the option of what needs it that may name the file
     """
 
@@ -73,10 +100,13 @@ class Published:
             if path.is_file():
                 return path
         missing = f"there is no file {places[0]}" if given else f"{self.file} is not in {folder}"
-        raise CheckpointError(
-            f"the {self.noun} '{self.name}' needs weights that ganzoo does not contain, and {missing}. Put it "
-            f"there, or name another place with the {self.noun}'s option '{self.option}'. "
-            f"{self.how.format(path=folder / self.file)}"
+        how = self.how.format(path=folder / self.file).rstrip(".")
+        raise MissingWeights(
+            f"the {self.noun} '{self.name}' needs weights that ganzoo does not contain, and {missing}.",
+            cure=f"put it there, or name another place with the {self.noun}'s option '{self.option}'. {how}",
+            component=self.name,
+            option=self.option,
+            how=how,
         )
 
     def load(self, given: Path | None, sha256: str = "") -> tuple[dict[str, Tensor], Path]:
@@ -150,3 +180,32 @@ def fit(make: Callable[[], Net], tensors: Mapping[str, Tensor], path: Path, publ
         raise CheckpointError(f"{path}: {strange[0]} holds values that are not finite. {published.how_short()}")
     net.load_state_dict(values, assign=True)
     return net.eval().requires_grad_(False)
+
+
+def in_order(net: nn.Module, tensors: Mapping[str, Tensor], path: Path, published: Published) -> dict[str, Tensor]:
+    """Name the tensors of a file that numbers its convolutions, "2.weight" or "features.2.weight", as a network does.
+
+    The n-th convolution of the file is the network's n-th; those that the network does not have are left out.
+    Raises CheckpointError where the file has fewer, or names of another kind.
+    """
+    wanted = list(net.state_dict())
+    if set(wanted) <= tensors.keys():  # a copy under our own names
+        return {name: tensors[name] for name in wanted}
+    numbered: dict[tuple[int, str], Tensor] = {}
+    for name, tensor in tensors.items():
+        match = re.fullmatch(r"(?:\w+\.)*(\d+)\.(weight|bias)", name)
+        if not match:
+            raise CheckpointError(f"{path}: '{name}' is no numbered convolution. {published.how_short()}")
+        numbered[int(match[1]), match[2]] = tensor
+    places = sorted({place for place, _ in numbered})
+    if 2 * len(places) < len(wanted):
+        raise CheckpointError(
+            f"{path} has {len(places)} convolutions, not {len(wanted) // 2} or more. {published.how_short()}"
+        )
+    renamed = {}
+    for i, name in enumerate(wanted):
+        key = (places[i // 2], name.rpartition(".")[2])
+        if key not in numbered:
+            raise CheckpointError(f"{path} lacks the {key[1]} of its convolution {key[0]}. {published.how_short()}")
+        renamed[name] = numbered[key]
+    return renamed

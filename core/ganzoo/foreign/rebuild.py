@@ -1,7 +1,7 @@
-"""An inert graph (`ganzoo.foreign.pickles`) as plain values: dictionaries, lists, numbers, text, tensors.
+"""Inert graphs of `ganzoo.foreign.pickles` rebuilt as dictionaries, lists, numbers, text and tensors.
 
-Only what a rule below knows is rebuilt, by code of our own; the rules' names are also the list of names that a pickle
-may hold at all. A tensor must lie inside its storage, a graph must be a tree of sensible depth and size.
+Only objects with a rule below are rebuilt, by this module's code; the names with rules are the names that a pickle may
+contain. A tensor must lie inside its storage, and a graph must be a tree of limited depth and size.
 """
 
 import math
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ganzoo.foreign.pickles import DICT, FROZENSET, SET, Global, Object, Reference, quoted, refuse
 
-MAX_DEPTH = 100  # a module in a module ...: some 40 in a network of NVlabs
-MAX_VALUES = 10_000_000  # counted as a tree: what is referred to often counts each time
+MAX_DEPTH = 100  # nested objects; a network of NVlabs has about 40
+MAX_VALUES = 10_000_000  # values of the tree, in which a shared value counts each time
 
 DTYPES: dict[str, torch.dtype] = {
     "DoubleStorage": torch.float64,
@@ -37,7 +37,7 @@ NUMPY_DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
 
 @dataclass(frozen=True)
 class Stored:
-    """What a persistent id says of a storage."""
+    """A storage, as its persistent id describes it."""
 
     dtype: torch.dtype
     key: str
@@ -45,9 +45,9 @@ class Stored:
 
 
 def stored(reference: Reference) -> Stored:
-    """Read torch's persistent id: ("storage", type, key, location, number of elements)."""
+    """Parse torch's persistent id: ("storage", type, key, location, number of elements)."""
     pid = reference.pid
-    if isinstance(pid, tuple) and len(pid) == 6 and pid[5] is None:  # the place of views, of old
+    if isinstance(pid, tuple) and len(pid) == 6 and pid[5] is None:  # older files: metadata of views
         pid = pid[:5]
     fits = isinstance(pid, tuple) and len(pid) == 5 and pid[0:1] == ("storage",) and isinstance(pid[1], Global)
     if not (fits and pid[1].name in STORAGES and isinstance(pid[2], str) and isinstance(pid[3], str)):
@@ -56,7 +56,7 @@ def stored(reference: Reference) -> Stored:
 
 
 def count(value: Any, what: str) -> int:
-    """A number from 0 on that may be a size."""
+    """Check that a value is an integer from 0 to 2^48 - 1, and return it."""
     if type(value) is not int or not 0 <= value < 1 << 48:
         refuse(f"it is damaged: {what} is {quoted(value if isinstance(value, int | float | str) else type(value))}.")
     return int(value)
@@ -69,11 +69,11 @@ def _counts(values: Any, what: str) -> list[int]:
 
 
 class Rebuilder:
-    """Turns one graph into plain values.
+    """Converts one graph to plain values.
 
     Args:
-        storage: the data of a persistent id, as a tensor of one axis
-        nested: the data of a storage that was pickled as a file of its own
+        storage: function from a storage to its data, a tensor of one axis
+        nested: function from the bytes of a storage that is a file of its own to its data
         passed: names whose Objects are kept, with plain arguments
     """
 
@@ -81,17 +81,17 @@ class Rebuilder:
         self, storage: Callable[[Stored], Tensor], nested: Callable[[bytes], Tensor], passed: frozenset[str]
     ) -> None:
         self.storage, self.nested, self.passed = storage, nested, passed
-        self.made: dict[int, tuple[Any, int]] = {}  # by the node's identity: what it became, and its size as a tree
-        self.open: set[int] = set()
-        self.size = 0
+        self.values: dict[int, tuple[Any, int]] = {}  # id of a node -> (its value, its size as a tree)
+        self.open: set[int] = set()  # ids of the nodes being converted
+        self.size = 0  # values so far
 
     def __call__(self, node: Any) -> Any:
-        """The plain value of a node, made once."""
+        """Convert a node, once."""
         if not isinstance(node, list | tuple | Object | Global | Reference):
             self.count(1)
             return node
-        if id(node) in self.made:
-            value, size = self.made[id(node)]
+        if id(node) in self.values:
+            value, size = self.values[id(node)]
             self.count(size)
             return value
         if id(node) in self.open or len(self.open) >= MAX_DEPTH:
@@ -99,18 +99,18 @@ class Rebuilder:
         self.open.add(id(node))
         before = self.size
         self.count(1)
-        value = self._make(node)
+        value = self._convert(node)
         self.open.remove(id(node))
-        self.made[id(node)] = value, self.size - before
+        self.values[id(node)] = value, self.size - before
         return value
 
     def count(self, size: int) -> None:
-        """Add to the size of the whole; refused beyond what a checkpoint may have."""
+        """Add to the number of values. Refuses more than MAX_VALUES."""
         self.size += size
         if self.size > MAX_VALUES:
             refuse(f"it unfolds into more than {MAX_VALUES:,} values, which no checkpoint does.")
 
-    def _make(self, node: Any) -> Any:
+    def _convert(self, node: Any) -> Any:
         if isinstance(node, list):
             return [self(item) for item in node]
         if isinstance(node, tuple):
@@ -127,14 +127,14 @@ class Rebuilder:
         return refuse(f"it makes a {quoted(node.name)}, which no GAN's weights need.")
 
     def args(self, node: Object, least: int, most: int) -> tuple[Any, ...]:
-        """A call's plain arguments; refused where their number is wrong or something was added to the result."""
+        """Convert the arguments of a call. Refuses a wrong number of them, and items added to the result."""
         if not least <= len(node.args) <= most or node.pairs or node.added:
             refuse(f"it is damaged: {quoted(node.name)} has not the arguments that it takes.")
         return tuple(self(arg) for arg in node.args)
 
 
 def _keyable(value: Any) -> Any:
-    """A key of a dictionary or an element of a set: a scalar, or a flat tuple of them."""
+    """Check that a key of a dictionary or an element of a set is a scalar or a flat tuple of scalars."""
     flat = value if isinstance(value, tuple) else (value,)
     if any(not isinstance(v, str | bytes | int | float | None) for v in flat):
         refuse("it holds a dictionary or a set whose keys are no plain values.")
@@ -142,26 +142,26 @@ def _keyable(value: Any) -> Any:
 
 
 def _dict(make: Rebuilder, node: Object) -> dict[Any, Any]:
-    """dict, OrderedDict, defaultdict, EasyDict, Namespace; attributes count only where they are the contents."""
+    """dict, OrderedDict, defaultdict, EasyDict, Namespace; attributes are ignored, except of a Namespace."""
     if node.added or (node.args and node.name != "collections defaultdict"):
         refuse("it is damaged: a dictionary is made with arguments.")
     state = node.state if node.name == "argparse Namespace" else None
     if state is not None and not (isinstance(state, Object) and state.name == DICT):
         refuse("it is damaged: the arguments of a command line are no dictionary.")
-    found: dict[Any, Any] = {}
+    items: dict[Any, Any] = {}
     for key, value in node.pairs + (state.pairs if state else []):
         plain = _keyable(make(key))
-        if plain in found:
+        if plain in items:
             refuse(f"it is damaged: the key {quoted(plain)} stands twice in one dictionary.")
-        found[plain] = make(value)
-    return found
+        items[plain] = make(value)
+    return items
 
 
 def _set(make: Rebuilder, node: Object) -> Any:
-    given = make(node.args[0]) if len(node.args) == 1 else [] if not node.args else None
-    if not isinstance(given, list | tuple) or node.pairs:
+    first = make(node.args[0]) if len(node.args) == 1 else [] if not node.args else None
+    if not isinstance(first, list | tuple) or node.pairs:
         refuse("it is damaged: a set is made of what is no list.")
-    items = [_keyable(value) for value in [*given, *(make(value) for value in node.added)]]
+    items = [_keyable(value) for value in [*first, *(make(value) for value in node.added)]]
     return frozenset(items) if "frozen" in node.name else set(items)
 
 
@@ -192,7 +192,7 @@ def _nested(make: Rebuilder, node: Object) -> Tensor:
 
 
 def _tensor(make: Rebuilder, node: Object) -> Tensor:
-    """_rebuild_tensor(storage, offset, size, stride) and _rebuild_tensor_v2, which says more about gradients."""
+    """_rebuild_tensor(storage, offset, size, stride), and _rebuild_tensor_v2 with further arguments on gradients."""
     storage, offset, size, stride = make.args(node, 4, 7)[:4]
     if not isinstance(storage, Tensor) or storage.ndim != 1:
         refuse("it is damaged: a tensor lies in what is no storage.")
@@ -208,7 +208,7 @@ def _tensor(make: Rebuilder, node: Object) -> Tensor:
 
 
 def _parameter(make: Rebuilder, node: Object) -> Tensor:
-    """_rebuild_parameter(data, requires_grad, hooks), and the same with a state, which is left out."""
+    """_rebuild_parameter(data, requires_grad, hooks), and the variant with a state, which is ignored."""
     data = make.args(node, 3, 4)[0]
     return data if isinstance(data, Tensor) else refuse("it is damaged: a parameter is no tensor.")
 
@@ -217,7 +217,7 @@ def _parameter(make: Rebuilder, node: Object) -> Tensor:
 
 
 def _dtype(make: Rebuilder, node: Object) -> str:
-    """numpy.dtype(name, ...) and its state, whose second value is the byte order; as text, "<f4"."""
+    """numpy.dtype(name, ...) and its state, whose second value is the byte order, as text such as "<f4"."""
     name, state = make.args(node, 1, 3)[0], make(node.state)
     order = state[1] if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "=") else "="
     if not isinstance(name, str) or not NUMPY_DTYPE.fullmatch(name):
@@ -229,9 +229,9 @@ def _values(make: Rebuilder, data: Any, dtype: Any) -> np.ndarray[Any, Any]:
     raw = data.encode("latin-1") if isinstance(data, str) else data
     if not isinstance(raw, bytes) or not isinstance(dtype, str) or not NUMPY_DTYPE.fullmatch(dtype):
         refuse("it is damaged: NumPy values are no bytes.")
-    make.count(len(raw) // 16)  # copies of one piece of data add up, too
-    kind = np.dtype(dtype)
-    return np.frombuffer(raw, kind).astype(kind.newbyteorder("="))
+    make.count(len(raw) // 16)  # limits copies of the same data, too
+    stored_dtype = np.dtype(dtype)
+    return np.frombuffer(raw, stored_dtype).astype(stored_dtype.newbyteorder("="))
 
 
 def _scalar(make: Rebuilder, node: Object) -> Any:
@@ -241,7 +241,7 @@ def _scalar(make: Rebuilder, node: Object) -> Any:
 
 
 def _array(make: Rebuilder, node: Object) -> Tensor:
-    """numpy's _reconstruct(ndarray, (0,), b"b") and its state (version, shape, dtype, Fortran order, data)."""
+    """numpy's _reconstruct(ndarray, (0,), b"b"), with the state (version, shape, dtype, Fortran order, data)."""
     state = make(node.state)
     if node.pairs or node.added or not isinstance(state, tuple) or len(state) != 5:
         refuse("it is damaged: a NumPy array has no contents.")
@@ -292,7 +292,7 @@ RULES: dict[str, Rule] = {
     "numpy.core.numeric _frombuffer": _buffer,
     "numpy._core.numeric _frombuffer": _buffer,
 }
-# names that stand for themselves, as the type of something
+# names that may occur without a call, as types
 NAMES: dict[str, Any] = {f"torch {str(dtype).removeprefix('torch.')}": str(dtype) for dtype in DTYPES.values()}
 _TYPES = {f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("list", "dict", "int", "float")}
 ALLOWED = frozenset({*RULES, *NAMES, *STORAGES, *_TYPES, "numpy ndarray"})

@@ -1,20 +1,18 @@
-"""TODO docstring."""
-
-from torch import Tensor
+"""RGB for networks that were trained on it."""
 
 from ganzoo.errors import RecipeError
+from ganzoo.types import Image
 
 
-def three_channels(noun: str, name: str, channels: int, cure: str) -> None:
-    """Raise RecipeError for images that are neither RGB nor gray; `cure` is the sentence that ends it."""
+def require_rgb(name: str, channels: int) -> None:
+    """Raise RecipeError for images that are neither RGB nor gray, which an extractor of this name cannot take."""
     if channels not in (1, 3):
         raise RecipeError(
-            f"the {noun} '{name}' was trained on RGB images: these have {channels} channels, and only gray ones can be "
-            f"repeated to three. {cure}"
+            f"the extractor '{name}' was trained on RGB images: these have {channels} channels, and only gray ones can "
+            "be repeated to three. Choose 'conv-random', which takes any number."
         )
 
 
-def rgb(images: Tensor) -> Tensor:
-    """Images [N, 3, H, W] as floating-point numbers; gray ones [N, 1, H, W] are repeated."""
-    x = images if images.is_floating_point() else images.float()
-    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+def as_rgb(images: Image) -> Image:
+    """Return images [N, 3, H, W]; gray ones, [N, 1, H, W], are repeated."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

@@ -1,7 +1,7 @@
-"""Weight files of other projects as plain values: torch's zip and older files, bare pickles, safetensors.
+"""Weight files of other projects: torch's zip and older files, bare pickles, safetensors.
 
-`read` runs nothing that a file says and believes nothing that it declares: see `ganzoo.foreign.pickles` and
-`ganzoo.foreign.rebuild`. Whatever is wrong with a file becomes one CheckpointError.
+`read` executes nothing in a file and trusts no size that it declares (`ganzoo.foreign.pickles`,
+`ganzoo.foreign.rebuild`). Every fault of a file becomes a CheckpointError.
 """
 
 import io
@@ -21,26 +21,26 @@ from ganzoo.foreign.pickles import Object, Pickled, Reference, quoted, refuse
 from ganzoo.foreign.rebuild import ALLOWED, STORAGES, Rebuilder, Stored, stored
 
 TORCH_MAGIC, TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-MAX_ENTRIES = 200_000
-MAX_PICKLE = 1 << 28  # of a zip; its tensors lie beside it
+MAX_ENTRIES = 200_000  # files in a zip
+MAX_PICKLE = 1 << 28  # bytes of a zip's pickle, beside which the tensors are stored
 
 
 def read(path: Path, allowed: frozenset[str] = frozenset()) -> Any:
-    """A foreign file as dictionaries, lists, numbers, text and tensors. Raises CheckpointError in one sentence.
+    """Read a file as dictionaries, lists, numbers, text and tensors. Raises CheckpointError.
 
     Args:
         path: the file
-        allowed: further names that may be called in a pickle; they come back as inert `ganzoo.foreign.pickles.Object`s
+        allowed: further names that a pickle may call; they are returned as inert `ganzoo.foreign.pickles.Object`s
     """
     try:
         return _read(path, allowed)
     except CheckpointError as err:
-        raise CheckpointError(f"{path}: {err}") from None
+        raise err.at(f"{path}:") from None
     except OSError as err:
         raise CheckpointError(f"{path} cannot be read: {err.strerror or quoted(err)}.") from None
     except MemoryError:
         raise CheckpointError(f"{path}: it does not fit into memory.") from None
-    except Exception as err:  # a hostile file may provoke anything; what it may not is go further than here
+    except Exception as err:  # a hostile file may provoke any exception
         raise CheckpointError(f"{path}: it is cut off or damaged ({type(err).__name__}: {quoted(err)}).") from None
 
 
@@ -79,21 +79,23 @@ class _Storages:
     """Data of storages by key; each key has one type and one size."""
 
     def __init__(self) -> None:
-        self.known: dict[str, tuple[Stored, Tensor]] = {}
+        self.loaded: dict[str, tuple[Stored, Tensor]] = {}
 
-    def __call__(self, what: Stored) -> Tensor:
-        known = self.known.get(what.key)
-        if known is None:
-            data = self.data(what)
-            if len(data) != what.numel * what.dtype.itemsize:
-                refuse(f"it is damaged: storage {quoted(what.key)} has {len(data):,} bytes, not those of its tensors.")
-            known = self.known[what.key] = what, _values(data, what.dtype)
-        if known[0] != what:
-            refuse(f"it is damaged: its tensors disagree about storage {quoted(what.key)}.")
-        return known[1]
+    def __call__(self, storage: Stored) -> Tensor:
+        """Return the values of a storage. Raises CheckpointError if they do not fit its description."""
+        key = storage.key
+        if key not in self.loaded:
+            data = self.data(storage)
+            if len(data) != storage.numel * storage.dtype.itemsize:
+                refuse(f"it is damaged: storage {quoted(key)} has {len(data):,} bytes, not those of its tensors.")
+            self.loaded[key] = storage, _values(data, storage.dtype)
+        described, values = self.loaded[key]
+        if described != storage:
+            refuse(f"it is damaged: its tensors disagree about storage {quoted(key)}.")
+        return values
 
-    def data(self, what: Stored) -> bytes:
-        """A storage's bytes."""
+    def data(self, storage: Stored) -> bytes:
+        """Read the bytes of a storage."""
         raise NotImplementedError
 
 
@@ -117,10 +119,10 @@ class _ZipStorages(_Storages):
         super().__init__()
         self.archive, self.root, self.names = archive, root, set(archive.namelist())
 
-    def data(self, what: Stored) -> bytes:
-        name = f"{self.root}data/{what.key}"
+    def data(self, storage: Stored) -> bytes:
+        name = f"{self.root}data/{storage.key}"
         if name not in self.names:
-            refuse(f"it is damaged: it lacks the storage {quoted(what.key)}.")
+            refuse(f"it is damaged: it lacks the storage {quoted(storage.key)}.")
         return self.archive.read(name)
 
 
@@ -141,7 +143,7 @@ def _zip(file: IO[bytes], size: int, allowed: frozenset[str]) -> Any:
 
 
 def _root(archive: zipfile.ZipFile, size: int) -> str:
-    """The one folder of torch's zip, after a look at what the archive declares: torch never compresses."""
+    """The folder inside torch's zip, which is never compressed. Refuses an archive that torch does not write."""
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES or sum(e.file_size for e in entries) > size:
         refuse("it declares more contents than its size can hold: a zip bomb, or damaged.")
@@ -151,92 +153,92 @@ def _root(archive: zipfile.ZipFile, size: int) -> str:
         if ".." in PurePosixPath(e.filename).parts or e.filename.startswith("/") or "\\" in e.filename:
             refuse(f"it holds the entry {quoted(e.filename)}, whose path leads out of it.")
     names = [e.filename for e in entries]
-    found = [e for e in entries if PurePosixPath(e.filename).name == "data.pkl" and e.filename.count("/") <= 1]
-    if len(set(names)) != len(names) or len(found) != 1 or found[0].file_size > MAX_PICKLE:
+    pickled = [e for e in entries if PurePosixPath(e.filename).name == "data.pkl" and e.filename.count("/") <= 1]
+    if len(set(names)) != len(names) or len(pickled) != 1 or pickled[0].file_size > MAX_PICKLE:
         refuse("it is a zip, but none that torch has written.")
-    return found[0].filename.removesuffix("data.pkl")
+    return pickled[0].filename.removesuffix("data.pkl")
 
 
 # --- a bare pickle; torch's file before 1.6, which is five pickles and data ------------------------------------------
 
 
 class _StreamStorages(_Storages):
-    """Storages that follow the pickles: for each key its number of values and the values."""
+    """Storages after the pickles: for each key its number of values, then the values."""
 
     def __init__(self, stream: io.BytesIO, size: int, keys: Any, references: list[Reference]) -> None:
         super().__init__()
-        types = {what.key: what for what in map(stored, references)}
-        if not isinstance(keys, list) or any(not isinstance(key, str) or key not in types for key in keys):
+        storages = {storage.key: storage for storage in map(stored, references)}
+        if not isinstance(keys, list) or any(not isinstance(key, str) or key not in storages for key in keys):
             refuse("it is damaged: its list of storages names what no tensor uses.")
         self.parts: dict[str, bytes] = {}
         for key in keys:
             (numel,) = struct.unpack("<q", stream.read(8))
-            length = numel * types[key].dtype.itemsize
+            length = numel * storages[key].dtype.itemsize
             if not 0 <= length <= size - stream.tell() or key in self.parts:
                 refuse(f"it is cut off or damaged: storage {quoted(key)} does not end inside it.")
             self.parts[key] = stream.read(length)
 
-    def data(self, what: Stored) -> bytes:
-        if what.key not in self.parts:
-            refuse(f"it is damaged: it lacks the storage {quoted(what.key)}.")
-        return self.parts[what.key]
+    def data(self, storage: Stored) -> bytes:
+        if storage.key not in self.parts:
+            refuse(f"it is damaged: it lacks the storage {quoted(storage.key)}.")
+        return self.parts[storage.key]
 
 
 class _Nested:
-    """Files of single storages inside a pickle: each is read once, and nothing but a storage may be in it."""
+    """Files of single storages inside a pickle, each read once."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[bytes, Tensor]] = {}
+        self.read: dict[int, tuple[bytes, Tensor]] = {}  # by the identity of the bytes, which are kept alive
 
     def __call__(self, data: bytes) -> Tensor:
-        if id(data) not in self.known:
-            self.known[id(data)] = data, _storage_file(data)
-        return self.known[id(data)][1]
+        if id(data) not in self.read:
+            self.read[id(data)] = data, _storage_file(data)
+        return self.read[id(data)][1]
 
 
 def _storage_file(data: bytes) -> Tensor:
-    """A file that holds one storage, as torch pickles it."""
+    """Read a file that holds a single storage. Refuses any other content."""
     try:
-        found = _stream(data, frozenset(), frozenset(STORAGES))
+        storage = _stream(data, frozenset(), frozenset(STORAGES))
     except CheckpointError as err:
-        return refuse(f"in the file of a storage inside it: {err}")
-    return found if isinstance(found, Tensor) else refuse("it holds as a storage what is none.")
+        raise err.at("in the file of a storage inside it:") from None
+    return storage if isinstance(storage, Tensor) else refuse("it holds as a storage what is none.")
 
 
 def _stream(data: bytes, allowed: frozenset[str], names: frozenset[str] | None = None) -> Any:
-    """A bare pickle or torch's old file. With `names`, only these may be in it, and it must be torch's."""
+    """Read a bare pickle or torch's older file. With `names`, it must be torch's and may contain only these."""
     stream = io.BytesIO(data)
     first = pickles.load(stream, ALLOWED | allowed if names is None else names)
     if first.value != TORCH_MAGIC:
         if names is not None or first.references:
             refuse("it is no file of torch.")
-        return _whole(stream, data, Rebuilder(_none, _Nested(), allowed), first)
-    protocol, system, found, keys = (
+        return _complete(stream, data, Rebuilder(_none, _Nested(), allowed), first)
+    protocol, system, content, keys = (
         pickles.load(stream, ALLOWED | allowed if names is None else names) for _ in range(4)
     )
-    about = Rebuilder(_none, _no_nesting, frozenset())(system.value)
-    if protocol.value != TORCH_PROTOCOL or not isinstance(about, dict):
+    writer = Rebuilder(_none, _no_nesting, frozenset())(system.value)
+    if protocol.value != TORCH_PROTOCOL or not isinstance(writer, dict):
         refuse("it is a file of torch of an unknown version.")
-    if about.get("little_endian") is not True:
+    if writer.get("little_endian") is not True:
         refuse("it was written on a big-endian machine: save it again on a usual one.")
-    storages = _StreamStorages(stream, len(data), keys.value, found.references)
+    storages = _StreamStorages(stream, len(data), keys.value, content.references)
     nested = _no_nesting if names is not None else _Nested()
-    return _whole(stream, data, Rebuilder(storages, nested, allowed), found)
+    return _complete(stream, data, Rebuilder(storages, nested, allowed), content)
 
 
-def _whole(stream: io.BytesIO, data: bytes, make: Rebuilder, pickled: Pickled) -> Any:
-    """Rebuild, if nothing follows the end."""
+def _complete(stream: io.BytesIO, data: bytes, make: Rebuilder, pickled: Pickled) -> Any:
+    """Rebuild a graph. Refuses bytes after its end."""
     if stream.tell() != len(data):
         refuse(f"it is damaged: {len(data) - stream.tell():,} bytes follow its end.")
     return make(pickled.value)
 
 
-def _none(what: Stored) -> Tensor:
+def _none(storage: Stored) -> Tensor:
     return refuse("it refers to data beside its pickle, and there is none.")
 
 
 def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in what `read` gives, and its name: the keys that lead to it, joined by dots."""
+    """Yield (name, tensor) of all tensors in a result of `read`; a name is the path of keys, joined by dots."""
     parts: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Tensor):
         yield name, value

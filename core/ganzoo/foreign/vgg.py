@@ -1,4 +1,4 @@
-"""VGG-16 and VGG-19, through which LPIPS, perceptual losses and style transfer look (arXiv:1409.1556, columns D and E).
+"""VGG-16 and VGG-19, the networks of LPIPS, perceptual losses and style transfer (arXiv:1409.1556, columns D and E).
 
 Layers have the literature's names: conv1_1 before its ReLU, relu1_1 after it, pool1. The state dict has torchvision's:
 features.0.weight.
@@ -21,9 +21,9 @@ from ganzoo.types import Image, Maps
 Depth = Literal[16, 19]
 Padding = Literal["zeros", "reflect"]
 Pool = Literal["max", "average"]
-CONVS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # of each block
-WIDTHS = (64, 128, 256, 512, 512)
-
+CONVS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions in each block
+WIDTHS = (64, 128, 256, 512, 512)  # channels of each block
+DENSE = 4096  # width of the first two dense layers
 
 # ImageNet's mean and standard deviation, for images in [-1, 1]; LPIPS calls them shift and scale
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -44,7 +44,7 @@ FILES = {16: _torchvision(16, "397923af"), 19: _torchvision(19, "dcbb9e9d")}
 
 
 def layers(depth: Depth) -> list[str]:
-    """Names of all layers in their order: conv1_1, relu1_1, ... pool5. The i-th is features.i of the state dict."""
+    """Return the names of all layers, conv1_1, relu1_1, ... pool5; the i-th is features.i of the state dict."""
     names = []
     for block, convs in enumerate(CONVS[depth], 1):
         names += [f"{kind}{block}_{i}" for i in range(1, convs + 1) for kind in ("conv", "relu")]
@@ -52,14 +52,20 @@ def layers(depth: Depth) -> list[str]:
     return names
 
 
+def plan(names: Sequence[str]) -> tuple[int, ...]:
+    """Return the widths of the convolutions among layers, in order, with 0 where the size is halved."""
+    shown = [name for name in names if not name.startswith("relu")]
+    return tuple(0 if name.startswith("pool") else WIDTHS[int(name[4]) - 1] for name in shown)
+
+
 class VGG(nn.Module):
-    """The convolutions of VGG: 3x3 in five blocks of 64, 128, 256, 512, 512 maps, the size halved after each block.
+    """The convolutions of VGG: 3x3 in five blocks of 64, 128, 256, 512, 512 channels, the size halved after each block.
 
     Args:
         depth: 16 or 19
         last: the layer it is built up to
-        padding: what stands beyond the border: zeros as published, or the reflected maps of style transfer
-        pool: how blocks are halved: the maximum as published, or the average of Gatys's (arXiv:1508.06576, section 2)
+        padding: values beyond the border: zeros as published, or the reflected maps of style transfer
+        pool: how blocks are halved: the maximum as published, or the average of Gatys (arXiv:1508.06576, section 2)
 
     Raises:
         RecipeError: there is no such layer
@@ -92,9 +98,9 @@ class VGG(nn.Module):
             )
         return self.layers.index(name)
 
-    def least(self, taps: Iterable[str]) -> int:
+    def least(self, layers: Iterable[str]) -> int:
         """Pixels that a side must have for these layers to be of one pixel at least."""
-        used = self.layers[: max(map(self._index, taps), default=-1) + 1]
+        used = self.layers[: max(map(self._index, layers), default=-1) + 1]
         halved, convolved = 0, 0
         for name in used:
             halved += name.startswith("pool")
@@ -102,38 +108,54 @@ class VGG(nn.Module):
         reflected = 2 if self.padding == "reflect" else 1  # one pixel has no neighbour to reflect
         return max(2**halved, reflected * 2**convolved)
 
-    def forward(self, x: Maps, taps: Sequence[str]) -> dict[str, Maps]:
-        """What the named layers give, of normalised images [N, 3, H, W]; computed as far as the last of them.
+    def forward(self, x: Maps, layers: Sequence[str]) -> dict[str, Maps]:
+        """Return the maps of the named layers, of normalised images [N, 3, H, W]; computed as far as the last of them.
 
         Raises:
             RecipeError: there is no such layer, or it was not built
             DataError: the images are too small
         """
-        if min(x.shape[2:]) < (least := self.least(taps)):
+        if min(x.shape[2:]) < (least := self.least(layers)):
             raise DataError(
                 f"VGG-{self.depth} needs images of {least}x{least} pixels at least: "
                 f"{x.shape[3]}x{x.shape[2]} is too small."
             )
-        found: dict[str, Maps] = {}
-        stop = max(map(self._index, taps), default=-1) + 1
+        maps: dict[str, Maps] = {}
+        stop = max(map(self._index, layers), default=-1) + 1
         for name, module in zip(self.layers[:stop], self.features):
-            if name.startswith("relu"):  # in place, unless somebody keeps what the convolution gave
-                x = F.relu(x, inplace=name.replace("relu", "conv") not in taps)
+            if name.startswith("relu"):  # in place, unless the convolution's own output is kept
+                x = F.relu(x, inplace=name.replace("relu", "conv") not in layers)
             else:
                 x = module(x)
-            if name in taps:
-                found[name] = x
-        return {tap: found[tap] for tap in taps}
+            if name in layers:
+                maps[name] = x
+        return {name: maps[name] for name in layers}
+
+
+class DenseVGG(VGG):
+    """VGG-16 with its first two dense layers, which take 7x7 maps; names as in torchvision's state dict."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        fc1, fc2 = nn.Linear(WIDTHS[-1] * 49, DENSE), nn.Linear(DENSE, DENSE)
+        self.classifier = nn.Sequential(fc1, nn.ReLU(), nn.Identity(), fc2, nn.ReLU())  # dropout was the third
+
+    def dense(self, x: Maps) -> Tensor:
+        """Return fc2 after its ReLU, [N, 4096], of images [N, 3, H, W]; the last maps are averaged to 7x7."""
+        return self.classifier(F.adaptive_avg_pool2d(self(x, ["pool5"])["pool5"], 7).flatten(1))
 
 
 def imagenet(x: Image) -> Maps:
-    """Images [N, 3, H, W] in [-1, 1] less ImageNet's mean, over its deviation, laid out as a CPU convolves fastest."""
+    """Subtract ImageNet's mean from images [N, 3, H, W] in [-1, 1] and divide by its deviation; channels last.
+
+    A CPU convolves fastest in that memory format.
+    """
     shift, scale = (x.new_tensor(v)[:, None, None] for v in (SHIFT, SCALE))
     return ((x - shift) / scale).contiguous(memory_format=torch.channels_last)
 
 
 def frozen(make: Callable[[], VGG], tensors: Mapping[str, Tensor], path: Path, published: Published) -> VGG:
-    """The network with a file's tensors; dense layers, LPIPS's weights and layers beyond the last are left out."""
+    """Build the network with a file's tensors, without dense layers, LPIPS's weights and layers beyond its last."""
     with torch.device("meta"):
         net = make()
         beyond = VGG(net.depth).state_dict().keys() - net.state_dict().keys()
@@ -152,14 +174,14 @@ def load(
     padding: Padding = "zeros",
     pool: Pool = "max",
 ) -> VGG:
-    """The frozen network with torchvision's weights from the user's file.
+    """Build the frozen network with torchvision's weights from the user's file.
 
     Args:
         depth: 16 or 19
         weights: the file; None for the published one, or a safetensors copy of it, in the cache directory
         sha256: what its hash must begin with; "" for the published one, where the file has its published name
-        noun: what needs it, for the sentences: "perceptual loss"
-        name: the name of what needs it
+        noun: kind of what needs it, for error messages: "extractor"
+        name: name of what needs it
         last: the layer it is built up to
         padding: see VGG
         pool: see VGG

@@ -1,4 +1,4 @@
-"""The GAN: its recipe, its training step, its rules and faults. May import training and everything below it.
+"""The GAN: its recipe, its networks from slots, its training step and its rules. Imports training and below.
 
 Read `trainer` first: `Trainer.step` is the algorithm.
 """
@@ -10,7 +10,7 @@ GANZOO_API = 2
 
 @hookimpl
 def ganzoo_components() -> list[type]:
-    """What a recipe's top level is built of."""
+    """Return the components of a recipe's top level."""
     from ganzoo.gan.discriminator import ComposedDiscriminator
     from ganzoo.gan.gan import Gan
     from ganzoo.gan.generator import ComposedGenerator

@@ -1,6 +1,7 @@
-"""TODO docstring."""
+"""The discriminator made of slots: a trunk and a head."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         channels: of each level, coarse to fine, in place of that rule; null for the rule
     """
 
+    example: ClassVar[dict[str, Any]] = {"channel_max": 8}
+
     def __init__(
         self,
         shape: Shape,
@@ -41,32 +44,31 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         self.trunk = trunk(plan, shape.channels)
         self.head = head(self.trunk.out_channels, shape.sizes[0], labels)
         self.accepts = self.trunk.accepts
-        # each class says it for itself: what a subclass inherits was said of another computation
-        classes = [type(part) for part in self.trunk.modules() if isinstance(part, TrunkPart)]
-        alike = type(self).forward is ComposedDiscriminator.forward
-        self.samplewise = alike and all(vars(cls).get("samplewise", False) for cls in classes)
+        parts = [part for part in self.trunk.modules() if isinstance(part, TrunkPart)]
+        trunk_and_head_only = type(self).forward is ComposedDiscriminator.forward  # a subclass may do more
+        self.samplewise = trunk_and_head_only and all(part.samplewise for part in parts)
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
-        """Judge images."""
+        """Score images."""
         return self.head(self.features(images, stage), label)
 
     def judge_each(self, batches: Sequence[tuple[Pyramid, Label]], stage: Stage | None = None) -> list[Logits]:
-        """One batch for a trunk that treats each sample by itself; the head, and its statistic, see them apart."""
+        """Score several batches in one pass of a samplewise trunk; the head, and its statistic, see each by itself."""
         if not self.samplewise:
             return super().judge_each(batches, stage)
-        wanted = [images if self.accepts == "pyramid" else images[-1:] for images, _ in batches]
-        together = tuple(torch.cat(level) for level in zip(*wanted, strict=True))
-        features = self.features(together, stage).split([len(images[-1]) for images, _ in batches])
-        return [self.head(part, label) for part, (_, label) in zip(features, batches)]
+        pyramids = [images if self.accepts == "pyramid" else images[-1:] for images, _ in batches]
+        merged = tuple(torch.cat(level) for level in zip(*pyramids, strict=True))
+        features = self.features(merged, stage).split([len(images[-1]) for images, _ in batches])
+        return [self.head(maps, label) for maps, (_, label) in zip(features, batches)]
 
     def classify(self, images: Pyramid, stage: Stage | None = None) -> Tensor:
-        """Scores of the classes, of a head that classifies."""
+        """Unnormalised scores of the classes, [N, K], by a head that classifies."""
         return self.head.classify(self.features(images, stage))
 
     def features(self, images: Pyramid, stage: Stage | None = None) -> Maps:
-        """What the head sees, in float32 (its statistics and sums need it)."""
+        """Maps at the coarsest size, as the head takes them: in float32, which its statistics and sums need."""
         return at_least_fp32(self.trunk(images, stage or Stage(len(self.shape.sizes) - 1)))
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Choose the precision of the feature maps."""
+        """Choose the precision of the feature maps; the head stays in float32."""
         self.trunk.dtype = dtype

@@ -1,4 +1,4 @@
-"""What the recipe of a GAN holds. Its signature is the schema of a recipe, and binding it builds the experiment."""
+"""The recipe of a GAN. The signature of `Gan` is the schema of a recipe, and binding it builds the experiment."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -7,6 +7,7 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
+from ganzoo.errors import RecipeError
 from ganzoo.gan.discriminator import ComposedDiscriminator
 from ganzoo.gan.generator import ComposedGenerator
 from ganzoo.gan.rules import RULES
@@ -23,12 +24,12 @@ from ganzoo.interfaces import (
     Metric,
     Regularizer,
 )
-from ganzoo.interfaces.experiment import CheckedRecipe, Fault
+from ganzoo.interfaces.experiment import CheckedRecipe
 from ganzoo.registry.component import Make
 
 
 class Gan(AdversarialExperiment, name="gan"):
-    """A generator, a discriminator, what they are trained for, on which images and how.
+    """A generator, a discriminator, their losses and penalties, the images they learn from, and the schedule.
 
     Args:
         title: one line about the architecture
@@ -40,10 +41,10 @@ class Gan(AdversarialExperiment, name="gan"):
         loss: the adversarial loss
         regularizers: penalties on either network
         growth: schedule of resolutions; null trains all of them from the start
-        augment: what the discriminator sees in place of the images; null for the images themselves
+        augment: changes the images that the discriminator sees; null for the images themselves
         dataset: the real images; `--data` chooses it on the command line
         metrics: measured at each snapshot
-        loggers: where a run tells how it goes, beside its own files
+        loggers: take a run's numbers and pictures, beside its own files
         training: how to train
     """
 
@@ -67,7 +68,9 @@ class Gan(AdversarialExperiment, name="gan"):
         loggers: list[Make[Logger]] = [],  # noqa: B006
         training: Training = Training(),  # noqa: B008 (frozen)
     ) -> None:
-        self.title, self.labels, self.training = title, labels, training
+        self.title = title
+        self.labels = labels
+        self.training = training
         self.shape = image.shape()
         self.G = generator(self.shape, labels)
         self.D = discriminator(self.shape, labels)
@@ -75,14 +78,16 @@ class Gan(AdversarialExperiment, name="gan"):
         self.regularizers = [make() for make in regularizers]
         self.growth = growth(self.shape) if growth else None
         self.augment = augment() if augment else None
-        self._dataset, self._metrics, self._loggers = dataset, metrics, loggers
+        self._dataset = dataset
+        self._metrics = metrics
+        self._loggers = loggers
 
     def networks(self) -> dict[str, nn.Module]:
         """Generator and discriminator."""
         return {"G": self.G, "D": self.D}
 
     def learner(self, device: torch.device) -> Trainer:
-        """Adversarial training."""
+        """An adversarial training of it, from the beginning."""
         return Trainer(self, device)
 
     def dataset(self) -> Dataset | None:
@@ -90,24 +95,21 @@ class Gan(AdversarialExperiment, name="gan"):
         return self._dataset(self.shape.size, self.shape.channels, self.labels) if self._dataset else None
 
     def metrics(self, seed: int) -> list[Metric]:
-        """Fresh metrics, to be filled once."""
-        made = [make(self.shape, seed) for make in self._metrics]
-        for metric, make in zip(made, self._metrics):
-            metric.options = dict(make.keywords)  # type: ignore[attr-defined]
-        return made
+        """Build fresh metrics, each to be filled once."""
+        return [make(self.shape, seed) for make in self._metrics]
 
     def loggers(self) -> list[Logger]:
-        """Fresh loggers. Raises PluginError where a package is missing."""
+        """Build fresh loggers. Raises PluginError where a package is missing."""
         return [make() for make in self._loggers]
 
     @classmethod
-    def faults(cls, node: CheckedRecipe) -> Iterator[Fault]:
-        """Mixes that cannot work: those of any experiment, and those of GANs (`ganzoo.gan.rules`)."""
+    def faults(cls, node: CheckedRecipe) -> Iterator[RecipeError]:
+        """Yield mixes that cannot work: those of any experiment, and those of GANs (`ganzoo.gan.rules`)."""
         yield from super().faults(node)
         for rule in RULES:
             yield from rule(node)
 
     @property
     def ranking(self) -> type[Metric] | None:
-        """The metric that says which snapshot is best: the first one."""
+        """The metric that ranks snapshots: the first one."""
         return self._metrics[0].func if self._metrics else None  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""TODO docstring."""
+"""The generator made of slots: a mapping and a synthesis network."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt, Interval
@@ -29,6 +29,8 @@ class ComposedGenerator(Generator, name="composed"):
         w_mean_beta: decay of the moving average of style codes, per batch
     """
 
+    example: ClassVar[dict[str, Any]] = {"w_dim": 8, "channel_max": 8}
+
     def __init__(
         self,
         shape: Shape,
@@ -47,20 +49,27 @@ class ComposedGenerator(Generator, name="composed"):
         w_mean_beta: Annotated[float, Interval(ge=0, le=1)] = 0.995,
     ) -> None:
         super().__init__()
-        self.shape, self.labels, self.z_dim, self.mixing, self.w_mean_beta = shape, labels, z_dim, mixing, w_mean_beta
+        self.shape = shape
+        self.labels = labels
+        self.z_dim = z_dim
         self.mapping = mapping(z_dim, w_dim, labels)
         self.synthesis = synthesis(shape.plan(channel_base, channel_max, channels), w_dim, shape.channels)
         self.output = output
+        self.mixing = mixing
+        self.w_mean_beta = w_mean_beta
         self.num_ws = self.synthesis.num_ws
         self.w_mean: Tensor
         self.register_buffer("w_mean", torch.zeros(w_dim))
 
     def map(self, z: Latent, label: Label = None) -> Style:
-        """One style code per sample."""
+        """Map latents to one style code per sample, [N, W]."""
         return self.mapping(z, label)
 
     def styles(self, z: Latent, label: Label = None, stage: Stage | None = None) -> Styles:
-        """One style code per layer; in training mode with style mixing, and `w_mean` follows the batch's mean."""
+        """Map latents to one style code per layer, [N, L, W].
+
+        In training mode, styles are mixed, and `w_mean` moves towards the batch's mean.
+        """
         w = self.map(z, label)
         if self.training:
             self.w_mean.lerp_(w.detach().mean(dim=0), 1 - self.w_mean_beta)
@@ -68,19 +77,19 @@ class ComposedGenerator(Generator, name="composed"):
         if self.training and self.mixing and float(torch.rand(())) < self.mixing:
             active = self.synthesis.active_ws(stage or self.finest)
             crossover = int(torch.randint(1, max(active, 2), ()))
-            other = self.map(torch.randn_like(z), label)[:, None].expand(-1, self.num_ws - crossover, -1)
-            ws = torch.cat([ws[:, :crossover], other], dim=1)
+            w2 = self.map(torch.randn_like(z), label)
+            ws = torch.cat([ws[:, :crossover], w2[:, None].expand(-1, self.num_ws - crossover, -1)], dim=1)
         return ws
 
     def synthesize(self, ws: Styles, stage: Stage | None = None) -> Pyramid:
-        """Styles to images in about [-1, 1]."""
+        """Turn styles [N, L, W] into images in about [-1, 1]."""
         images: Pyramid = self.synthesis(ws, stage or self.finest)
         return tuple(image.tanh() for image in images) if self.output == "tanh" else images
 
     @property
-    def finest(self) -> Stage:
-        """The stage at which everything is in use."""
-        return Stage(len(self.shape.sizes) - 1)
+    def has_mapping(self) -> bool:
+        """Whether the mapping has parameters; without any, a style code is a latent, as in ProGAN."""
+        return next(self.mapping.parameters(), None) is not None
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps; mapping, style affines and images stay float32."""

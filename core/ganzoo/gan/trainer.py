@@ -1,14 +1,15 @@
-"""Adversarial training. Read `Trainer.step` first: it is the algorithm; what follows are its words."""
+"""Adversarial training. Read `Trainer.step` first: it is the algorithm; the methods below it are its terms."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from ganzoo.gan.freeze import first_layers
+from ganzoo.gan.watchdog import Watchdog
 from ganzoo.interfaces import (
     Augment,
     Dataset,
@@ -18,6 +19,7 @@ from ganzoo.interfaces import (
     Generator,
     Growth,
     Loss,
+    Monitor,
     Regularizer,
     SampleRng,
     Schedule,
@@ -33,8 +35,9 @@ from ganzoo.training.learner import GradientLearner, adam
 from ganzoo.training.seeds import latents
 from ganzoo.types import Label, Logits, PerSample, Pyramid
 
-NetworkName = Literal["g", "d"]
-BatchFactory = Callable[[range, SampleRng], GanBatch]
+NetworkName = Literal["g", "d"]  # generator and discriminator, as statistics and a state's tensors name them
+BatchFactory = Callable[[range, SampleRng], GanBatch]  # (rows of this process's share, what they draw) -> a batch
+SAMPLES_AT_ONCE = 32  # images; fewer where training computes fewer, so that samples need no more memory than it
 
 
 class Training(Schedule):
@@ -60,7 +63,7 @@ class Training(Schedule):
 
 
 class AdversarialExperiment(Experiment):
-    """What a trainer needs of an experiment."""
+    """An experiment with the parts that a `Trainer` trains."""
 
     G: Generator
     D: Discriminator
@@ -74,148 +77,152 @@ class AdversarialExperiment(Experiment):
         """Where growth stands after so many images."""
         return self.growth.stage(images) if self.growth else super().stage_at(images)
 
+    def monitors(self) -> list[Monitor]:
+        """The watchdog, which knows the faults of GANs."""
+        return [Watchdog(self.loss, self.ranking)]
+
 
 class Trainer(GradientLearner):
     """A GAN with its optimizers, moving average and counters; `step` trains on one batch."""
 
     experiment: AdversarialExperiment
+    schedule: Training
 
     def __init__(self, experiment: AdversarialExperiment, device: torch.device) -> None:
         super().__init__(experiment, device)
-        self.options, self.grows = experiment.training, experiment.growth is not None
+        self.grows = experiment.growth is not None
         self.G, self.D = experiment.G.to(device).train(), experiment.D.to(device).train()
         for net in (self.G, self.D):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            net.set_dtype(dtype(self.options.precision, device))
-        self.G_ema = cast(Generator, ema.follower(self.G))
+            net.set_dtype(dtype(self.schedule.precision, device))
+        self.G_ema = cast(Generator, ema.copy_of(self.G))
         self.G_ema.set_dtype(torch.float32)  # samples and metrics are those of a loaded snapshot
         self.loss = experiment.loss.to(device)
-        self.regularizers = nn.ModuleList(experiment.regularizers).to(device)
+        self.regularizers = list(experiment.regularizers)
+        self._penalties = nn.ModuleList(self.regularizers).to(device)  # the same, as a module with their buffers
         self.augment = experiment.augment.to(device) if experiment.augment else None
+        self.averages = {"G_ema": "G"}
         self.nets = {"g": self.G, "d": self.D}
         self.stage = self.stage_at(0)
         self.optimizers = {"g": self._adam("g"), "d": self._adam("d")}
-        self.frozen = set(first_layers(self.D, self.options.freeze_d).values())
+        self.frozen = set(first_layers(self.D, self.schedule.freeze_d).values())
 
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
-        """One iteration on this process's share of a batch."""
+        """Run one iteration on this process's share of a batch: uint8 images [N, C, H, W] and labels [N, K]."""
         self.begin()
         self.enter(self.stage_at(self.images))
-        gan_batches = self.gan_batches(real, label, fake_label)
+        size, gan_batch = len(real), self.batch_factory(real, label, fake_label)
 
-        for network in self.learners():
-            # the loss, with the penalties that are due at every iteration
-            self.optimize(network, "main", len(real), partial(self.objective, network, gan_batches))
-            for reg in self.due(network, lazy=True):  # each a step of its own, `every` times as strong
-                self.optimize(network, reg.name, len(real), partial(self.lazily, reg, gan_batches))
+        for network in self.learning_networks():
+            self.optimize(network, "main", size, partial(self.main_loss, network, gan_batch))
+            for reg in self.due(network, lazy=True):  # each in a step of its own
+                self.optimize(network, reg.name, reg.samples(size), partial(self.lazy_loss, reg, gan_batch))
 
-        batch = len(real) * distributed.rank_and_world()[1]
-        self.sync_buffers()
-        self.follow(batch)
+        batch = size * distributed.rank_and_world()[1]
+        self.buffer_sync.average()
+        self.update_average(batch)
         if self.augment:
-            self.augment.adapt(batch)  # alike in all processes
-            self.mark_synced()
+            self.augment.adapt(batch)
+            self.buffer_sync.mark()  # all processes adapt alike
         self.images += batch
         self.iteration += 1
 
-    # --- the words of the step ---------------------------------------------------------------------------------------
+    # --- the terms of the step ----------------------------------------------------------------------------------------
 
-    def objective(self, network: NetworkName, gan_batches: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
-        """The adversarial loss of one network, with the penalties that are due at every iteration; a mean."""
-        batch = gan_batches(rows, rng)
-        loss = self.adversarial(network, batch).mean()
+    def learning_networks(self) -> list[NetworkName]:
+        """The networks that learn in this iteration, in order."""
+        order = cast(tuple[NetworkName, NetworkName], tuple(self.schedule.order))
+        return [network for network in order if network == "d" or (self.iteration + 1) % self.schedule.g_every == 0]
+
+    def due(self, network: NetworkName, *, lazy: bool) -> list[Regularizer]:
+        """The regularizers of a network that are due now: the lazy ones, or those of every iteration."""
+        steps = self.iteration // (self.schedule.g_every if network == "g" else 1)
+        regs = [reg for reg in self.regularizers if reg.on == network and (reg.every > 1) == lazy]
+        return [reg for reg in regs if steps % reg.every == 0]
+
+    def main_loss(self, network: NetworkName, gan_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
+        """The adversarial loss of one network and the penalties that are due at every iteration; a mean over rows."""
+        batch = gan_batch(rows, rng)
+        loss = self.adversarial_loss(network, batch).mean()
         for reg in self.due(network, lazy=False):
-            loss = loss + self.penalty(reg, batch).mean()
+            count = reg.samples(batch.total)
+            part = batch.among_first(count)
+            if part:  # a mean over `count` samples of the batch, where the loss is one over all
+                loss = loss + self.penalty(reg, batch).mean() * (part * batch.total / (count * len(rows)))
         return loss
 
-    def lazily(self, reg: Regularizer, gan_batches: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
-        """A penalty that makes up for the iterations without it; a mean."""
-        return self.penalty(reg, gan_batches(rows, rng)).mean() * reg.every
+    def lazy_loss(self, reg: Regularizer, gan_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
+        """A penalty, `every` times as strong to make up for the iterations without it; a mean over rows."""
+        return self.penalty(reg, gan_batch(rows, rng)).mean() * reg.every
 
-    def adversarial(self, network: NetworkName, batch: GanBatch) -> PerSample:
+    def adversarial_loss(self, network: NetworkName, batch: GanBatch) -> PerSample:
         """The adversarial loss of one network, [N]."""
-        if network == "g":
-            fake = batch.D(batch.fake_with_graph, batch.label, batch.stage)
-            real = torch.zeros_like(fake)
-            if self.loss.relativistic:
-                with torch.no_grad():
-                    real = batch.D(batch.real, batch.real_label, batch.stage)
-            loss = self.loss.g(fake, real)
-        else:
-            pair = [(self.augmented(batch.fake), batch.label), (self.augmented(batch.real), batch.real_label)]
-            fake, real = self.D.judge_each(pair, batch.stage)
-            loss = self.loss.d(real, fake)
-            batch.observe(real)
-            self.log("scores/fake", fake)
-            self.log("scores/real", real)
-            self.log("signs/real", real.sign())
+        loss = self.generator_loss(batch) if network == "g" else self.discriminator_loss(batch)
         self.log(f"loss/{network}", loss)
+        return loss
+
+    def generator_loss(self, batch: GanBatch) -> PerSample:
+        """The generator's loss on its images, [N]; a relativistic one compares them with reals."""
+        fake = batch.D(batch.fake_with_graph, batch.label, batch.stage)
+        real = torch.zeros_like(fake)
+        if self.loss.relativistic:
+            with torch.no_grad():
+                real = batch.D(batch.real, batch.real_label, batch.stage)
+        return self.loss.g(fake, real)
+
+    def discriminator_loss(self, batch: GanBatch) -> PerSample:
+        """The discriminator's loss on generated images and reals, [N]."""
+        fakes = self.augmented(batch.fake), batch.label
+        reals = self.augmented(batch.real), batch.real_label
+        fake, real = self.D.judge_each([fakes, reals], batch.stage)
+        loss = self.loss.d(real, fake)
+        batch.observe(real)
+        self.log("scores/fake", fake)
+        self.log("scores/real", real)
+        self.log("signs/real", real.sign())
         return loss
 
     def penalty(self, reg: Regularizer, batch: GanBatch) -> PerSample:
         """A regularizer's penalty, [N]."""
-        value = reg.penalty(batch)
-        self.log(f"penalty/{reg.name}", value)
-        return value
+        penalty = reg.penalty(batch)
+        self.log(f"penalty/{reg.name}", penalty)
+        return penalty
 
-    def due(self, network: NetworkName, *, lazy: bool) -> list[Regularizer]:
-        """The regularizers of a network that are due now: the lazy ones, or those of every iteration."""
-        regs = cast(list[Regularizer], [reg for reg in self.regularizers if cast(Regularizer, reg).on == network])
-        steps = self.iteration // (self.options.g_every if network == "g" else 1)
-        return [reg for reg in regs if (reg.every > 1) == lazy and steps % reg.every == 0]
+    def update_average(self, batch: int) -> None:
+        """Move G_ema towards G, after an iteration on `batch` images."""
+        decay = self.schedule.ema_beta
+        if decay is None:
+            decay = ema.beta(batch, self.schedule.ema_kimg, self.images, self.schedule.ema_rampup)
+        ema.update(self.G_ema, self.G, decay)
 
-    def learners(self) -> list[NetworkName]:
-        """The networks that learn in this iteration, in order."""
-        order = cast(tuple[NetworkName, NetworkName], tuple(self.options.order))
-        return [network for network in order if network == "d" or (self.iteration + 1) % self.options.g_every == 0]
+    # --- the batch ----------------------------------------------------------------------------------------------------
 
-    def judge(self, images: Pyramid, label: Label, stage: Stage) -> Logits:
-        """The discriminator, with the augmentation in front."""
-        return self.D(self.augmented(images), label, stage)
+    def batch_factory(self, real: Tensor, label: Tensor, fake_label: Tensor) -> BatchFactory:
+        """Return a function that makes a batch of some rows of these images and labels, with latents of its own."""
+        notes: dict[Any, Any] = {}
 
-    def classify(self, images: Pyramid, stage: Stage) -> Tensor:
-        """The discriminator's class scores, with the augmentation in front."""
-        return self.D.classify(self.augmented(images), stage)
-
-    def augmented(self, images: Pyramid) -> Pyramid:
-        """What the discriminator sees of images."""
-        return self.augment(images) if self.augment else images
-
-    def observe(self, real: Logits) -> None:
-        """What D says of reals, for an augmentation that adapts to it."""
-        if self.augment:
-            self.augment.observe(real.detach())
-
-    def gan_batches(self, real: Tensor, label: Tensor, fake_label: Tensor) -> BatchFactory:
-        """A part of the batch with latents of its own, by its rows and what they draw."""
-        labels = bool(self.experiment.labels)
-
-        def batch(rows: range, rng: SampleRng) -> GanBatch:
-            some = slice(rows.start, rows.stop)
-            part = self.pyramid(real[some].to(self.device, non_blocking=True))
-            own, other = (t[some].to(self.device) if labels else None for t in (label, fake_label))
-            z = rng.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim))
+        def gan_batch(rows: range, rng: SampleRng) -> GanBatch:
+            part = slice(rows.start, rows.stop)
+            images = self.pyramid(real[part].to(self.device, non_blocking=True))
+            labelled = bool(self.experiment.labels)
             return GanBatch(
                 G=self.G,
                 D=self.judge,
                 stage=self.stage,
-                z=z,
-                label=other,
-                real=part,
-                real_label=own,
+                z=rng.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim)),
+                label=fake_label[part].to(self.device) if labelled else None,
+                real=images,
+                real_label=label[part].to(self.device) if labelled else None,
                 classify=self.classify,
                 observe=self.observe,
                 rng=rng,
+                start=rows.start,
+                size=len(real),
+                all_mean=distributed.mean,
+                notes=notes,
             )
 
-        return batch
-
-    def follow(self, batch: int) -> None:
-        """The moving average of G takes a step."""
-        decay = self.options.ema_beta
-        if decay is None:
-            decay = ema.beta(batch, self.options.ema_kimg, self.images, self.options.ema_rampup)
-        ema.update(self.G_ema, self.G, decay)
+        return gan_batch
 
     def pyramid(self, real: Tensor) -> Pyramid:
         """Reals as the discriminator wants them at this stage: box-downsampled, and faded like the generated ones."""
@@ -230,45 +237,61 @@ class Trainer(GradientLearner):
                 images.insert(0, downsample(images[0], (1, 1)))
         return tuple(images)
 
-    # --- optimizers and growth ---------------------------------------------------------------------------------------
+    def judge(self, images: Pyramid, label: Label, stage: Stage) -> Logits:
+        """The discriminator, with the augmentation in front."""
+        return self.D(self.augmented(images), label, stage)
+
+    def classify(self, images: Pyramid, stage: Stage) -> Tensor:
+        """The discriminator's class scores, with the augmentation in front."""
+        return self.D.classify(self.augmented(images), stage)
+
+    def augmented(self, images: Pyramid) -> Pyramid:
+        """Augment images, where the experiment has an augmentation."""
+        return self.augment(images) if self.augment else images
+
+    def observe(self, real: Logits) -> None:
+        """Show D's logits on reals to an augmentation that adapts to them."""
+        if self.augment:
+            self.augment.observe(real.detach())
+
+    # --- optimizers and growth ----------------------------------------------------------------------------------------
 
     def _adam(self, network: NetworkName) -> torch.optim.Adam:
         """Adam; lazy steps make it move more often, so step length and memory shrink (arXiv:1912.04958, appendix B)."""
         c = self.lazy_factor(network)
-        betas = (self.options.betas[0] ** c, self.options.betas[1] ** c)
-        return adam(self.nets[network].parameters(), self.options, self.device, lr=self.lr(network), betas=betas)
+        betas = (self.schedule.betas[0] ** c, self.schedule.betas[1] ** c)
+        return adam(self.nets[network].parameters(), self.schedule, self.device, lr=self.lr(network), betas=betas)
 
     def lazy_factor(self, network: NetworkName) -> float:
         """Main steps as a share of all optimizer steps: k / (k + 1) for one penalty at each k-th iteration."""
-        regs = [cast(Regularizer, r) for r in self.regularizers]
-        return 1 / (1 + sum(1 / r.every for r in regs if r.on == network and r.every > 1))
+        return 1 / (1 + sum(1 / reg.every for reg in self.regularizers if reg.on == network and reg.every > 1))
 
     def lr(self, network: NetworkName) -> float:
         """Learning rate of a network at the present stage, corrected for lazy steps."""
-        o, growth = self.options, self.experiment.growth
-        rate = growth.lr(self.stage, o.lr) if growth else o.lr
-        own = o.d_lr / o.lr if network == "d" and o.d_lr else 1.0  # D's rate follows the schedule too
-        return rate * own * self.lazy_factor(network)
+        schedule, growth = self.schedule, self.experiment.growth
+        lr = growth.lr(self.stage, schedule.lr) if growth else schedule.lr
+        ratio = schedule.d_lr / schedule.lr if network == "d" and schedule.d_lr else 1.0  # D's follows growth too
+        return lr * ratio * self.lazy_factor(network)
 
     def stage_at(self, images: int) -> Stage:
         """Where growth stands after so many images."""
         return self.experiment.stage_at(images)
 
     def batch(self) -> int:
-        """Images of the next iteration."""
+        """Images of the next iteration, of all processes together."""
         growth = self.experiment.growth
-        return growth.batch(self.stage_at(self.images), self.options.batch) if growth else self.options.batch
+        return growth.batch(self.stage_at(self.images), self.schedule.batch) if growth else self.schedule.batch
 
     def batches(self) -> set[int]:
         """Batch sizes of all stages that the training passes through."""
-        growth, total = self.experiment.growth, round(self.options.kimg * 1000)
+        growth, total = self.experiment.growth, round(self.schedule.kimg * 1000)
         if not growth:
-            return {self.options.batch}
-        seen = range(0, total, max(1, total // 10_000))
-        return {growth.batch(growth.stage(images), self.options.batch) for images in seen}
+            return {self.schedule.batch}
+        times = range(0, total, max(1, total // 10_000))
+        return {growth.batch(growth.stage(images), self.schedule.batch) for images in times}
 
     def enter(self, stage: Stage) -> None:
-        """Take up a stage: learning rates, and forgotten moments where the schedule says so."""
+        """Begin an iteration at a stage: its learning rates, and no moments where the schedule forgets them."""
         growth = self.experiment.growth
         reset = growth is not None and growth.resets_optimizer(self.stage, stage)
         self.stage = stage
@@ -278,12 +301,12 @@ class Trainer(GradientLearner):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr(cast(NetworkName, network))
 
-    # --- what is kept and shown --------------------------------------------------------------------------------------
+    # --- what is kept and shown ---------------------------------------------------------------------------------------
 
     def modules(self) -> dict[str, nn.Module]:
         """Both networks, the moving average, and what penalties, loss and augmentation keep."""
-        found = {"G": self.G, "D": self.D, "G_ema": self.G_ema, "loss": self.loss, "regularizers": self.regularizers}
-        return found | ({"augment": self.augment} if self.augment else {})
+        modules = {**self.weights(), "loss": self.loss, "regularizers": self._penalties}
+        return modules | ({"augment": self.augment} if self.augment else {})
 
     def weights(self) -> dict[str, nn.Module]:
         """Both networks and the moving average."""
@@ -291,14 +314,14 @@ class Trainer(GradientLearner):
 
     @torch.inference_mode()
     def samples(self, dataset: Dataset, count: int) -> Tensor:
-        """Images of fixed latents, at the present stage of growth."""
+        """Images of fixed latents by the moving average, at the present stage: uint8 [count, C, H, W]."""
         G, z = self.G_ema, latents(range(count), self.G_ema.z_dim).to(self.device)
         labels = drawn_labels(dataset, count, 0).to(self.device) if G.labels else None
+        step = min(SAMPLES_AT_ONCE, self.micro_batch or self.batch())
         with G.noise("const"):
-            size = min(32, self.micro_batch or self.batch())  # no more memory than training takes
             parts = [
-                to_uint8(G(z[i : i + size], None if labels is None else labels[i : i + size], self.stage)[-1].cpu())
-                for i in range(0, count, size)
+                to_uint8(G(z[i : i + step], None if labels is None else labels[i : i + step], self.stage)[-1].cpu())
+                for i in range(0, count, step)
             ]
         return torch.cat(parts)
 
@@ -308,6 +331,6 @@ class Trainer(GradientLearner):
         return self.G_ema
 
     def report(self) -> dict[str, float]:
-        """Means since the last report, and what the augmentation says of itself."""
-        own = self.augment.values() if self.augment else {}
-        return super().report() | {f"augment/{name}": value for name, value in own.items()}
+        """Means since the last report, and the numbers of the augmentation."""
+        augment = self.augment.values() if self.augment else {}
+        return super().report() | {f"augment/{name}": value for name, value in augment.items()}

@@ -1,7 +1,8 @@
-"""A run notices that it goes wrong: pure functions of the statistics that it writes, so a resumed run says the same.
+"""Faults of GAN training, found by pure functions of the statistics that a run writes: a resumed run finds the same.
 
-Each check looks at one number a tick. It raises an alarm where the number was bad for several ticks and well at none
-of them, and drops it the other way round. Thresholds were chosen on runs made to fail: docs/watchdog.md.
+Each check reads one number a tick. It raises an alarm where the number was bad at several ticks and good at none
+between them, and ends it where it is the other way round. Thresholds were chosen on runs made to fail:
+docs/watchdog.md.
 """
 
 import copy
@@ -16,21 +17,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganzoo.interfaces import Loss, Metric
+from ganzoo.interfaces import Alarm, Dataset, Learner, Loss, Metric, Monitor
 from ganzoo.io.log import read_json_lines
+from ganzoo.training.loader import images_at, shuffled
 
-Policy = Literal["warn", "stop", "off"]
-Kind = Literal["mode collapse", "discriminator wins", "discriminator fails", "divergence"]
+Fault = Literal["mode collapse", "discriminator wins", "discriminator fails", "divergence"]
 
 WARMUP = 2.0  # kimg within which nothing is judged
 SAMPLES = 64  # images whose diversity is measured
-SIDE = 32  # pixels to which they are shrunk for it
-GAIN = math.log(1.25)  # by which a metric must have become better before it can be lost
+SIDE = 32  # pixels of a side, to which they are shrunk for it
+GAIN = math.log(1.25)  # improvement of a metric, in logarithms, before it can be lost
+NEAR_BEST = 0.25  # share of a metric's gain; a generator that has lost less than this is learning
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known at a tick.
+    """The numbers of one tick.
 
     Args:
         kimg: thousands of real images shown
@@ -42,24 +44,14 @@ class Row:
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """What went wrong, in a sentence; what to do about it, in another; the kimg since when."""
-
-    kind: Kind
-    sentence: str
-    advice: str
-    since_kimg: float
-
-
 # --- the numbers -----------------------------------------------------------------------------------------------------
 
 
 def diversity(images: Tensor) -> float:
-    """How far images are from their nearest neighbour among each other, on average: root mean square, 0 to 255.
+    """Mean distance of each image to the nearest of the others: root mean square of the differences, 0 to 255.
 
-    The nearest one, not all: a generator that makes a few images again and again is far from diverse, and the mean
-    distance of all pairs would hardly show it.
+    To the nearest, not to all: a generator that repeats a few images is far from diverse, and the mean distance of all
+    pairs would hardly show it.
 
     Args:
         images: [N, C, H, W], 0 to 255, at least two
@@ -71,60 +63,60 @@ def diversity(images: Tensor) -> float:
     return float((nearest / flat.shape[1]).sqrt().mean())
 
 
-def relative_diversity(made: Tensor, real: Tensor) -> float | None:
+def relative_diversity(fake: Tensor, real: Tensor) -> float | None:
     """Diversity of generated images over that of as many real ones, at one small size; None where the reals are alike.
 
     Args:
-        made: uint8 [N, C, h, w]; while a GAN grows, of the size that it has reached
+        fake: uint8 [N, C, h, w]; while a GAN grows, of the size that it has reached
         real: uint8 [M, C, H, W]
     """
-    count, size = min(len(made), len(real)), (min(SIDE, made.shape[2]), min(SIDE, made.shape[3]))
+    count, size = min(len(fake), len(real)), (min(SIDE, fake.shape[2]), min(SIDE, fake.shape[3]))
     if count < 2:
         return None
-    ours, theirs = (F.interpolate(x[:count].float(), size, mode="area") for x in (made, real))
-    reference = diversity(theirs)
-    return diversity(ours) / reference if reference >= 1 else None  # less than a gray level: copies of one image
+    small_fake, small_real = (F.interpolate(x[:count].float(), size, mode="area") for x in (fake, real))
+    reference = diversity(small_real)
+    return diversity(small_fake) / reference if reference >= 1 else None  # below a gray level: copies of one image
 
 
 def chance_loss(loss: Loss) -> float:
     """The least loss of a discriminator that gives all images one score: 2 log 2 for the logistic loss."""
-    scores = [torch.full((1, 1), c / 20) for c in range(-40, 41)]
-    apart = copy.deepcopy(loss).cpu()  # the training's own stays where it is, and as it is
+    scores = [torch.full((1, 1), score / 20) for score in range(-40, 41)]
+    loss = copy.deepcopy(loss).cpu()  # the training's own keeps its device and its state
     with torch.no_grad():
-        return min(float(apart.d(c, c)) for c in scores)
+        return min(float(loss.d(score, score)) for score in scores)
 
 
-def relative_d_loss(row: Row, blind: float) -> float | None:
-    """The discriminator's loss as a share of a blind one's: 0 where it is sure of all images, 1 where it sees nothing.
+def relative_d_loss(row: Row, chance: float) -> float | None:
+    """D's loss over the loss at chance: 0 where D is sure of all images, 1 where it is guessing.
 
-    None for losses that say nothing of the kind, such as Wasserstein's: a blind one's is 0.
+    None for losses that are 0 at chance, such as Wasserstein's: they have no scale.
     """
     loss = row.values.get("loss/d")
-    return None if loss is None or blind <= 0 else loss / blind
+    return None if loss is None or chance <= 0 else loss / chance
 
 
-def relative_d_loss_unless_best(row: Row, blind: float) -> float | None:
-    """`sight`, or 1 while the metric is near its best: of a generator that learns, a sure discriminator is no fault."""
-    return 1.0 if row.values.get("behind", 1.0) < 0.25 else relative_d_loss(row, blind)
+def relative_d_loss_unless_best(row: Row, chance: float) -> float | None:
+    """`relative_d_loss`, or 1 while the metric is near its best: where G learns, a D that is sure is no fault."""
+    return 1.0 if row.values.get("behind", 1.0) < NEAR_BEST else relative_d_loss(row, chance)
 
 
 def magnitude(row: Row) -> float | None:
-    """The largest mean score or loss, absolute; infinite for what is no number."""
-    found = [abs(v) for k, v in row.values.items() if k.startswith(("scores/", "loss/"))]
-    return max((v if math.isfinite(v) else math.inf for v in found), default=None)
+    """The largest absolute mean score or loss; infinite for one that is not finite, None without any."""
+    values = [abs(value) for name, value in row.values.items() if name.startswith(("scores/", "loss/"))]
+    return max((value if math.isfinite(value) else math.inf for value in values), default=None)
 
 
 def lost_progress(values: Sequence[float]) -> float | None:
-    """The share of what a run had gained that it has lost: 0 at its best, 1 at its first value, more where it is worse.
+    """Share of its gain that a run has lost: 0 at its best, 1 at its first value, more where it is worse.
 
-    In logarithms, so that an FID that rises from 4 to 40 counts. None where nothing much was gained yet: a metric may
+    In logarithms, so that an FID that rises from 4 to 40 counts. None where less than `GAIN` was gained: a metric may
     get worse before it gets better.
 
     Args:
         values: a metric's, in order, the smaller the better
     """
-    least = max(abs(values[0]) / 1000, 1e-12)  # some metrics reach 0 and below
-    logs = [math.log(max(v, least)) for v in values]
+    floor = max(abs(values[0]) / 1000, 1e-12)  # some metrics reach 0 and below
+    logs = [math.log(max(value, floor)) for value in values]
     gained = logs[0] - min(logs)
     return (logs[-1] - min(logs)) / gained if gained > GAIN else None
 
@@ -134,40 +126,46 @@ def lost_progress(values: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True)
 class Check:
-    """One number a tick, and from where on it is bad.
+    """A fault, as a number that each tick gives and thresholds for it.
 
     Args:
-        kind: what it is called
-        number: of a tick; None where the tick says nothing
-        bad: as far from `well` as this or farther, the number is bad
-        well: as far as this or farther, it is well; in between, it says nothing
-        ticks: so many in a row, of those that say something
-        sentence: what went wrong, with {value:...}
-        advice: what to do
+        kind: name of the fault
+        number: from a tick to its number; None where the tick has none
+        bad: the number is bad at this value and beyond it, as seen from `good`
+        good: the number is good at this value and beyond it, as seen from `bad`; it counts for neither in between
+        ticks: length of the streak, of ticks that count, that raises or ends an alarm
+        sentence: what went wrong, with {value:...} for the number
+        advice: what to do about it
     """
 
-    kind: Kind
+    kind: Fault
     number: Callable[[Row], float | None]
     bad: float
-    well: float
+    good: float
     ticks: int
     sentence: str
     advice: str
 
     def state(self, value: float) -> bool | None:
-        """True for bad, False for well, None in between."""
-        sign = 1 if self.bad > self.well else -1
-        return True if sign * value >= sign * self.bad else False if sign * value <= sign * self.well else None
+        """True for bad, False for good, None in between."""
+        sign = 1 if self.bad > self.good else -1
+        if sign * value >= sign * self.bad:
+            return True
+        return False if sign * value <= sign * self.good else None
 
 
-def checks(blind: float) -> list[Check]:
-    """All there are, for a discriminator whose loss is `blind` where it sees nothing."""
+def checks(chance: float) -> list[Check]:
+    """Return all checks.
+
+    Args:
+        chance: the loss of a discriminator that is guessing, as `chance_loss` gives it
+    """
     return [
         Check(
             "mode collapse",
             lambda row: row.values.get("diversity"),
             bad=0.2,
-            well=0.3,
+            good=0.3,
             ticks=4,
             sentence="generated images differ from each other only {value:.0%} as much as real ones",
             advice="Go on from an earlier state with a lower training.lr and a higher regularizers.*.gamma, and keep "
@@ -175,9 +173,9 @@ def checks(blind: float) -> list[Check]:
         ),
         Check(
             "discriminator wins",
-            partial(relative_d_loss_unless_best, blind=blind),
+            partial(relative_d_loss_unless_best, chance=chance),
             bad=0.05,
-            well=0.1,
+            good=0.1,
             ticks=8,
             sentence="the discriminator's loss is {value:.1%} of a blind one's: it is sure of every image",
             advice="Raise regularizers.*.gamma (or add r1), lower training.d_lr, or give it more to learn: more "
@@ -185,9 +183,9 @@ def checks(blind: float) -> list[Check]:
         ),
         Check(
             "discriminator fails",
-            partial(relative_d_loss, blind=blind),
+            partial(relative_d_loss, chance=chance),
             bad=0.99,
-            well=0.97,
+            good=0.97,
             ticks=4,
             sentence="the discriminator's loss is {value:.0%} of a blind one's: it cannot tell images apart",
             advice="Lower regularizers.*.gamma or training.lr, or raise training.d_lr.",
@@ -196,7 +194,7 @@ def checks(blind: float) -> list[Check]:
             "divergence",
             magnitude,
             bad=1000,
-            well=100,
+            good=100,
             ticks=2,
             sentence="scores or losses have grown to {value:.2g}",
             advice="Go on from an earlier state with a lower training.lr or a higher regularizers.*.gamma; "
@@ -206,7 +204,7 @@ def checks(blind: float) -> list[Check]:
             "divergence",
             lambda row: row.values.get("lost"),
             bad=0.6,
-            well=0.4,
+            good=0.4,
             ticks=3,
             sentence="by its metric, the generator has lost {value:.0%} of what it had learned",
             advice="Go on from an earlier state with a lower training.lr or a higher regularizers.*.gamma, and keep "
@@ -215,19 +213,19 @@ def checks(blind: float) -> list[Check]:
     ]
 
 
-def judge(history: Sequence[Row], blind: float) -> list[Alarm]:
-    """The alarms that are on after the last tick.
+def judge(history: Sequence[Row], chance: float) -> list[Alarm]:
+    """Return the alarms that are on after the last tick.
 
     Args:
         history: all ticks of a run, in order
-        blind: the loss of a discriminator that sees nothing, `blind(loss)`
+        chance: the loss of a discriminator that is guessing, as `chance_loss` gives it
     """
     past = [row for row in history if row.kimg >= WARMUP]
-    return [alarm for check in checks(blind) if (alarm := _episode(check, past))]
+    return [alarm for check in checks(chance) if (alarm := _judge(check, past))]
 
 
-def _episode(check: Check, history: Sequence[Row]) -> Alarm | None:
-    """The alarm of one check after the last tick, if it is on."""
+def _judge(check: Check, history: Sequence[Row]) -> Alarm | None:
+    """Return the alarm of one check after the last tick, if it is on."""
     alarm: Alarm | None = None
     streak: list[Row] = []  # ticks that speak for a change, with none against it among them
     for row in history:
@@ -238,8 +236,8 @@ def _episode(check: Check, history: Sequence[Row]) -> Alarm | None:
         streak = [*streak, row] if bad is (alarm is None) else []
         if len(streak) < check.ticks:
             continue
-        said = check.sentence.format(value=value)
-        alarm = Alarm(check.kind, f"{said}.", check.advice, streak[0].kimg) if alarm is None else None
+        sentence = f"{check.sentence.format(value=value)}."
+        alarm = Alarm(check.kind, sentence, check.advice, streak[0].kimg) if alarm is None else None
         streak = []
     return alarm
 
@@ -248,7 +246,7 @@ def _episode(check: Check, history: Sequence[Row]) -> Alarm | None:
 
 
 def history(folder: Path, metric: type[Metric] | None = None) -> list[Row]:
-    """All ticks of a run, from its files. A measurement belongs to the tick that comes after it.
+    """Read all ticks of a run from its files. A measurement belongs to the tick that comes after it.
 
     Args:
         folder: the run's directory
@@ -258,29 +256,49 @@ def history(folder: Path, metric: type[Metric] | None = None) -> list[Row]:
     values = [(row["kimg"], row["results"][row["primary"]]) for row in measured]
     if metric and not metric.lower_is_better:
         values = [(kimg, 1 / max(value, 1e-12)) for kimg, value in values]
-    rows, seen, behind = [], 0, {}
+    rows: list[Row] = []
+    count, behind = 0, {}  # measurements until the tick, and how far the last one is behind the best
     for record in read_json_lines(folder / "stats.jsonl"):
-        known = dict(record["means"])
+        numbers = dict(record["means"])
         if record.get("diversity") is not None:
-            known["diversity"] = record["diversity"]
-        until = sum(kimg < record["kimg"] for kimg, _ in values)
-        if until > seen:
-            share = lost_progress([value for _, value in values[:until]])
-            known |= {} if share is None else {"lost": share}
-            behind = {"behind": 1.0 if share is None else share}
-        rows.append(Row(record["kimg"], known | behind))
-        seen = until
+            numbers["diversity"] = record["diversity"]
+        before, count = count, sum(kimg < record["kimg"] for kimg, _ in values)
+        if count > before:
+            lost = lost_progress([value for _, value in values[:count]])
+            numbers |= {} if lost is None else {"lost": lost}
+            behind = {"behind": 1.0 if lost is None else lost}
+        rows.append(Row(record["kimg"], numbers | behind))
     return rows
 
 
-class Watchdog:
-    """Asked at each tick of a run, it gives the alarms that are new; all that it knows stands in the run's files."""
+class Watchdog(Monitor):
+    """Gives the alarms that are new at each tick. All that it knows stands in the run's files.
 
-    def __init__(self, folder: Path, loss: Loss, metric: type[Metric] | None = None) -> None:
-        self.folder, self.blind, self.metric = folder, chance_loss(loss), metric
+    Args:
+        loss: of the GAN
+        metric: the one that ranks snapshots, if there is one
+    """
 
-    def tick(self) -> list[Alarm]:
-        """Alarms that the last tick raised. An alarm is given once, until it is over; a resumed run repeats none."""
-        rows = history(self.folder, self.metric)
-        before = judge(rows[:-1], self.blind)
-        return [alarm for alarm in judge(rows, self.blind) if alarm not in before]
+    def __init__(self, loss: Loss, metric: type[Metric] | None = None) -> None:
+        self.chance, self.metric = chance_loss(loss), metric
+        self._real: Tensor | None = None  # real images that samples are compared with
+
+    def values(self, learner: Learner, dataset: Dataset) -> dict[str, float | None]:
+        """Diversity of fixed samples as a share of that of as many real images; None where those are alike."""
+        count = min(SAMPLES, len(dataset))
+        first = self._real is None
+        if self._real is None:
+            self._real = images_at(dataset, shuffled(dataset)[:count])
+        share = relative_diversity(learner.samples(dataset, count), self._real)
+        if first and share is None:
+            learner.notice(
+                "watchdog: the real images are too few or too alike to judge the diversity of samples by: a generator "
+                "memorises such images."
+            )
+        return {"diversity": share}
+
+    def alarms(self, folder: Path) -> list[Alarm]:
+        """Return the alarms that the last tick raised, each once, until it is over; a resumed run repeats none."""
+        rows = history(folder, self.metric)
+        before = judge(rows[:-1], self.chance)
+        return [alarm for alarm in judge(rows, self.chance) if alarm not in before]

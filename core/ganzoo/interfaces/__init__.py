@@ -1,12 +1,12 @@
-"""The slots: one abstract class each, which a plugin subclasses and names.
+"""The slots: one abstract class for each kind of component, which a plugin subclasses. Imports nn, registry and types.
 
-Imports registry and nn, nothing above. Read `generator` and `discriminator` first, then `layers`.
+Read `generator`, `discriminator`, `loss` and `regularizer` first, then `layers`: the parts inside the networks.
 """
 
 from ganzoo.interfaces.dataset import Dataset, Finding
 from ganzoo.interfaces.discriminator import Augment, Discriminator
-from ganzoo.interfaces.experiment import Experiment, Images, Learner, Schedule
-from ganzoo.interfaces.extractor import Features
+from ganzoo.interfaces.experiment import Alarm, Experiment, Images, Learner, Monitor, Schedule
+from ganzoo.interfaces.extractor import Extractor
 from ganzoo.interfaces.generator import Generator, NoiseMode
 from ganzoo.interfaces.growth import Growth, Shape, Stage
 from ganzoo.interfaces.layers import (
@@ -19,6 +19,7 @@ from ganzoo.interfaces.layers import (
     Mapping,
     Noise,
     Norm,
+    Part,
     Statistic,
     Stem,
     ToRGB,
@@ -26,13 +27,14 @@ from ganzoo.interfaces.layers import (
     block_layers,
 )
 from ganzoo.interfaces.logger import Logger
-from ganzoo.interfaces.loss import Loss
-from ganzoo.interfaces.metric import GeneratorMetric, Metric, Which
+from ganzoo.interfaces.loss import Loss, per_sample
+from ganzoo.interfaces.metric import GeneratorMetric, Metric, ProbeContext, Which
 from ganzoo.interfaces.regularizer import GanBatch, Regularizer, SampleRng
 from ganzoo.interfaces.topology import LevelChannels, Synthesis, Trunk
 from ganzoo.types import Progress
 
 __all__ = [
+    "Alarm",
     "Augment",
     "Block",
     "Dataset",
@@ -40,7 +42,7 @@ __all__ = [
     "Down",
     "Draw",
     "Experiment",
-    "Features",
+    "Extractor",
     "Finding",
     "FromRGB",
     "GanBatch",
@@ -56,9 +58,12 @@ __all__ = [
     "Loss",
     "Mapping",
     "Metric",
+    "Monitor",
     "Noise",
     "NoiseMode",
     "Norm",
+    "Part",
+    "ProbeContext",
     "Progress",
     "Regularizer",
     "SampleRng",
@@ -73,4 +78,5 @@ __all__ = [
     "TrunkPart",
     "Which",
     "block_layers",
+    "per_sample",
 ]

@@ -1,30 +1,69 @@
-"""TODO docstring."""
+"""Images to train on and to compare with."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganzoo.errors import DataError
 from ganzoo.registry.component import Component
 from ganzoo.types import Size
 
 
+class UnfitImage(DataError):
+    """An image whose size or channels are not those that a dataset was opened for; the sentence speaks of a recipe.
+
+    A command without a recipe makes its own sentence of the fields.
+
+    Args:
+        found: the image's own size or channels, as "is 5x5"
+        wanted: those it was opened for, as "16x16"
+        place: the file
+        change_file: what to do with the file, as "resize it"
+        change_recipe: what to do with a recipe, as "choose a smaller image.size"
+        options: options of the dataset, each of which makes it fit, as "upscale=true"
+    """
+
+    def __init__(
+        self,
+        found: str,
+        wanted: str,
+        *,
+        place: str = "",
+        change_file: str = "",
+        change_recipe: str = "",
+        options: Sequence[str] = (),
+    ) -> None:
+        settings = " or ".join(f"dataset.{option}" for option in options)
+        cures = filter(None, (change_recipe, change_file, settings and f"set {settings}"))
+        super().__init__(f"{found}, the recipe wants {wanted}", place=place, cure=" or ".join(cures))
+        self.args = (found, wanted)  # with which a copy is built
+        self.found, self.wanted = found, wanted
+        self.change_file, self.options = change_file, tuple(options)
+
+
+GROUPS = 5  # kinds of files left out that are named
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What a check found odd about one file."""
+    """A problem with one file."""
 
     file: str
     problem: str
-    fatal: bool  # training cannot use it
+    fatal: bool  # whether training cannot use the file
 
 
 class Dataset(Component, ABC, kind="dataset"):
-    """(size, channels, labels, /)  Index -> uint8 image [C, H, W] and its label [K].
+    """A set of images, each with a label.
 
-    Reading must be safe from several threads.
+    Built with (size, channels, labels, /). Index -> image uint8 [C, H, W] and label float32 [K], in numpy. A subclass
+    defines `__len__` and `image`. An index always gives the same image; reading is safe from several threads.
     """
 
     size: Size
@@ -32,6 +71,10 @@ class Dataset(Component, ABC, kind="dataset"):
     labels: int
     needs_path: ClassVar[bool] = False
     fitted: Mapping[str, Any] = {}  # how images are brought to the size (filter and so on), for the record
+    left_out: Mapping[str, int] = {}  # number of files beside the images that are not read, by what they are
+
+    def __init__(self, size: Size, channels: int, labels: int, /) -> None:
+        self.size, self.channels, self.labels = size, channels, labels
 
     @classmethod
     def claims(cls, source: str) -> bool:
@@ -39,9 +82,9 @@ class Dataset(Component, ABC, kind="dataset"):
         return source == cls.name
 
     @property
-    @abstractmethod
     def title(self) -> str:
         """A short name for run directories."""
+        return self.name
 
     @abstractmethod
     def __len__(self) -> int:
@@ -49,22 +92,39 @@ class Dataset(Component, ABC, kind="dataset"):
 
     @abstractmethod
     def image(self, index: int) -> NDArray[np.uint8]:
-        """One image as uint8 [C, H, W], in the size and channels it was built with.
+        """Return one image as uint8 [C, H, W], in the size and channels it was built with.
 
         Raises DataError that names the file.
         """
 
     def label(self, index: int) -> NDArray[np.float32]:
-        """The image's label as [K] floats; one-hot for classes."""
+        """Return the image's label, float32 [K]; one-hot for classes. Zeros by default."""
         return np.zeros(self.labels, np.float32)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
-        """Read everything once and report what is unreadable or odd. Called before training.
+        """Read everything once and report what is unreadable or odd. Called before training. Reads nothing by default.
 
         `progress(done, total)` is called now and then, from the calling thread.
         """
         return []
 
-    @abstractmethod
+    def left_out_in_words(self) -> str:
+        """Count the files that are left out by what they are, in one line; "" where there are none."""
+        groups = sorted(self.left_out.items(), key=lambda group: (-group[1], group[0]))
+        rest = sum(count for _, count in groups[GROUPS:])
+        return ", ".join(f"{count:,} {kind}" for kind, count in groups[:GROUPS] + [("others", rest)] * bool(rest))
+
     def fingerprint(self) -> str:
-        """A hash that changes when an image changes; in checkpoints and in every metric's provenance."""
+        """Return a hash that changes when an image changes; checkpoints and every metric's record hold it.
+
+        By default sha256 over all images and labels, which reads them once.
+        """
+        return self._hash_of_all_images
+
+    @cached_property
+    def _hash_of_all_images(self) -> str:
+        total = hashlib.sha256(repr((self.size, self.channels, self.labels, len(self))).encode())
+        for index in range(len(self)):
+            total.update(np.ascontiguousarray(self.image(index)).tobytes())
+            total.update(np.ascontiguousarray(self.label(index)).tobytes())
+        return total.hexdigest()

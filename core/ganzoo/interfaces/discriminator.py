@@ -1,56 +1,63 @@
-"""A discriminator: images to logits."""
+"""A discriminator: images to logits; and the augmentation in front of it."""
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
+from ganzoo.interfaces.generator import Network
 from ganzoo.interfaces.growth import Shape, Stage
 from ganzoo.registry.component import Component
 from ganzoo.types import Label, Logits, Pyramid
 
 
-class Discriminator(nn.Module, Component, kind="discriminator"):
-    """(shape, labels, /)  Pyramid, Label, Stage -> Logits, higher for images that look real."""
+class Discriminator(Network, Component, kind="discriminator"):
+    """A discriminator, which scores images of `shape`.
 
-    shape: Shape
-    labels: int
-    accepts: str = "image"  # "image": the finest image alone; "pyramid": every size
+    Built with (shape, labels, /). Pyramid of float32 images in about [-1, 1], Label [N, K] or None, Stage or None ->
+    Logits [N, P], higher for images that look real; P is 1 unless it scores patches. A subclass defines `forward`
+    alone; it is differentiated twice where a gradient penalty is used.
+    """
+
+    grows: ClassVar[bool] = False  # whether it takes smaller images at stages below the finest
+    uses_labels: ClassVar[bool] = True  # whether the logit depends on the label
+    classifies: ClassVar[bool] = False  # whether `classify` gives scores of the classes
+    accepts: Literal["image", "pyramid"] = "image"  # "image": a tuple of the finest one alone; "pyramid": of all sizes
+
+    def __init__(self, shape: Shape | None = None, labels: int | None = None, /) -> None:
+        super().__init__()
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
-        """Judge images; at the finest stage where none is given."""
+        """Score images; at the finest stage where none is given."""
         raise NotImplementedError
 
     def judge_each(self, batches: Sequence[tuple[Pyramid, Label]], stage: Stage | None = None) -> list[Logits]:
-        """The logits of batches that do not see each other, such as reals and fakes."""
+        """Return the logits of batches whose statistics must not mix, such as reals and fakes."""
         return [self(images, label, stage) for images, label in batches]
 
     def classify(self, images: Pyramid, stage: Stage | None = None) -> Tensor:
-        """Unnormalised scores of the classes, [N, K], where the discriminator is also a classifier (AC-GAN)."""
-        raise NotImplementedError
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Choose the precision of the feature maps: float32, bfloat16 or float16 (see `layers.at_level`)."""
+        """Return unnormalised scores of the classes, [N, K], where the discriminator `classifies` (AC-GAN)."""
         raise NotImplementedError
 
 
 class Augment(nn.Module, Component, kind="augment"):
-    """() Pyramid -> Pyramid, applied to whatever the discriminator sees. Differentiable, twice.
+    """An augmentation of all images that the discriminator sees. Differentiable, twice.
 
-    What it keeps between steps (its strength, sums of what it observed) are floating-point buffers, changed in place:
-    they are saved with a run's state, and averaged over processes before `adapt`.
+    Built with (). Pyramid of float32 images in about [-1, 1] -> Pyramid of the same shapes. What it keeps between
+    steps (its strength, sums of what it observed) are floating-point buffers, changed in place: they are saved with a
+    run's state, and averaged over processes before `adapt`.
     """
 
     def forward(self, images: Pyramid) -> Pyramid:
-        """Augment images in [-1, 1]."""
+        """Augment images; each sample draws for itself, from torch."""
         raise NotImplementedError
 
     def observe(self, real: Logits) -> None:
-        """Take in D's logits [N, 1] on reals, of its loss and of its penalties."""
+        """Take in D's logits [N, P] on reals, of its loss and of its penalties; called once a micro-batch."""
 
     def adapt(self, batch: int) -> None:
-        """Called after every iteration, with the images of the whole batch: a controller moves its strength here."""
+        """Move the strength; called once after every iteration, with the images of the whole batch."""
 
     def values(self) -> dict[str, float]:
-        """What a status line says of it."""
+        """Return the numbers that a status line shows."""
         return {}

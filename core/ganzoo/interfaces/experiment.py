@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
@@ -16,8 +18,6 @@ from ganzoo.interfaces.logger import Logger
 from ganzoo.interfaces.metric import Metric
 from ganzoo.registry.component import Component, Options
 
-Where = tuple[str | int, ...]
-Fault = tuple[Where, str]  # place in the recipe, sentence with a cure
 Count = Annotated[int, Gt(0)]
 Positive = Annotated[float, Gt(0)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
@@ -46,13 +46,16 @@ class Images(Options):
             sizes.insert(0, (sizes[0][0] // 2, sizes[0][1] // 2))
         if self.base and sizes[0] != self.base:
             raise RecipeError(
-                f"image.base: {list(self.base)} times a power of two is not the size {[height, width]}: "
-                f"halving it gives {', '.join(str(list(s)) for s in reversed(sizes))}."
+                f"{list(self.base)} times a power of two is not the size {[height, width]}: "
+                f"halving it gives {', '.join(str(list(s)) for s in reversed(sizes))}.",
+                path=("image", "base"),
             )
         if len(sizes) < 2 or max(sizes[0]) > 64:
             raise RecipeError(
-                f"image.size: {[height, width]} can be halved only down to {list(sizes[0])}: choose sides that are a "
-                f"number from 4 to 7 (or a small odd one) times a power of two, such as 32, 48, 96 or 128."
+                f"{[height, width]} can be halved only down to {list(sizes[0])}",
+                cure="choose sides that are a number from 4 to 7 (or a small odd one) times a power of two, such as "
+                "32, 48, 96 or 128",
+                path=("image", "size"),
             )
         return Shape(tuple(sizes), self.channels)
 
@@ -128,13 +131,13 @@ class Learner(ABC):
     optimizers: dict[str, torch.optim.Optimizer]
     stage: Stage  # where growth stands
     grows: bool  # whether it starts with small images
+    averages: Mapping[str, str] = {}  # moving averages among `modules()`, each with the name of what it averages
     images: int  # real images shown
     iteration: int
     micro_batch: int | None  # images computed at once; None for all
     processes: int  # number of processes that wrote the state it continues from
     reloads: int  # how often training went back to a state
-    notice: Callable[[str], None]
-    stats: dict[str, list[Tensor]]
+    notice: Callable[[str], None]  # takes a sentence for the log
 
     @abstractmethod
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
@@ -165,17 +168,49 @@ class Learner(ABC):
         """Means of the statistics since the last report, over all processes. Raises Diverged for one not finite."""
 
     @abstractmethod
-    def share_start(self) -> None:
-        """Give all processes the weights of the first one."""
+    def broadcast_weights(self) -> None:
+        """Give all processes the parameters and buffers of the first one."""
 
     @abstractmethod
-    def mark_synced(self) -> None:
-        """Say that all processes have the same buffers now."""
+    def after_restore(self) -> None:
+        """Take up a state that was just loaded by all processes: forget statistics of before it."""
 
     @property
     def generator(self) -> Generator | None:
         """The generator that metrics measure; None where none is trained."""
         return None
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A fault that a monitor sees in a run.
+
+    Args:
+        kind: its name, such as "mode collapse"
+        sentence: what is wrong
+        advice: what to do about it, another sentence
+        since_kimg: thousands of images shown when it began
+    """
+
+    kind: str
+    sentence: str
+    advice: str
+    since_kimg: float
+
+
+class Monitor(ABC):
+    """Watches a run for faults. The first process calls it at every tick, first `values`, then `alarms`."""
+
+    def values(self, learner: Learner, dataset: Dataset) -> dict[str, float | None]:
+        """Return numbers of its own for the tick's row in stats.jsonl, None where one cannot be had."""
+        return {}
+
+    @abstractmethod
+    def alarms(self, folder: Path) -> list[Alarm]:
+        """Return the alarms that the last tick raised, judged by the files of the run directory alone.
+
+        An alarm is given once, until it is over; a resumed run repeats none.
+        """
 
 
 class Experiment(Component, ABC, kind="experiment"):
@@ -210,13 +245,17 @@ class Experiment(Component, ABC, kind="experiment"):
         """Where a run tells how it goes, beside its own files. Raises PluginError where a package is missing."""
         return []
 
+    def monitors(self) -> list[Monitor]:
+        """Return what watches a run of it for faults, fresh."""
+        return []
+
     def stage_at(self, images: int) -> Stage:
         """Where growth stands after so many images; the last stage for what does not grow."""
         return Stage(len(self.shape.sizes) - 1)
 
     @classmethod
-    def faults(cls, node: CheckedRecipe) -> Iterator[Fault]:
-        """Mixes in a recipe of this class that each part would accept and the whole cannot: place and sentence."""
+    def faults(cls, node: CheckedRecipe) -> Iterator[RecipeError]:
+        """Yield an error with its `path` for each mix in a recipe that the parts would accept and the whole cannot."""
         yield from image_sizes(node)
         yield from metrics_differ(node)
         yield from training_is_whole(node)
@@ -227,32 +266,36 @@ class Experiment(Component, ABC, kind="experiment"):
         return None
 
 
-def image_sizes(node: CheckedRecipe) -> Iterator[Fault]:
+def image_sizes(node: CheckedRecipe) -> Iterator[RecipeError]:
     """The size is a base times a power of two."""
     if "image" not in type(node.model).model_fields:
         return
     try:
         node.value("image").shape()
     except RecipeError as err:
-        place, _, sentence = str(err).partition(": ")
-        yield tuple(place.split(".")), sentence
+        yield err
 
 
-def metrics_differ(node: CheckedRecipe) -> Iterator[Fault]:
+def metrics_differ(node: CheckedRecipe) -> Iterator[RecipeError]:
     """Each metric has a file of its own."""
     names = [child.cls.name for child in node.children.get("metrics") or ()]
     for i, name in enumerate(names):
         if name in names[:i]:
-            yield ("metrics", i), (f"'{name}' is listed twice: its results would go to one file. Keep one.")
+            yield RecipeError(
+                f"'{name}' is listed twice: its results would go to one file.", cure="keep one", path=("metrics", i)
+            )
 
 
-def training_is_whole(node: CheckedRecipe) -> Iterator[Fault]:
+def training_is_whole(node: CheckedRecipe) -> Iterator[RecipeError]:
     """A training is at least one batch, and a batch a whole number of parts."""
     training = node.value("training")
     if training.kimg * 1000 < training.batch:
-        yield ("training", "kimg"), (f"{training.kimg} kimg are less than one batch of {training.batch} images.")
+        yield RecipeError(
+            f"{training.kimg} kimg are less than one batch of {training.batch} images.", path=("training", "kimg")
+        )
     if training.batch_gpu not in (None, "auto") and training.batch % training.batch_gpu:
-        yield (
-            ("training", "batch_gpu"),
-            f"the batch of {training.batch} is no multiple of {training.batch_gpu}: choose a divisor.",
+        yield RecipeError(
+            f"the batch of {training.batch} is no multiple of {training.batch_gpu}",
+            cure="choose a divisor",
+            path=("training", "batch_gpu"),
         )

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Progressive growing: the family of image sizes, and where growth stands in it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -41,27 +41,33 @@ class Shape:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where growth stands: the finest level in use, and the weight of its layers, in [0, 1]."""
+    """A stage of growth: the finest level in use, and the weight of its layers, in [0, 1]."""
 
     level: int
     alpha: float = 1.0
 
 
 class Growth(Component, ABC, kind="growth"):
-    """(shape, /)  Images seen -> Stage. A pure function, so resuming needs no state of it."""
+    """A schedule of image sizes.
+
+    Built with (shape, /). Number of images seen -> Stage. A pure function, so resuming needs no state of it.
+    """
+
+    def __init__(self, shape: Shape, /) -> None:
+        self.shape = shape
 
     @abstractmethod
     def stage(self, images: int) -> Stage:
-        """Where growth stands after so many images."""
+        """Return the stage after so many images. Levels never fall; alpha lies in [0, 1]."""
 
     def batch(self, stage: Stage, batch: int) -> int:
-        """Batch size at a stage; `batch` is the recipe's."""
+        """Return the batch size at a stage, at least 1; `batch` is the recipe's."""
         return batch
 
     def lr(self, stage: Stage, lr: float) -> float:
-        """Learning rate at a stage; `lr` is the recipe's."""
+        """Return the learning rate at a stage, above 0; `lr` is the recipe's."""
         return lr
 
     def resets_optimizer(self, before: Stage, after: Stage) -> bool:
-        """Whether Adam's moments are forgotten between two consecutive stages."""
+        """Whether Adam's moments are reset between two consecutive stages."""
         return False

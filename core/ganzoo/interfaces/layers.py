@@ -1,27 +1,67 @@
-"""The slots inside the networks. Each class says what it is built with (`sizes, /`) and what it maps to what.
+"""The slots inside the networks: what each is built with (`sizes, /`), and what it maps to what.
 
-`Shape` is the family of image sizes a GAN works at; `Stage` is where growth stands in it.
+Maps arrive in the network's working precision (float32, bfloat16 or float16), and parameters are float32. `Part` brings
+the two together, so that `nn.Conv2d` can be called plainly.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ganzoo.nn.precision import autocast_for
 from ganzoo.nn.stack import Stack
 from ganzoo.registry.component import Component, Make
 from ganzoo.types import Image, Label, Latent, Logits, Maps, Size, Style, Styles
 
 
-class TrunkPart(nn.Module):
-    """What a discriminator's trunk may consist of. Where all parts are samplewise, reals and fakes share a batch."""
+class Part(nn.Module):
+    """A module of a network whose first input is maps, in any precision.
 
-    samplewise: ClassVar[bool] = False  # whether a sample's result depends on that sample alone
+    Where the maps are bfloat16 or float16, `forward` runs under torch.autocast of that type, and what it returns is
+    brought back to the maps' precision. A class that casts its float32 parameters itself says `casts_weights = True`,
+    and runs without; a subclass inherits that.
+    """
+
+    casts_weights: ClassVar[bool] = False
+    keeps_dtype: ClassVar[bool] = True  # whether the output is brought to the input's precision
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward` in the precision of the maps."""
+        dtype, device = self.precision(x)
+        context = autocast_for(dtype, device, self.casts_weights)
+        if context is None:
+            return super().__call__(x, *args, **kwargs)
+        with context:
+            y = super().__call__(x, *args, **kwargs)
+        return y.to(dtype) if self.keeps_dtype and not self.casts_weights else y
+
+    def precision(self, x: Any) -> tuple[torch.dtype, torch.device]:
+        """Return the working precision, and where it is computed."""
+        return x.dtype, x.device
+
+
+class TrunkPart(Part):
+    """A part of a discriminator's trunk. Where all parts are samplewise, reals and fakes share a batch.
+
+    `samplewise = True` says that a sample's result depends on that sample alone; conformance checks it. It is said of
+    the class's `forward`: a subclass inherits both, and one with a `forward` of its own begins with False.
+    """
+
+    samplewise: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "forward" in vars(cls) and "samplewise" not in vars(cls):
+            cls.samplewise = False
 
 
 class Norm(TrunkPart, Component, kind="norm"):
-    """(channels, /)  Maps -> Maps."""
+    """A normalisation.
+
+    Built with (channels, /). Maps [N, C, H, W] -> Maps of the same shape.
+    """
 
     def forward(self, x: Maps) -> Maps:
         """Normalise."""
@@ -32,18 +72,18 @@ Draw = Callable[["Noise", Maps], Tensor | None]
 
 
 def fresh(noise: "Noise", x: Maps) -> Tensor | None:
-    """Noise that is new at every call."""
+    """Draw new noise for maps, float32 [N, 1, H, W]."""
     return torch.randn(x.shape[0], 1, *noise.size, dtype=torch.float32, device=x.device)
 
 
-class Noise(nn.Module, Component, kind="noise"):
-    """(channels, size, /)  Maps -> Maps.
+class Noise(Part, Component, kind="noise"):
+    """A noise input. It draws by `self.draw(self, x)`, float32 [N, 1, H, W] or None, which `Generator.noise` replaces.
 
-    `draw` says where its noise comes from; `Generator.noise()` sets it for a while.
+    Built with (channels, size, /). Maps [N, C, H, W] -> Maps of the same shape.
     """
 
     size: Size
-    const: Tensor  # [1, 1, H, W], drawn once; what noise mode "const" uses
+    const: Tensor  # [1, 1, H, W], a buffer drawn once: the noise of mode "const"
     draw: Draw = staticmethod(fresh)
 
     def forward(self, x: Maps) -> Maps:
@@ -51,8 +91,11 @@ class Noise(nn.Module, Component, kind="noise"):
         raise NotImplementedError
 
 
-class Statistic(nn.Module, Component, kind="statistic"):
-    """(channels, size, /)  Maps -> Maps with `out_channels` channels: what a discriminator learns about its batch."""
+class Statistic(Part, Component, kind="statistic"):
+    """A statistic of the batch that a discriminator's head sees beside the features, in float32.
+
+    Built with (channels, size, /). Maps [N, C, H, W] -> Maps [N, `out_channels`, H, W].
+    """
 
     out_channels: int
 
@@ -62,22 +105,25 @@ class Statistic(nn.Module, Component, kind="statistic"):
 
 
 class Mapping(nn.Module, Component, kind="mapping"):
-    """(z_dim, w_dim, labels, /)  Latent, Label -> Style."""
+    """A mapping network, in float32.
 
-    keeps_size: ClassVar[bool] = False  # whether the style is as long as the latent with its label
+    Built with (z_dim, w_dim, labels, /). Latent [N, Z], Label [N, K] or None -> Style [N, W].
+    """
+
+    keeps_size: ClassVar[bool] = False  # whether W is Z + K, since the latent and its label are passed on
 
     def forward(self, z: Latent, label: Label = None) -> Style:
         """Map a latent to a style code."""
         raise NotImplementedError
 
 
-class Styleable(nn.Module):
-    """What a style code may enter; the code is the last input of `forward`."""
+class Styleable(Part):
+    """A part that a style code may enter; the code, float32 [N, W], is the last input of `forward`."""
 
-    styled: ClassVar[bool]  # whether one does
+    styled: ClassVar[bool]  # whether one enters
 
     def style_weight(self) -> Tensor | None:
-        """The matrix [M, W] that turns a code into a modulation, as it multiplies; None where there is none.
+        """Return the matrix [M, W] that turns a code into a modulation, as it multiplies; None where there is none.
 
         Editing finds directions by it (arXiv:2007.06600); nothing else needs it.
         """
@@ -85,7 +131,10 @@ class Styleable(nn.Module):
 
 
 class Stem(Styleable, Component, kind="stem"):
-    """(w_dim, channels, size, /)  Style -> Maps at the coarsest size. A styled stem takes the first style code."""
+    """The start of the feature maps, in float32. A styled stem takes the first style code.
+
+    Built with (w_dim, channels, size, /). Style [N, W] -> Maps [N, C, H, W] at the coarsest size.
+    """
 
     def forward(self, w: Style) -> Maps:
         """Start the feature maps."""
@@ -93,9 +142,10 @@ class Stem(Styleable, Component, kind="stem"):
 
 
 class Layer(Styleable, Component, kind="layer"):
-    """(in_channels, out_channels, w_dim, size, up, /)  Maps, Style -> Maps at `size`.
+    """One convolution with everything around it; a style enters after it, inside it, or nowhere.
 
-    One convolution with everything around it: where a style enters (after it, inside it, nowhere) is its own business.
+    Built with (in_channels, out_channels, w_dim, size, up, /). Maps [N, C, h, w], Style [N, W] -> Maps at `size`, which
+    is twice the input's where `up`.
     """
 
     def forward(self, x: Maps, w: Style) -> Maps:
@@ -103,10 +153,11 @@ class Layer(Styleable, Component, kind="layer"):
         raise NotImplementedError
 
 
-class Block(nn.Module, Component, kind="block"):
-    """(in_channels, out_channels, w_dim, size, first, /, *, layer)  Maps, Styles -> Maps at `size`.
+class Block(Part, Component, kind="block"):
+    """The layers of one resolution, which use `num_ws` style codes.
 
-    Uses `num_ws` style codes.
+    Built with (in_channels, out_channels, w_dim, size, first, /, *, layer). Maps [N, C, h, w], Styles [N, `num_ws`, W]
+    -> Maps at `size`, which is twice the input's in all but the first block.
     """
 
     num_ws: int
@@ -119,13 +170,18 @@ class Block(nn.Module, Component, kind="block"):
 def block_layers(
     layer: Make[Layer], in_channels: int, out_channels: int, w_dim: int, size: Size, first: bool
 ) -> Stack[Layer]:
-    """What papers put into a block: two layers, the first one doubling the size; in the first block a single one."""
+    """Build a block's layers as papers have them: two, the first doubling the size; in the first block a single one."""
     inputs = [(out_channels, False)] if first else [(in_channels, True), (out_channels, False)]
     return Stack(layer(channels, out_channels, w_dim, size, up) for channels, up in inputs)
 
 
 class ToRGB(Styleable, Component, kind="to_rgb"):
-    """(channels, w_dim, image_channels, /)  Maps, Style -> Image."""
+    """From features to an image, which is brought to float32 afterwards.
+
+    Built with (channels, w_dim, image_channels, /). Maps [N, C, H, W], Style [N, W] -> Image [N, channels, H, W].
+    """
+
+    keeps_dtype = False
 
     def forward(self, x: Maps, w: Style) -> Image:
         """Turn features into an image."""
@@ -133,7 +189,10 @@ class ToRGB(Styleable, Component, kind="to_rgb"):
 
 
 class Down(TrunkPart, Component, kind="down"):
-    """(in_channels, out_channels, size, /)  Maps at `size` -> Maps at half of it. One discriminator block."""
+    """One block of a discriminator.
+
+    Built with (in_channels, out_channels, size, /). Maps [N, C, H, W] at `size` -> Maps at half of it.
+    """
 
     def forward(self, x: Maps) -> Maps:
         """Convolve and halve the size."""
@@ -141,23 +200,30 @@ class Down(TrunkPart, Component, kind="down"):
 
 
 class FromRGB(TrunkPart, Component, kind="from_rgb"):
-    """(image_channels, channels, /)  Image -> Maps."""
+    """From an image, in the working precision of its level, to features.
+
+    Built with (image_channels, channels, /). Image [N, channels, H, W] -> Maps [N, C, H, W].
+    """
 
     def forward(self, x: Image) -> Maps:
         """Turn an image into features."""
         raise NotImplementedError
 
 
-class Head(nn.Module, Component, kind="head"):
-    """(channels, size, labels, /)  Maps, Label -> Logits. Works in float32."""
+class Head(Part, Component, kind="head"):
+    """The end of a discriminator, in float32.
+
+    Built with (channels, size, labels, /). Maps [N, C, H, W] at the coarsest size, Label [N, K] or None -> Logits
+    [N, P], where P is 1 but for a head that scores patches.
+    """
 
     uses_labels: ClassVar[bool] = False  # whether the logit depends on the label
-    classifies: ClassVar[bool] = False  # whether it also says which class it sees
+    classifies: ClassVar[bool] = False  # whether it also gives scores of the classes
 
     def forward(self, x: Maps, label: Label = None) -> Logits:
-        """Judge the features."""
+        """Score the features."""
         raise NotImplementedError
 
     def classify(self, x: Maps) -> Tensor:
-        """Unnormalised scores of the classes, [N, K], of a head that `classifies`."""
+        """Return unnormalised scores of the classes, [N, K], where the head `classifies`."""
         raise NotImplementedError

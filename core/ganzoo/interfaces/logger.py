@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Loggers: where a run's numbers and pictures go beside its own files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -9,37 +9,38 @@ from ganzoo.registry.component import Component
 
 
 class Logger(Component, ABC, kind="logger"):
-    """() A run's numbers and pictures, as they come, brought to another place than stats.jsonl.
+    """A receiver of a run's numbers and pictures, as they come.
 
-    Raise PluginError from the constructor where a package is missing: before the training, not in it. Whatever a
-    method raises later is said once, and the training goes on without the logger.
+    Built with (). A subclass defines `log`. Raise PluginError from the constructor where a package is missing: before
+    the training, not in it. An error that a method raises later is reported once, and the training goes on without the
+    logger. All methods are called in the first process alone.
     """
 
-    @abstractmethod
     def start(self, folder: Path, recipe: Mapping[str, Any], resumed_at_kimg: float | None) -> None:
-        """Begin, or go on.
+        """Begin a run, or continue one.
 
         Args:
             folder: the run's directory
             recipe: the filled recipe
-            resumed_at_kimg: where a run goes on; what was told of later than that is void. None for a new run
+            resumed_at_kimg: where a run continues; rows that were logged beyond it are void. None for a new run
         """
+        return
 
     @abstractmethod
     def log(self, row: Mapping[str, Any]) -> None:
-        """One row: "kimg", and numbers or groups of numbers by name, as in stats.jsonl."""
+        """Take one row: "kimg", and numbers or groups of numbers by name, as in stats.jsonl."""
 
-    @abstractmethod
     def picture(self, name: str, path: Path) -> None:
-        """A PNG that the run has written, made at the kimg of the last row; `name` is the same for all of a series."""
+        """Take a PNG that the run has written at the kimg of the last row; `name` is the same for all of a series."""
+        return
 
     def close(self) -> None:
-        """The run ends, however it ends."""
+        """End the run, however it ends."""
         return
 
 
 def numbers(row: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """All numbers of a row but its kimg, by name; groups give "group/name", and those of "means" only their own."""
+    """Return a row's numbers but its kimg, by name: "group/name" within a group, the plain name within "means"."""
     return {name: value for name, value in _numbers(row, prefix) if name != "kimg"}
 
 

@@ -1,24 +1,33 @@
-"""TODO docstring."""
+"""Adversarial losses."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo.registry.component import Component
 from ganzoo.types import Logits, PerSample
 
 
+def per_sample(values: Tensor) -> PerSample:
+    """Mean of each sample's values: [N, P] -> [N]. With one value a sample, as most discriminators give, that value."""
+    return values.flatten(1).mean(dim=1)
+
+
 class Loss(nn.Module, Component, ABC, kind="loss"):
-    """Adversarial loss per sample, from logits [N, 1] alone."""
+    """An adversarial loss, from logits alone.
+
+    Built with (). Logits [N, P], one for each of P patches or a single one -> PerSample [N]; `per_sample` takes the
+    mean over patches.
+    """
 
     critic: ClassVar[bool] = False  # D is no sigmoid classifier: its gradient may be held to a norm other than 0
-    relativistic: ClassVar[bool] = False  # G's loss looks at the logits of reals too
+    relativistic: ClassVar[bool] = False  # the generator's loss depends on the logits of reals too
 
     @abstractmethod
     def d(self, real: Logits, fake: Logits) -> PerSample:
-        """What the discriminator minimises."""
+        """Return what the discriminator minimises."""
 
     @abstractmethod
     def g(self, fake: Logits, real: Logits) -> PerSample:
-        """What the generator minimises. Unless the loss is relativistic, `real` is not computed and holds zeros."""
+        """Return what the generator minimises. Unless the loss is relativistic, `real` holds zeros."""

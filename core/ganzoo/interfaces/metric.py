@@ -1,15 +1,17 @@
-"""TODO docstring."""
+"""The slot for a metric: of two sets of images, of their features, or of a generator itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces.extractor import Features
+from ganzoo.interfaces.extractor import Extractor
 from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.growth import Shape, Stage
+from ganzoo.registry import component
 from ganzoo.registry.component import Component, Make
 from ganzoo.types import Progress
 
@@ -18,6 +20,8 @@ Which = Literal["real", "fake"]
 
 class Metric(Component, ABC, kind="metric"):
     """(shape, seed, /)  Accumulates real and fake images, then computes. The algebra is a pure function beside it.
+
+    Each option is kept as an attribute of the same name, with the value that was given: records are made of them.
 
     Args:
         num: number of generated images
@@ -29,13 +33,17 @@ class Metric(Component, ABC, kind="metric"):
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # published name -> options that make it so
     primary: str  # which of the computed values ranks checkpoints
 
-    options: Mapping[str, Any] = {}  # what the recipe says, for the record
-    features: Make[Features] | None = None  # the network it looks through; None for the images themselves
-    tap: str = ""  # which of the network's outputs
+    extractor: Make[Extractor] | None = None  # whose features are compared; None for the images themselves
+    output: str = ""  # the extractor's output that is compared
 
     def __init__(self, shape: Shape, seed: int, /, *, num: int, num_real: int | None = 0) -> None:
         """`num_real` is None for all real images there are; 0, if none are needed."""
         self.shape, self.seed, self.num, self.num_real = shape, seed, num, num_real
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options by name, for records and for the key of kept statistics; `num` and `num_real` as they are now."""
+        return {name: getattr(self, name) for name in component.options(type(self)).model_fields}
 
     def wanted(self, which: Which) -> int | None:
         """How many images of a set it takes in; None for all."""
@@ -51,25 +59,48 @@ class Metric(Component, ABC, kind="metric"):
 
     @abstractmethod
     def state(self, which: Which) -> dict[str, Tensor]:
-        """What was accumulated of a set: all that `merge` needs to go on from it."""
+        """Return what was accumulated of a set: all that `merge` needs to go on from it."""
 
     @abstractmethod
     def merge(self, which: Which, state: Mapping[str, Tensor]) -> None:
         """Add what another one accumulated of the images that follow."""
 
 
-class GeneratorMetric(Metric):
-    """A metric that asks the generator itself, in place of looking at images. Then `update` is never called."""
+def _silent(what: str, done: int, total: int) -> None:
+    pass
 
-    rank: int = 0  # this process's share of the samples: rank :: world
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """The generator and all else that a metric of the generator itself works with.
+
+    Args:
+        G: the generator, in evaluation mode
+        stage: where its growth stands
+        device: where it is
+        labels: `labels(count, salt)` draws labels [count, K] of the data set
+        extractor: built from the metric's own slot, on the device; None where it has none
+        rank: number of this process, whose share of the samples is rank :: world
+        world: number of processes
+        progress: called with the metric's name, the number of samples done, and the number of all
+    """
+
+    G: Generator
+    stage: Stage
+    device: torch.device
+    labels: Callable[[int, int], Tensor]
+    extractor: Extractor | None = None
+    rank: int = 0
     world: int = 1
-    eye: Features | None = None  # the network it looks through, built; set before probe()
+    progress: Progress = _silent
+
+
+class GeneratorMetric(Metric):
+    """A metric that draws from the generator itself, and is given no images: `update` is never called."""
 
     @abstractmethod
-    def probe(
-        self, G: Generator, stage: Stage, device: torch.device, labels: Callable[[int, int], Tensor], progress: Progress
-    ) -> None:
-        """Draw from the generator, in evaluation mode; `labels(count, salt)` draws labels [N, K] of the data set."""
+    def probe(self, context: ProbeContext) -> None:
+        """Draw this process's share of the samples from the generator, and accumulate what is measured of them."""
 
     def update(self, batch: Tensor, which: Which) -> None:
-        """Nothing: it looks at no images of others."""
+        """Do nothing: images of others are not compared."""

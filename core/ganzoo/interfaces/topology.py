@@ -1,8 +1,8 @@
-"""TODO docstring."""
+"""Topologies: how the parts of a generator and of a discriminator are wired, and where images leave and enter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -16,10 +16,12 @@ from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
 
 
 class Synthesis(nn.Module, Component, kind="synthesis"):
-    """(plan, w_dim, image_channels, /, *, stem, block, to_rgb)  Styles, Stage -> Pyramid.
+    """From style codes to images: a stem, a block and an RGB head for each resolution.
 
-    Builds stem, blocks and RGB heads; a topology only says, in `forward`, which images come out. A styled `to_rgb`
-    uses the style code that follows its block's, which is also that of the next block's first layer.
+    Built with (plan, w_dim, image_channels, /, *, stem, block, to_rgb). Styles [N, L, W], Stage -> Pyramid, float32.
+    The base class builds the parts; a topology only says, in `forward`, which images come out. Its own arithmetic is
+    on images and styles, in float32. A styled `to_rgb` uses the style code that follows its block's, which is also
+    that of the next block's first layer.
 
     Args:
         stem: what the feature maps begin with
@@ -30,7 +32,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     emits: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype | None = None  # of the feature maps (see `at_level`); images and styles stay float32
+    dtype: torch.dtype | None = None  # of the feature maps (see `level_dtype`); images and styles stay float32
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
         self.num_ws = self.stem.styled + sum(b.num_ws for b in self.blocks) + styled_rgb
 
     def walk(self, ws: Styles, stage: Stage, first: int = 0) -> Iterator[Image]:
-        """Each resolution's own RGB image, coarse to fine, from level `first` up to the stage's."""
+        """Yield each resolution's own RGB image, float32, coarse to fine, from level `first` up to the stage's."""
         x = channels_last(self.stem(ws[:, 0]), level_dtype(self.dtype, 0, len(self.blocks)))
         i = int(self.stem.styled)
         for level, block in enumerate(self.blocks[: stage.level + 1]):
@@ -72,7 +74,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
                 yield at_least_fp32(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
 
     def active_ws(self, stage: Stage) -> int:
-        """How many style codes are in use at a stage: the range in which styles are mixed."""
+        """Return the number of style codes in use at a stage: the range in which styles are mixed."""
         unused = sum(b.num_ws for b in self.blocks[stage.level + 1 :])
         return self.num_ws - unused
 
@@ -83,18 +85,18 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
 
 @dataclass(frozen=True)
 class LevelChannels:
-    """How many channels meet at one level of a trunk."""
+    """Channels that meet at one level of a trunk."""
 
     image: tuple[int, int] | None  # (in, out) of the level's from_rgb; None for none
-    block: int  # what the finer level's block gives
-    merged: int  # what goes on
+    block: int  # output of the finer level's block
+    merged: int  # input of this level's block
 
 
 class Trunk(TrunkPart, Component, kind="trunk"):
-    """(plan, image_channels, /, *, down, from_rgb)  Pyramid, Stage -> Maps at the coarsest size.
+    """From images to features at the coarsest size: an image input and a block for each resolution.
 
-    Builds the blocks and the image inputs; a topology says in `forward` where images come in, with `from_image` and
-    `down`.
+    Built with (plan, image_channels, /, *, down, from_rgb). Pyramid of float32 images, Stage -> Maps [N, C, h, w]. The
+    base class builds the parts; a topology says in `forward` where images come in, with `from_image` and `down`.
 
     Args:
         down: one discriminator block
@@ -104,7 +106,8 @@ class Trunk(TrunkPart, Component, kind="trunk"):
     accepts: ClassVar[Literal["image", "pyramid"]] = "image"
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype | None = None  # of the feature maps (see `at_level`)
+    keeps_dtype = False
+    dtype: torch.dtype | None = None  # of the feature maps (see `level_dtype`)
 
     def __init__(self, plan: Plan, image_channels: int, /, *, down: Make[Down], from_rgb: Make[FromRGB]) -> None:
         super().__init__()
@@ -118,17 +121,21 @@ class Trunk(TrunkPart, Component, kind="trunk"):
         )  # blocks[l] maps level l + 1 to l
         self.out_channels = levels_channels[0].merged
 
+    def precision(self, x: Any) -> tuple[torch.dtype, torch.device]:
+        """Return the feature maps' precision, and the device of the images."""
+        return self.dtype or x[-1].dtype, x[-1].device
+
     def level_channels(self, level: int, plan: Plan, image_channels: int) -> LevelChannels:
-        """Channels where an image's features meet the finer block's: here they are added, faded, or there is one."""
+        """Return the channels where an image's features meet the finer block's: here both have those of the plan."""
         channels = plan[level][1]
         return LevelChannels(image=(image_channels, channels), block=channels, merged=channels)
 
     def from_image(self, image: Image, level: int) -> Maps:
-        """An image's features at a level, in the level's precision."""
+        """Turn an image into features at a level, in the level's precision."""
         return self.from_rgb[str(level)](channels_last(image, self._dtype(level)))
 
     def down(self, x: Maps, level: int) -> Maps:
-        """Maps at a level -> maps at the next coarser one, in that one's precision."""
+        """Bring maps at a level to the next coarser one, in that one's precision."""
         return cast(self.blocks[level - 1](x), self._dtype(level - 1))
 
     def _dtype(self, level: int) -> torch.dtype | None:

@@ -1,4 +1,4 @@
-"""Files that are whole, pictures, what is said: nothing here knows what a GAN is. Imports `ganzoo.errors`.
+"""Files, images, films and logs; nothing here knows what a GAN is. Imports `ganzoo.errors` only.
 
-Read `files` first.
+Read `files` first: a file is whole or absent, whatever interrupts its writing.
 """

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever interrupts their writing."""
+"""Writing files so that each is whole or absent, whatever interrupts it; folders; the cache folder."""
 
 import os
 import tempfile
@@ -10,21 +10,20 @@ from platformdirs import user_cache_path
 
 from ganzoo.errors import UsageError
 
-UMASK = os.umask(0o022)  # there is no way to ask but to set it
-
-
+UMASK = os.umask(0o022)  # reading it means setting it
 os.umask(UMASK)
 
 
 @contextmanager
 def atomic_write(path: Path, *, synced: bool = False) -> Iterator[Path]:
-    """A temporary file that takes its name only when it is whole; else nothing stays, and an earlier file is kept.
+    """Yield the path of a temporary file that replaces `path` when the block ends.
 
-    It gets the permissions of any new file; those that safetensors writes would be for their owner alone.
+    Where the block raises, the temporary file is removed and an earlier file kept. The file gets the permissions of any
+    new file; those that safetensors writes would be readable by their owner only.
 
     Args:
-        path: the name
-        synced: wait until the disk has it, before the name and after it
+        path: the file to write
+        synced: wait until the disk has the contents, before the renaming, and the name, after it
 
     An OSError about the temporary file names `path`.
     """
@@ -47,9 +46,13 @@ def atomic_write(path: Path, *, synced: bool = False) -> Iterator[Path]:
 
 
 def require_writable(path: Path, what: str) -> None:
-    """Make and remove a file where `path` shall be written; permissions alone do not tell, as in /proc.
+    """Raise UsageError where a file cannot be written: a folder has its name, or its folder takes no files.
 
-    Raises UsageError that begins with `what`, the option that names the path.
+    A file is made and removed to find out: permissions are no evidence in places such as /proc.
+
+    Args:
+        path: the file
+        what: the option that names it, to begin the message with
     """
     if path.is_dir():
         raise UsageError(f"{what}: {path} is a folder: choose a name that no folder has.")
@@ -63,7 +66,7 @@ def require_writable(path: Path, what: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make sure a file, or a directory's entries, have reached the disk."""
+    """Wait until a file's contents, or a directory's entries, have reached the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -72,10 +75,15 @@ def sync(path: Path) -> None:
 
 
 def ensure_folder(path: Path, what: str) -> Path:
-    """Make a folder, if need be. Raises UsageError where it cannot be; `what` names what asks for it."""
+    """Make a folder unless it exists, and return it. Raises UsageError where that cannot be, or it takes no files.
+
+    Args:
+        path: the folder
+        what: the option that names it, to begin the message with
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):  # permissions alone do not tell, as in /proc
+        with tempfile.TemporaryFile(dir=path):  # permissions are no evidence in places such as /proc
             return path
     except OSError as err:
         reason = "it is a file" if path.is_file() else err.strerror or str(err)
@@ -83,9 +91,9 @@ def ensure_folder(path: Path, what: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """The folder of what is kept between commands: GZ_CACHE, or the system's folder for caches (~/.cache/ganzoo).
+    """Return the folder of what is kept between commands: GZ_CACHE, or the system's cache folder (~/.cache/ganzoo).
 
-    Weights of extractors, statistics of real images and the rows of others' plugins lie in it.
+    It holds weights of extractors, statistics of real images, and the index of installed plugins.
     """
-    given = os.environ.get("GZ_CACHE")
-    return Path(given).expanduser() if given else user_cache_path("ganzoo", appauthor=False)
+    override = os.environ.get("GZ_CACHE")
+    return Path(override).expanduser() if override else user_cache_path("ganzoo", appauthor=False)

@@ -1,4 +1,4 @@
-"""Hashes that say whether files, tensors and recipes are those they are thought to be."""
+"""Hashes of files, tensors, networks and recipes."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ from ganzoo.errors import CheckpointError
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes, in order of names."""
-    total = hashlib.sha256()
+    """Return the sha256 over names, types, shapes and bytes of tensors, in order of names, in hexadecimal."""
+    sha256 = hashlib.sha256()
     for name in sorted(tensors):
         t = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        total.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+        sha256.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        sha256.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
-    """Twelve hex digits that name a filled recipe."""
+    """Return twelve hexadecimal digits of the sha256 of a filled recipe, as names and metadata have it."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes. Raises CheckpointError where it cannot be read."""
+    """Return the sha256 of a file's bytes, in hexadecimal. Raises CheckpointError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -37,5 +37,10 @@ def file_hash(path: Path) -> str:
 
 
 def fingerprint(net: nn.Module, *about: str) -> str:
-    """sha256 over a network's weights, whatever file they came in, and over what else decides its outputs."""
+    """Return the sha256 over a network's weights, whatever file they came in, and over other text, in hexadecimal.
+
+    Args:
+        net: the network
+        about: what else decides its outputs, such as preprocessing
+    """
     return hashlib.sha256(" ".join([digest(net.state_dict()), *about]).encode()).hexdigest()

@@ -1,9 +1,8 @@
-"""What a run says: a status line a tick, a bar where someone watches, and files for programs."""
+"""The log of a run: lines on stderr and in log.txt, a progress bar on terminals, and JSON lines for programs."""
 
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 def duration(seconds: float) -> str:
-    """'1d 02h 03m', '2m 03s' or '4s'."""
+    """Write a duration as '4s', '2m 03s', '1h 02m 03s' or '1d 02h 03m'."""
     s = round(seconds)
     if s < 60:
         return f"{s}s"
@@ -32,7 +31,7 @@ def append_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a .jsonl file; a last line that a crash cut off is left out."""
+    """Return the records of a .jsonl file, none where there is no file; lines that a crash cut off are left out."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -43,17 +42,17 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class _Console(Console):
-    """stderr for as long as somebody reads it; then it is silent, and the work goes on."""
+    """A console on stderr that falls silent where stderr can no longer be written."""
 
     def on_broken_pipe(self) -> None:
-        """Say no more. What others write to stderr, Python itself at its end too, goes nowhere."""
+        """Fall silent. What others write to stderr, Python itself at its end too, is discarded."""
         self.quiet = True
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     @contextmanager
-    def heedless(self) -> Iterator[None]:
-        """Go on where stderr cannot be written for another reason, such as a full disk."""
+    def ignoring_errors(self) -> Iterator[None]:
+        """Fall silent within the block where stderr cannot be written for another reason, such as a full disk."""
         try:
             yield
         except OSError:
@@ -61,14 +60,19 @@ class _Console(Console):
 
 
 class Log:
-    """Lines to stderr and to log.txt, with a progress bar under them where stderr is a terminal.
+    """Lines to stderr and to a file, with a progress bar under them where stderr is a terminal.
 
-    One that is silent does nothing: of several processes, one speaks. Where stderr can no longer be written, as one
-    whose reader has gone, the work goes on.
+    Where stderr can no longer be written, as when its reader has ended, the work goes on without it.
+
+    Args:
+        file: takes the lines too; None for none
+        total: steps of the progress bar
+        done: steps that are done already
+        silent: write nothing, as all but the first of several processes do
     """
 
     def __init__(self, file: Path | None, total: int, done: int = 0, *, silent: bool = False) -> None:
-        self.file, self.started = None if silent else file, time.monotonic()
+        self.file = None if silent else file
         self.console = _Console(stderr=True, highlight=False, soft_wrap=True, quiet=silent)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -82,23 +86,23 @@ class Log:
         self.task = self.bar.add_task("", total=total, completed=done)
 
     def __enter__(self) -> "Log":
-        with self.console.heedless():
+        with self.console.ignoring_errors():
             self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.console.heedless():
+        with self.console.ignoring_errors():
             self.bar.stop()
 
     def say(self, text: str) -> None:
-        """One line, everywhere."""
-        with self.console.heedless():
+        """Write one line to stderr and to the file."""
+        with self.console.ignoring_errors():
             self.console.print(text, markup=False)
         if self.file:
             with self.file.open("a", encoding="utf-8") as out:
                 out.write(text + "\n")
 
     def progress(self, done: int, text: str = "") -> None:
-        """Move the bar."""
-        with self.console.heedless():
+        """Move the progress bar to `done` steps."""
+        with self.console.ignoring_errors():
             self.bar.update(self.task, completed=done, description=text)

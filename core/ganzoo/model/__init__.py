@@ -1,4 +1,4 @@
-"""A trained model: its file, loading, sampling, beginning from its weights. Imports gan and everything below.
+"""A trained model: its file, loading, sampling, and training that starts from its weights. Imports gan and below.
 
-Read `model` first.
+Read `model` first: it is what Python users and commands sample from.
 """

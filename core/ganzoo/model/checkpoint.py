@@ -1,4 +1,4 @@
-"""Snapshots and states: safetensors files that need nothing beside them, and execute nothing.
+"""Snapshots and states: safetensors files that hold all they need, and execute nothing.
 
 A snapshot holds the weights of G, D and G_ema and, as metadata, the filled recipe. A state holds all that training
 continues from. Both are written to a temporary file, synced, and renamed, so a crash at any moment leaves the
@@ -23,7 +23,8 @@ from ganzoo.errors import CheckpointError
 from ganzoo.io.files import atomic_write
 from ganzoo.io.hashes import digest
 
-FORMAT = 1
+FORMAT = 1  # version of the metadata
+LARGEST_HEADER = 1 << 27  # bytes; a safetensors file begins with the length of its header, which is shorter
 NAME_ONE = "name a snapshot-*.safetensors of a run"
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
@@ -31,29 +32,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Header:
-    """What a file says of itself."""
+    """Metadata of a checkpoint file.
+
+    Args:
+        kind: weights for sampling, or all that training continues from
+        recipe: with every option filled in
+        images: real images shown
+        iteration: iterations done
+        data: title, number and fingerprint of the training images
+        versions: "distribution version" of ganzoo and of every plugin that the recipe uses, by plugin
+        digest: sha256 over the tensors, hexadecimal
+        format: version of this metadata
+    """
 
     kind: Literal["snapshot", "state"]
-    # filled
     recipe: dict[str, Any]
     images: Annotated[int, Ge(0)]
     iteration: Annotated[int, Ge(0)] = 0
-    # title, number and fingerprint of the training images
     data: dict[str, Any] = field(default_factory=dict)
-    # of ganzoo and of every plugin the recipe uses: "distribution version"
     versions: dict[str, str] = field(default_factory=dict)
-    # sha256 over the tensors
     digest: str = ""
     format: int = FORMAT
 
     @property
     def kimg(self) -> float:
-        """Thousands of images seen."""
+        """Thousands of real images shown."""
         return self.images / 1000
 
 
 def write(path: Path, tensors: Tensors, header: Header) -> None:
-    """Write atomically. Raises CheckpointError where the disk is full or read-only."""
+    """Write a file atomically, with the digest of its tensors. Raises CheckpointError where that cannot be."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps(asdict(header) | {"digest": digest(tensors)})
     try:
@@ -66,49 +74,47 @@ def write(path: Path, tensors: Tensors, header: Header) -> None:
 
 
 def _reason(err: OSError | SafetensorError) -> str:
-    """What went wrong, without the temporary file's name."""
+    """The reason of an error, without the name of the temporary file."""
     text = (err.strerror if isinstance(err, OSError) else None) or " ".join(str(err).split())
     return re.split(r" at path|: \"|\(os error", text)[0].rstrip(" .:")
 
 
 def header(path: Path) -> Header:
-    """Read what a file says of itself.
-
-    Raises CheckpointError for anything that is no whole safetensors file of ganzoo.
-    """
+    """Read a file's metadata. Raises CheckpointError for anything that is no whole safetensors file of ganzoo."""
     return _open(path, lambda file: None)[0]
 
 
 def read(path: Path) -> tuple[Header, Tensors]:
-    """Read header and tensors, on the CPU."""
+    """Read metadata and tensors, on the CPU. Raises as `header` does."""
     return _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no iterator)
 
 
 def shapes(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
-    """Read header and the tensors' shapes, without the tensors."""
+    """Read metadata and the tensors' shapes, without the tensors. Raises as `header` does."""
     return _open(path, lambda file: {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
 
 
-def _open(path: Path, take: Callable[[Any], T]) -> tuple[Header, T]:
+def _open(path: Path, extract: Callable[[Any], T]) -> tuple[Header, T]:
+    """Open a file, and return its metadata and what `extract` takes from it."""
     if path.is_dir():
-        inside = sorted(path.glob("snapshot-*.safetensors"))
-        cure = f"name a snapshot in it, as {inside[-1]}" if inside else f"{NAME_ONE}; it holds none"
+        snapshots = sorted(path.glob("snapshot-*.safetensors"))
+        cure = f"name a snapshot in it, as {snapshots[-1]}" if snapshots else f"{NAME_ONE}; it holds none"
         raise CheckpointError(f"{path} is a folder: {cure}.")
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file {path}: {NAME_ONE}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            found = take(file)
+            content = extract(file)
     except (SafetensorError, OSError, ValueError) as err:
-        what, cure = _guess(path)
+        guess, cure = _guess(path)
         reason = " ".join(str(err).split())[:120].rstrip(".")
-        raise CheckpointError(f"{path} is no whole safetensors file{what} ({reason}): {cure}.") from None
+        raise CheckpointError(f"{path} is no whole safetensors file{guess} ({reason}): {cure}.") from None
     if "ganzoo" not in metadata:
         raise CheckpointError(
             f"{path} is a safetensors file, but not one of ganzoo, as it holds no recipe: {NAME_ONE}."
         )
-    return _header(metadata["ganzoo"], path), found
+    return _header(metadata["ganzoo"], path), content
 
 
 def _header(text: str, path: Path) -> Header:
@@ -122,14 +128,14 @@ def _header(text: str, path: Path) -> Header:
         return Header(**fields)
     except ValidationError as err:
         first = err.errors(include_url=False)[0]
-        where, what = ".".join(map(str, first["loc"])), first["msg"]
-        raise CheckpointError(f"{path}: its metadata is damaged ({where}: {what[:1].lower()}{what[1:]}).") from None
+        name, fault = ".".join(map(str, first["loc"])), first["msg"]
+        raise CheckpointError(f"{path}: its metadata is damaged ({name}: {fault[:1].lower()}{fault[1:]}).") from None
     except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise CheckpointError(f"{path}: its metadata is damaged ({type(err).__name__}: {err}).") from None
 
 
 def _guess(path: Path) -> tuple[str, str]:
-    """What a file may be instead, and what to do."""
+    """Guess what a file is instead; returns ': it ...' or '', and what to do about it."""
     with path.open("rb") as file:
         start, size = file.read(9), path.stat().st_size
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:2] == b"PK":
@@ -137,38 +143,41 @@ def _guess(path: Path) -> tuple[str, str]:
             ": it looks like a pickle or a torch .pt file",
             "'gz import' makes checkpoints of known ones, and runs none",
         )
-    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 1 << 27:
+    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < LARGEST_HEADER:
         return f": it is cut off or damaged at {size:,} bytes", "copy it again, or name another snapshot"
     return "", NAME_ONE
 
 
 def prefixed(prefix: str, net: nn.Module) -> Tensors:
-    """A module's parameters and buffers under a prefix."""
+    """Return a module's parameters and buffers by name, under a prefix."""
     return {f"{prefix}.{name}": t for name, t in net.state_dict().items()}
 
 
 def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
-    """Copy tensors under a prefix into a module.
+    """Copy tensors under a prefix into a module, in place. Raises as `matching_tensors` does.
 
-    Raises CheckpointError that names what is missing, left over or misshapen.
+    Args:
+        net: the module
+        tensors: of the whole file
+        prefix: of the module's own
+        path: of the file, for messages
     """
     net.load_state_dict(matching_tensors(net, tensors, prefix, path))
 
 
 def matching_tensors(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
-    """The tensors under a prefix, compared with what a module, which may be on the meta device, takes.
+    """Return the tensors under a prefix, by the names that a module, which may be on the meta device, has for them.
 
-    Raises like `fill`.
+    Raises CheckpointError that names what is missing, left over or misshapen.
     """
     wanted = net.state_dict()
     given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-    faults = [f"lacks {prefix}.{n}" for n in wanted.keys() - given.keys()] + [
-        f"has an unknown {prefix}.{n}" for n in given.keys() - wanted.keys()
-    ]
+    faults = [f"lacks {prefix}.{name}" for name in wanted.keys() - given.keys()]
+    faults += [f"has an unknown {prefix}.{name}" for name in given.keys() - wanted.keys()]
     faults += [
-        f"has {prefix}.{n} of shape {list(given[n].shape)} instead of {list(t.shape)}"
-        for n, t in wanted.items()
-        if n in given and given[n].shape != t.shape
+        f"has {prefix}.{name} of shape {list(given[name].shape)} instead of {list(t.shape)}"
+        for name, t in wanted.items()
+        if name in given and given[name].shape != t.shape
     ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
@@ -177,8 +186,10 @@ def matching_tensors(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str,
 
 
 def verify(path: Path) -> tuple[Header, Tensors]:
-    """Read, and check every tensor against the digest in the file. Raises CheckpointError."""
-    head, tensors = read(path)
-    if digest(tensors) != head.digest:
-        raise CheckpointError(f"{path} is damaged: its tensors do not give the digest it was written with.")
-    return head, tensors
+    """Read a file, and compare its tensors with the digest in it. Raises CheckpointError where they differ."""
+    metadata, tensors = read(path)
+    if digest(tensors) != metadata.digest:
+        raise CheckpointError(
+            f"{path} is damaged: its tensors do not give the digest it was written with: copy it again, or {NAME_ONE}."
+        )
+    return metadata, tensors

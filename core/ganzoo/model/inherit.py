@@ -1,7 +1,6 @@
 """Weights of one model as the beginning of another: other sizes, other widths, other channels.
 
     report = inherit(learner, Path("snapshot.safetensors"))     # before the first step
-    learner.frozen |= set(frozen(learner.D, 4).values())        # Freeze-D
 
 Tensors are matched by name, and those of a resolution by their resolution: the 4x4 to 32x32 blocks of a 64x64 GAN
 come from a 32x32 one. Where a shape differs, the part that both have is copied: leading channels, the middle of a
@@ -28,36 +27,52 @@ from ganzoo.model.checkpoint import Tensors
 from ganzoo.model.restore import build_experiment, recipe_of
 from ganzoo.types import Size
 
-Kind = Literal["matched", "resized", "fresh"]
+Match = Literal["matched", "resized", "fresh"]
 AT_A_LEVEL = re.compile(r"(synthesis\.blocks|synthesis\.to_rgb|trunk\.blocks|trunk\.from_rgb)\.(\d+)\.(.+)")
 AT_THE_BASE = re.compile(r"synthesis\.stem\.|head\.")
+RUNTIME_FACTORS = {"weight": "scale", "bias": "lr_mul"}  # parameter -> attribute of its layer that multiplies it
 RGB = 3  # channels that a gray image stands for
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of a tensor of the new network."""
+    """One tensor of the new network.
+
+    Args:
+        name: in the network
+        source: name of the source's tensor; "" for none
+        kind: whether it has the source's shape, another one, or fresh values
+        copied: numbers that came from the source
+        total: numbers that it has
+    """
 
     name: str
-    source: str  # "" for none
-    kind: Kind
-    copied: int  # numbers that came from the source
+    source: str
+    kind: Match
+    copied: int
     total: int
 
 
 @dataclass
 class Report:
-    """What was inherited, by network."""
+    """The tensors of each new network, and what was left in the source.
+
+    Args:
+        path: the source
+        entries: by network
+        skipped: (name, numbers) of the source's tensors without use, by network
+        notes: sentences for the log
+    """
 
     path: Path
     entries: dict[str, list[Entry]] = field(default_factory=dict)
-    skipped: dict[str, list[tuple[str, int]]] = field(default_factory=dict)  # the source's, without use: name, numbers
-    notes: list[str] = field(default_factory=list)  # a sentence each
+    skipped: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     columns = ("network", "matched", "resized", "fresh", "skipped", "inherited numbers", "of")
 
     def rows(self) -> list[tuple[str, int, int, int, int, int, int]]:
-        """A table: tensors of each kind, numbers inherited, and how many the network has."""
+        """A table with `columns`: tensors of each kind, numbers inherited, and how many the network has."""
         return [
             (
                 net,
@@ -70,7 +85,7 @@ class Report:
         ]
 
     def record(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """The whole report as JSON values."""
         nets = {
             net: {
                 "tensors": [vars(entry) for entry in entries],
@@ -87,16 +102,16 @@ def inherit(learner: Learner, path: Path) -> Report:
 
     Raises CheckpointError where nothing fits, or the file cannot be used.
     """
-    head, tensors = checkpoint.read(path)
+    header, tensors = checkpoint.read(path)
     with torch.device("meta"):
-        parent = build_experiment(recipe_of(path, head))
+        parent = build_experiment(recipe_of(path, header))
     report = Report(path)
-    levels = Levels.of(parent, parent.stage_at(head.images), learner.experiment.shape, report)
+    levels = Levels.match(parent, parent.stage_at(header.images), learner.experiment.shape, report)
     for net, module in learner.weights().items():
-        source = _source(net, tensors, report)
-        old = parent.networks().get(net.removesuffix("_ema"))
-        _fill(net, module, old, source, levels, report)
-    if not any(e.copied for name, module in learner.weights().items() for e in _learned(report.entries[name], module)):
+        source = _source(net, tensors, learner.averages, report)
+        parent_net = parent.networks().get(learner.averages.get(net, net))
+        _fill(net, module, parent_net, source, levels, report)
+    if not any(_inherits_parameters(report.entries[net], module) for net, module in learner.weights().items()):
         raise CheckpointError(
             f"{path}: nothing in it fits this recipe, no weight has the name of one here: choose a recipe of the same "
             f"layers, as 'gz ckpt info {path}' names them, or train from the beginning."
@@ -104,123 +119,177 @@ def inherit(learner: Learner, path: Path) -> Report:
     return report
 
 
-def _learned(entries: Iterable[Entry], module: nn.Module) -> list[Entry]:
+def _inherits_parameters(entries: Iterable[Entry], module: nn.Module) -> bool:
     names = {name for name, _ in module.named_parameters()}
-    return [entry for entry in entries if entry.name in names]
+    return any(entry.copied for entry in entries if entry.name in names)
 
 
-def _source(net: str, tensors: Tensors, report: Report) -> Tensors:
-    """A network's tensors in the file. An imported one may hold the average alone: then G begins as that."""
+def _source(net: str, tensors: Tensors, averages: Mapping[str, str], report: Report) -> Tensors:
+    """Return a network's tensors in the file.
+
+    An imported file may hold no more than the moving average: then the network itself starts as its average.
+    """
     held = {name.partition(".")[0] for name in tensors}
-    use = net if net in held or f"{net}_ema" not in held else f"{net}_ema"
-    if use not in held:
+    averages_held = [average for average, averaged in averages.items() if averaged == net and average in held]
+    if net in held:
+        prefix = net
+    elif averages_held:
+        prefix = averages_held[0]
+        report.notes.append(f"{report.path.name} holds no {net}: it starts as {prefix}.")
+    else:
         report.notes.append(f"{report.path.name} holds no {net}: it starts fresh.")
-    elif use != net:
-        report.notes.append(f"{report.path.name} holds no {net}: it starts as {use}.")
-    return {name.removeprefix(f"{use}."): t for name, t in tensors.items() if name.startswith(f"{use}.")}
+        return {}
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Which level of the source is which of the new networks."""
+    """Which level of the source is which of the new networks.
 
-    of_new: Mapping[int, int]
-    same_base: bool  # whether both have maps of one size at the coarsest level
-    channels: tuple[int, int]  # of images: the source's, the new
+    Args:
+        source_of: new level -> the source's
+        same_base: whether both have maps of one size at the coarsest level
+        channels: of images: (the source's, the new networks')
+    """
+
+    source_of: Mapping[int, int]
+    same_base: bool
+    channels: tuple[int, int]
 
     @classmethod
-    def of(cls, parent: Experiment, stage: Stage, shape: Shape, report: Report) -> "Levels":
-        """By size; by order from the coarsest where no size is in both. Levels that had not grown are left out."""
-        old = parent.shape.sizes[: stage.level + 1]
-        if len(old) < len(parent.shape.sizes):
+    def match(cls, parent: Experiment, stage: Stage, shape: Shape, report: Report) -> "Levels":
+        """Match by size; in order from the coarsest where no size is in both. Levels that had not grown are left out.
+
+        Args:
+            parent: the source's experiment
+            stage: how far it had grown
+            shape: of the new networks
+            report: takes notes
+        """
+        sizes = parent.shape.sizes[: stage.level + 1]
+        if len(sizes) < len(parent.shape.sizes):
             report.notes.append(f"{report.path.name} was still growing: what it had not reached starts fresh.")
-        found = {new: old.index(size) for new, size in enumerate(shape.sizes) if size in old}
-        if not found:
-            found = {level: level for level in range(min(len(old), len(shape.sizes)))}
+        source_of = {level: sizes.index(size) for level, size in enumerate(shape.sizes) if size in sizes}
+        if not source_of:
+            source_of = {level: level for level in range(min(len(sizes), len(shape.sizes)))}
             report.notes.append(
-                f"no size is in both ({_sizes(old)}; {_sizes(shape.sizes)}): levels are those in order."
+                f"no size is in both ({_range(sizes)}; {_range(shape.sizes)}): levels are matched in order."
             )
-        return cls(found, old[0] == shape.sizes[0], (parent.shape.channels, shape.channels))
+        return cls(source_of, sizes[0] == shape.sizes[0], (parent.shape.channels, shape.channels))
 
     def source(self, name: str) -> str:
-        """The name that a tensor of the new network has in the source; "" for none."""
-        found = AT_A_LEVEL.fullmatch(name)
-        if not found:
+        """Return the name that a tensor of the new network has in the source; "" for none."""
+        match = AT_A_LEVEL.fullmatch(name)
+        if not match:
             return name
-        place, level, rest = found[1], int(found[2]), found[3]
+        place, level, rest = match[1], int(match[2]), match[3]
         finer = place == "trunk.blocks"  # block l of a trunk works at level l + 1
-        old = self.of_new.get(level + finer)
-        if old is None or old < finer:
+        source_level = self.source_of.get(level + finer)
+        if source_level is None or source_level < finer:
             return ""
-        if place == "synthesis.blocks" and (old == 0) != (level == 0):
+        if place == "synthesis.blocks" and (source_level == 0) != (level == 0):
             return ""  # the coarsest block has another number of layers
-        return f"{place}.{old - finer}.{rest}"
+        return f"{place}.{source_level - finer}.{rest}"
 
 
-def _sizes(sizes: Sequence[Size]) -> str:
+def _range(sizes: Sequence[Size]) -> str:
+    """'4x4 to 32x32', width first."""
     return f"{sizes[0][1]}x{sizes[0][0]} to {sizes[-1][1]}x{sizes[-1][0]}"
 
 
-def _fill(net: str, module: nn.Module, old: nn.Module | None, source: Tensors, levels: Levels, report: Report) -> None:
+def _fill(
+    net: str, module: nn.Module, parent: nn.Module | None, source: Tensors, levels: Levels, report: Report
+) -> None:
+    """Copy what fits into a module's tensors, and report on each.
+
+    Args:
+        net: name of the network
+        module: the new network
+        parent: the source's network, on the meta device; None where the source's experiment has none
+        source: its tensors by name
+        levels: which of its levels are which
+        report: takes the entries
+    """
     entries, used = [], set()
     for name, tensor in module.state_dict().items():
-        given = source.get(origin := levels.source(name))
-        part = None
-        if given is not None and old is not None and given.ndim == tensor.ndim:
-            given = given.to(tensor) * _factor(name, module, origin, old)
-            part = _fitted(name, given, tensor, levels)
-        if part is None:
-            entries.append(Entry(name, "", "fresh", 0, tensor.numel()))
+        origin = levels.source(name)
+        value = source.get(origin)
+        if value is not None and parent is not None and value.ndim == tensor.ndim:
+            scaled = value.to(tensor) * _factor(name, module, origin, parent)
+            value = _fitted(name, scaled, tensor, levels)
+        else:
+            value = None
+        if value is None:
+            entries.append(Entry(name, source="", kind="fresh", copied=0, total=tensor.numel()))
             continue
         used.add(origin)
-        copied = _put(part, tensor)
-        kind: Kind = "matched" if source[origin].shape == tensor.shape else "resized"
-        entries.append(Entry(name, origin, kind, copied, tensor.numel()))
+        kind: Match = "matched" if source[origin].shape == tensor.shape else "resized"
+        entries.append(Entry(name, origin, kind, copied=_copy_common(value, tensor), total=tensor.numel()))
     report.entries[net] = entries
     report.skipped[net] = [(name, prod(t.shape)) for name, t in source.items() if name not in used]
 
 
-def _factor(name: str, module: nn.Module, origin: str, old: nn.Module) -> float:
-    """What keeps a layer's function: stored weights are multiplied at run time, by another number at another width."""
-    (place, _, leaf), was = name.rpartition("."), origin.rpartition(".")[0]
-    key = {"weight": "scale", "bias": "lr_mul"}.get(leaf)
-    if key is None:
+def _factor(name: str, module: nn.Module, origin: str, parent: nn.Module) -> float:
+    """Return the factor that keeps a layer's function: stored numbers are multiplied at run time, by another constant.
+
+    Args:
+        name: of the tensor in the new network
+        module: the new network
+        origin: of the tensor in the source
+        parent: the source's network
+    """
+    (layer, _, leaf), parent_layer = name.rpartition("."), origin.rpartition(".")[0]
+    attribute = RUNTIME_FACTORS.get(leaf)
+    if attribute is None:
         return 1.0
-    new, before = (getattr(m.get_submodule(at), key, 1.0) for m, at in ((module, place), (old, was)))
-    if not isinstance(new, float | int) or not isinstance(before, float | int):
+    new = getattr(module.get_submodule(layer), attribute, 1.0)
+    old = getattr(parent.get_submodule(parent_layer), attribute, 1.0)
+    if not isinstance(new, float | int) or not isinstance(old, float | int):
         return 1.0
-    return float(before / new)
+    return float(old / new)
 
 
-def _fitted(name: str, given: Tensor, wanted: Tensor, levels: Levels) -> Tensor | None:
-    """A tensor of the source with the new image channels; None where it means something else at another size."""
-    if given.shape != wanted.shape and not levels.same_base and AT_THE_BASE.match(name):
+def _fitted(name: str, value: Tensor, tensor: Tensor, levels: Levels) -> Tensor | None:
+    """Give a tensor of the source the new image channels; None where it means something else at another base size."""
+    if value.shape != tensor.shape and not levels.same_base and AT_THE_BASE.match(name):
         return None
-    if (found := AT_A_LEVEL.fullmatch(name)) and levels.channels[0] != levels.channels[1]:
-        entering = found[1] == "trunk.from_rgb"
-        axis = 1 if entering else 0
-        ends = given.ndim > axis and (given.shape[axis], wanted.shape[axis]) == levels.channels
-        if ends and (entering or found[1] == "synthesis.to_rgb"):
-            return _recoloured(given, axis, wanted.shape[axis], mean=not entering)
-    return given
+    match = AT_A_LEVEL.fullmatch(name)
+    if not match or levels.channels[0] == levels.channels[1]:
+        return value
+    takes_images, makes_images = match[1] == "trunk.from_rgb", match[1] == "synthesis.to_rgb"
+    axis = 1 if takes_images else 0
+    if not (takes_images or makes_images) or value.ndim <= axis:
+        return value
+    if (value.shape[axis], tensor.shape[axis]) != levels.channels:
+        return value
+    return _recoloured(value, axis, tensor.shape[axis], mean=makes_images)
 
 
-def _recoloured(given: Tensor, axis: int, channels: int, *, mean: bool) -> Tensor:
-    """Colour to gray as the mean of red, green and blue, gray to colour as gray; else the leading channels stay."""
-    before = given.shape[axis]
+def _recoloured(value: Tensor, axis: int, channels: int, *, mean: bool) -> Tensor:
+    """Turn weights of colour images into those of gray ones, or back; else the leading channels are kept.
+
+    Args:
+        value: weights of the source
+        axis: of its image channels
+        channels: of the new images
+        mean: for an output, gray is the mean of red, green and blue; for an input, their weights' sum
+    """
+    before = value.shape[axis]
     if channels == 1 and before >= RGB:
-        colours = given.narrow(axis, 0, RGB)
+        colours = value.narrow(axis, 0, RGB)
         return colours.mean(axis, keepdim=True) if mean else colours.sum(axis, keepdim=True)
     if before == 1 and channels >= RGB:
-        return torch.cat([given if mean else given / RGB] * RGB, dim=axis)
-    return given
+        return torch.cat([value if mean else value / RGB] * RGB, dim=axis)
+    return value
 
 
-def _put(part: Tensor, into: Tensor) -> int:
-    """Copy what both have: leading channels, the middle of kernels and maps. Says how many numbers that are."""
-    for axis in range(part.ndim):
-        length = min(part.shape[axis], into.shape[axis])
+def _copy_common(value: Tensor, tensor: Tensor) -> int:
+    """Copy what both have: leading channels, the middle of kernels and maps. Returns how many numbers that are."""
+    for axis in range(value.ndim):
+        length = min(value.shape[axis], tensor.shape[axis])
         middle = axis >= 2
-        part, into = (t.narrow(axis, (t.shape[axis] - length) // 2 if middle else 0, length) for t in (part, into))
-    into.copy_(part)
-    return into.numel()
+        value, tensor = (
+            t.narrow(axis, (t.shape[axis] - length) // 2 if middle else 0, length) for t in (value, tensor)
+        )
+    tensor.copy_(value)
+    return tensor.numel()

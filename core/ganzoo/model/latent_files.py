@@ -1,23 +1,24 @@
-"""Latent files: style codes (and latents) between a projection, an edit and a film.
+"""Latent files: style codes (and latents) that a projection, an edit and a walk exchange.
 
-    paths = codes.save(Path("out/projected_w"), ws, codes.about(model))
-    ws = codes.read(paths[0], model)
+    paths = save(Path("out/projected_w"), ws, about(model))
+    ws = read(paths[0], model)
 
 Codes are written twice: as .npz with the key "w", [N, L, W], which the StyleGAN tools take, and as .safetensors, which
-also says what model they belong to. Codes of one model mean nothing to another, so those are refused.
+also says which model they belong to. Codes of one model mean nothing to another, so another model's are refused.
 """
 
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ganzoo.errors import DataError, UsageError
@@ -27,16 +28,17 @@ from ganzoo.types import Styles
 
 Space = Literal["z", "w"]
 FORMAT = 1
-KEY = "ganzoo-latents"  # of the metadata of a .safetensors
-NAMES = ("ws", "w", "z")  # as projectors of the StyleGAN tools name them
-DIRECTIONS = "directions"  # what codes move along; no codes themselves
-FARTHEST = 1e6  # of a number in a code: what is larger was never a code
+KEY = "ganzoo-latents"  # in the metadata of a .safetensors
+NAMES = ("ws", "w", "z")  # of arrays of codes and latents, as the StyleGAN tools' projectors choose them
+DIRECTIONS = "directions"  # name of an array of directions in which codes are moved
+FARTHEST = 1e6  # largest magnitude of a number of a code; larger ones come from another kind of file
+MAKE_AGAIN = "project or save the latents again"
 LARGEST = 2**30  # bytes of an array: 29,000 codes of 18 layers of 512 numbers
 NUMPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def about(model: Model) -> dict[str, Any]:
-    """What latent files, and pictures made from them, say of the model they belong to."""
+    """Metadata of latent files, and of pictures made from them: the model they belong to."""
     return model.about() | {"model": model.path.name, "digest": model.header.digest}
 
 
@@ -46,19 +48,17 @@ def save(stem: Path, ws: Styles, about: Mapping[str, Any], name: str = "w") -> l
     Args:
         stem: the files' name without suffix
         ws: [N, L, W]
-        about: `codes.about(model)`, and whatever else the file should say; "space" is the space in which the codes were
-            found, "z", "w" or "w+" (where it is not said: "w+" if layers differ, else "w")
-        name: of the array; DIRECTIONS for what is no code
+        about: `about(model)`, and further metadata; "space" is the space in which the codes were found, "z", "w" or
+            "w+" (without it: "w+" if layers differ, else "w")
+        name: of the array; DIRECTIONS for directions
 
-    Raises UsageError where they cannot be written.
+    Returns the two paths. Raises UsageError where they cannot be written.
     """
-    from safetensors.torch import save_file
-
     ws = ws.detach().cpu().float().contiguous()
     _, layers, w_dim = ws.shape
     space = "w" if bool((ws == ws[:, :1]).all()) else "w+"
-    own = {"format": FORMAT, "space": space, "layers": layers, "w_dim": w_dim}
-    says = own | {"digest": about["digest"], "recipe": about["recipe"]} | dict(about)
+    header = {"format": FORMAT, "space": space, "layers": layers, "w_dim": w_dim}
+    header |= {"digest": about["digest"], "recipe": about["recipe"]} | dict(about)
     arrays: dict[str, Any] = {name: ws.numpy()}
     ensure_folder(stem.parent, str(stem))
     plain, full = (stem.with_name(f"{stem.name}{suffix}") for suffix in (".npz", ".safetensors"))
@@ -66,37 +66,37 @@ def save(stem: Path, ws: Styles, about: Mapping[str, Any], name: str = "w") -> l
         with atomic_write(plain) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         with atomic_write(full) as temporary:
-            save_file({name: ws}, temporary, metadata={KEY: json.dumps(says)})
+            save_file({name: ws}, temporary, metadata={KEY: json.dumps(header)})
     except OSError as err:
         raise UsageError(
-            f"{stem} cannot be written ({err.strerror or err}): free space or choose another place."
+            f"cannot be written ({err.strerror or err})", place=str(stem), cure="free space or choose another place"
         ) from None
     return [plain, full]
 
 
 def read(path: Path, model: Model, *, foreign: bool = False, label: LabelInput = None) -> Styles:
-    """A file's style codes for a model, [N, L, W], on the CPU; latents in it go through the model's mapping.
+    """Read style codes for a model, [N, L, W], on the CPU; latents in a file go through the model's mapping.
 
     Args:
         path: a .safetensors, .npz or .npy, as `stored` takes it
-        model: what they are for
-        foreign: take also those that say they belong to another model
+        model: the model whose codes they are
+        foreign: take also codes that say they belong to another model
         label: class number or label vector, for latents of a conditional model
 
-    Raises DataError for a file that cannot be used, in one sentence.
+    Raises DataError for a file that cannot be used.
     """
-    found = stored(path, model, foreign=foreign)
-    return found if found.ndim == 3 else model.map(found, label).cpu()
+    codes = stored(path, model, foreign=foreign)
+    return codes if codes.ndim == 3 else model.map(codes, label).cpu()
 
 
 def stored(path: Path, model: Model, space: Space | None = None, *, foreign: bool = False) -> Tensor:
-    """What a file holds: latents [K, Z], or style codes [K, L, W], on the CPU.
+    """Read latents [K, Z], or style codes [K, L, W], on the CPU.
 
     An .npz or .safetensors names its array z, w or ws; an .npy has no name. [L, W] are the codes of one image, a layer
-    each; any other number of codes [K, W], and [K, 1, W], serve all layers. `space` decides where an unnamed array may
-    be either. Raises DataError.
+    each; any other number of codes [K, W], and [K, 1, W], serve all layers. `space` decides where an array without a
+    name may be either. Raises DataError.
     """
-    name, values = _given(path, NAMES, model, foreign)
+    name, values = _checked(path, NAMES, model, foreign)
     layers, z_dim, w_dim = model.G.num_ws, model.G.z_dim, model.G.w_mean.shape[0]
     wanted = f"latents [K, {z_dim}] or style codes [K, {layers}, {w_dim}] or [K, {w_dim}]"
     if values.ndim == 3 and name != "z" and values.shape[1] in (1, layers) and values.shape[2] == w_dim:
@@ -106,28 +106,30 @@ def stored(path: Path, model: Model, space: Space | None = None, *, foreign: boo
         kinds = [kind for kind in kinds if name in ("", kind, kind + "s")]
         if len(kinds) == 2:
             if space is None:
-                raise DataError(f"{path}: {list(values.shape)} may be latents or style codes: say --space z or w.")
+                fault = f"{list(values.shape)} may be latents or style codes"
+                raise DataError(fault, place=f"{path}:", cure="say --space z or w")
             kinds = [space]
         if kinds == ["z"]:
             return values
         if kinds:
             return values[None] if len(values) == layers > 1 else values[:, None].expand(-1, layers, -1)
-    raise DataError(f"{path}: '{name}' has the shape {list(values.shape)}, and {model.path} takes {wanted}.")
+    raise _misshapen(path, name, values, f"{model.path} takes {wanted}")
+
+
+def _misshapen(path: Path, name: str, values: Tensor, wanted: str) -> DataError:
+    return DataError(f"'{name}' has the shape {list(values.shape)}, and {wanted}", place=f"{path}:")
 
 
 def directions(path: Path, model: Model, *, foreign: bool = False) -> Tensor:
-    """A file's directions in which to move codes, [D, L, W]. Raises DataError."""
-    name, values = _given(path, (DIRECTIONS,), model, foreign)
+    """Read directions in which codes are moved, [D, L, W], on the CPU. Raises DataError."""
+    name, values = _checked(path, (DIRECTIONS,), model, foreign)
     if tuple(values.shape[1:]) != (model.G.num_ws, model.G.w_mean.shape[0]):
-        wanted = f"[D, {model.G.num_ws}, {model.G.w_mean.shape[0]}]"
-        raise DataError(f"{path}: '{name}' has the shape {list(values.shape)}, and {model.path} takes {wanted}.")
+        raise _misshapen(path, name, values, f"{model.path} takes [D, {model.G.num_ws}, {model.G.w_mean.shape[0]}]")
     return values
 
 
 def drawn_as(path: Path) -> str:
-    """The name of the picture that a .safetensors' codes were drawn as; "" where it does not say."""
-    from safetensors import SafetensorError, safe_open
-
+    """Name of the picture that was drawn of the codes of a .safetensors; "" where the file does not say."""
     try:
         with safe_open(path, framework="pt") as file:
             return str(json.loads((file.metadata() or {})[KEY])["picture"])
@@ -135,67 +137,75 @@ def drawn_as(path: Path) -> str:
         return ""
 
 
-def _given(path: Path, names: Sequence[str], model: Model, foreign: bool) -> tuple[str, Tensor]:
-    """A file's array under the first of some names, "" for an .npy; not empty, finite, and of the model."""
+def _checked(path: Path, names: Sequence[str], model: Model, foreign: bool) -> tuple[str, Tensor]:
+    """Name and values of a file's array under the first of these names; not empty, finite, and of the model.
+
+    The name is "" for an .npy. Raises DataError.
+    """
     array = _array(path, names)
+    name, values, place = array.name, array.values, f"{path}:"
     if not foreign:
         _refuse_foreign(path, array.about, model)
-    if not array.values.ndim or not array.values.numel():
-        raise DataError(f"{path}: '{array.name}' is an array {list(array.values.shape)}: it holds no codes.")
-    if not array.values.isfinite().all():
-        raise DataError(f"{path}: '{array.name}' has values that are not finite: project or save the latents again.")
-    if (largest := float(array.values.abs().max())) > FARTHEST:
-        raise DataError(
-            f"{path}: '{array.name}' has values up to {largest:.3g}, more than {FARTHEST:,.0f}: project or save the "
-            f"latents again."
-        )
-    return array.name, array.values
+    if not values.ndim or not values.numel():
+        raise DataError(f"'{name}' is an array {list(values.shape)}: it holds no codes", place=place)
+    if not values.isfinite().all():
+        raise DataError(f"'{name}' has values that are not finite", place=place, cure=MAKE_AGAIN)
+    largest = float(values.abs().max())
+    if largest > FARTHEST:
+        fault = f"'{name}' has values up to {largest:.3g}, more than {FARTHEST:,.0f}"
+        raise DataError(fault, place=place, cure=MAKE_AGAIN)
+    return name, values
 
 
-def _refuse_foreign(path: Path, says: Mapping[str, Any], model: Model) -> None:
+def _refuse_foreign(path: Path, header: Mapping[str, Any], model: Model) -> None:
     """Raise DataError where a file says that it belongs to another model."""
     ours = about(model)
-    if not says or says["digest"] == ours["digest"]:
+    if not header or header["digest"] == ours["digest"]:
         return
 
-    def named(of: Mapping[str, Any]) -> str:
-        return f"{of.get('model', 'a model')}, recipe {of.get('recipe', 'unknown')}, weights {str(of['digest'])[:12]}"
+    def named(it: Mapping[str, Any]) -> str:
+        return f"{it.get('model', 'a model')}, recipe {it.get('recipe', 'unknown')}, weights {str(it['digest'])[:12]}"
 
     raise DataError(
-        f"{path}: its latents belong to another model ({named(says)}) than {model.path} "
-        f"({named(ours)}): name the model they were made for, or say --foreign to use them all the "
-        f"same."
+        f"its latents belong to another model ({named(header)}) than {model.path} ({named(ours)})",
+        place=f"{path}:",
+        cure="name the model they were made for, or say --foreign to use them all the same",
     )
 
 
 @dataclass(frozen=True)
 class _Array:
-    name: str  # "" for an .npy, which has none
+    """An array of a file.
+
+    Args:
+        name: its name; "" for an .npy, which has none
+        values: float32
+        about: the file's metadata; empty where it has none
+    """
+
+    name: str
     values: Tensor
     about: Mapping[str, Any]
 
 
 def _array(path: Path, names: Sequence[str]) -> _Array:
-    """A file's array under the first of these names that it has, as float32."""
+    """Read a file's array under the first of these names that it has. Raises DataError."""
     readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors}
     if path.suffix not in readers:
-        raise DataError(f"{path}: latents are read from .npz, .npy and .safetensors files.")
+        raise DataError("latents are read from .npz, .npy and .safetensors files", place=f"{path}:")
+    if path.is_dir():
+        raise DataError("is a folder", place=str(path), cure="name a file of latents")
     if not path.is_file():
-        raise DataError(f"{path} is a folder: name a file of latents." if path.is_dir() else f"no file {path}.")
-    with _sentences(path):
-        return readers[path.suffix](path, names)
-
-
-@contextmanager
-def _sentences(path: Path) -> Iterator[None]:
+        raise DataError(f"no file {path}.")
     try:
-        yield
+        return readers[path.suffix](path, names)
     except DataError:
         raise
     except Exception as err:  # numpy, zipfile and safetensors each raise their own
         raise DataError(
-            f"{path} cannot be read as an array ({' '.join(str(err).split())[:120]}): give a file that 'gz project' or "
-            f"'gz edit' wrote, or numpy.savez."
+            f"cannot be read as an array ({' '.join(str(err).split())[:120]})",
+            place=str(path),
+            cure="give a file that 'gz project' or 'gz edit' wrote, or numpy.savez",
         ) from None
 
 
@@ -212,67 +222,70 @@ def _npz(path: Path, names: Sequence[str]) -> _Array:
 
 
 def _numbers(path: Path, name: str, file: Any) -> Tensor:
-    """The array of an open .npy; its header is checked before its data, of which a few bytes may unpack to many."""
+    """Read the array of an open .npy as float32.
+
+    Its header is checked before its data is read, since a small compressed file may unpack to a huge one.
+    """
     version = np.lib.format.read_magic(file)
     if version not in NUMPY_HEADERS:
         raise ValueError(f"numpy format {version[0]}.{version[1]}")
     shape, fortran, dtype = NUMPY_HEADERS[version](file)
     if dtype.kind not in "fiu":
         what = "objects, which only a pickle can hold" if dtype.hasobject else f"an array {list(shape)} of {dtype}"
-        raise DataError(f"{path} cannot be read: '{name}' is {what}: give real numbers.")
+        raise DataError(f"cannot be read: '{name}' is {what}", place=str(path), cure="give real numbers")
     size = math.prod(shape) * dtype.itemsize
     _refuse_huge(path, name, shape, size)
     data = file.read(size)
     if len(data) < size:
         raise ValueError(f"it is cut off: {len(data):,} of {size:,} bytes")
     values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as that
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and are refused as that
         return torch.from_numpy(np.array(values, np.float32, order="C"))
 
 
 def _safetensors(path: Path, names: Sequence[str]) -> _Array:
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
         name = _named(path, names, list(file.keys()))
-        part, about = file.get_slice(name), (file.metadata() or {}).get(KEY)
-        shape = part.get_shape()
+        shape, text = file.get_slice(name).get_shape(), (file.metadata() or {}).get(KEY)
         _refuse_huge(path, name, shape, 4 * math.prod(shape))
         values = file.get_tensor(name)
     if values.is_complex() or values.dtype == torch.bool:
-        raise DataError(f"{path}: '{name}' is an array {shape} of {values.dtype}: give real numbers.")
-    return _Array(name, values.float(), {} if about is None else _says(path, about))
+        fault = f"'{name}' is an array {shape} of {values.dtype}"
+        raise DataError(fault, place=f"{path}:", cure="give real numbers")
+    return _Array(name, values.float(), {} if text is None else _header(path, text))
 
 
 def _refuse_huge(path: Path, name: str, shape: Sequence[int], size: int) -> None:
     if size > LARGEST:
-        raise DataError(f"{path}: '{name}' has the shape {list(shape)}, more than {LARGEST // 2**20:,} MiB.")
+        fault = f"'{name}' has the shape {list(shape)}, more than {LARGEST // 2**20:,} MiB"
+        raise DataError(fault, place=f"{path}:")
 
 
-def _says(path: Path, text: str) -> dict[str, Any]:
-    """The metadata of a .safetensors of ours."""
+def _header(path: Path, text: str) -> dict[str, Any]:
+    """Parse the metadata of a .safetensors that `save` wrote. Raises DataError."""
+    damaged = DataError("its metadata is damaged", place=f"{path}:", cure=MAKE_AGAIN)
     try:
-        says = json.loads(text)
-        version, digest = says["format"], says["digest"]
+        header = json.loads(text)
+        version, digest = header["format"], header["digest"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise DataError(f"{path}: its metadata is damaged: project or save the latents again.") from None
+        raise damaged from None
     if not isinstance(version, int) or not isinstance(digest, str):
-        raise DataError(f"{path}: its metadata is damaged: project or save the latents again.")
+        raise damaged
     if version > FORMAT:
-        raise DataError(
-            f"{path} was written by a newer ganzoo (format {version}, this one reads {FORMAT}): upgrade ganzoo."
-        )
-    return dict(says)
+        fault = f"was written by a newer ganzoo (format {version}, this one reads {FORMAT})"
+        raise DataError(fault, place=str(path), cure="upgrade ganzoo")
+    return dict(header)
 
 
 def _named(path: Path, names: Sequence[str], present: Sequence[str]) -> str:
+    """The first of these names that is present. Raises DataError."""
     for name in names:
         if name in present:
             return name
-    there = ", ".join(f"'{name}'" for name in present[:5]) or "nothing"
+    contents = ", ".join(f"'{name}'" for name in present[:5]) or "nothing"
     cure = (
         "name the array 'z' for latents, or 'w' for style codes"
         if names == NAMES
         else "give a file that 'gz edit directions' wrote"
     )
-    raise DataError(f"{path}: it holds {there}: {cure}.")
+    raise DataError(f"it holds {contents}", place=f"{path}:", cure=cure)

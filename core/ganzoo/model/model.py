@@ -1,4 +1,4 @@
-"""A trained model from a checkpoint: the way in for Python users.
+"""A trained generator from a checkpoint, for sampling from Python and by commands.
 
 The same seed gives the same picture:
 
@@ -22,39 +22,60 @@ import torch
 from PIL import Image as PIL
 from torch import Tensor, nn
 
-from ganzoo import __version__
 from ganzoo.errors import CheckpointError, UsageError
-from ganzoo.interfaces import Generator, Mapping, NoiseMode, Stage
+from ganzoo.interfaces import Generator, NoiseMode, Stage
 from ganzoo.io import hashes
 from ganzoo.io.images import Pixels, picture
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
-from ganzoo.model.restore import build_gan, growth_note
+from ganzoo.model.restore import build_gan, growth_note, recipe_of
 from ganzoo.nn.pixels import to_uint8
+from ganzoo.recipe.node import Node
 from ganzoo.training.device import choose_device, free_memory
 from ganzoo.training.seeds import latents
 from ganzoo.types import Image, Label, Latent, Styles
+from ganzoo.version import __version__
 
-FARTHEST = 10  # truncation psi
+MAX_PSI = 10  # absolute truncation psi
 LabelInput = Sequence[float] | int | None  # a label as users give it: a vector, a class number, or none
 
 
-def one_by_one(make: Callable[[Tensor], Tensor], batch: Tensor, batch_size: int = 1) -> Tensor:
-    """Make each sample of a batch by itself, from memory of its own.
+def one_by_one(compute: Callable[[Tensor], Tensor], batch: Tensor, batch_size: int = 1) -> Tensor:
+    """Compute each sample of a batch by itself, from a contiguous copy, and concatenate the results.
 
-    What a sample becomes then depends neither on its company nor on how the batch lies in memory: sums of another
-    batch size, or of data at another alignment, are sums in another order. To make several `batch_size` is faster, and
-    gives that up.
+    A sample's result then depends to the bit on that sample only: another batch size or memory alignment would change
+    the order of floating-point sums. A `batch_size` above 1 is faster, and gives that up.
+
+    Args:
+        compute: maps [n, ...] to [n, ...]
+        batch: [N, ...]
+        batch_size: n
     """
     starts = range(0, len(batch), batch_size)
-    return torch.cat([make(batch[i : i + batch_size].clone(memory_format=torch.contiguous_format)) for i in starts])
+    return torch.cat([compute(batch[i : i + batch_size].clone(memory_format=torch.contiguous_format)) for i in starts])
 
 
 class Model:
-    """A generator (the moving average) and what its checkpoint says of it."""
+    """A generator, the moving average of training, with the metadata of its checkpoint.
 
-    def __init__(self, G: Generator, header: Header, path: Path, device: torch.device, stage: Stage) -> None:
-        self.G, self.header, self.path, self.device, self.stage = G, header, path, device, stage
+    Args:
+        G: the generator, in evaluation mode
+        header: metadata of the checkpoint
+        path: of the checkpoint, for messages
+        device: of the generator
+        stage: how far it had grown
+        recipe: of the whole GAN, checked
+    """
+
+    def __init__(
+        self, G: Generator, header: Header, path: Path, device: torch.device, stage: Stage, recipe: Node
+    ) -> None:
+        self.G = G
+        self.header = header
+        self.path = path
+        self.device = device
+        self.stage = stage
+        self.recipe = recipe
 
     def images(
         self,
@@ -66,11 +87,10 @@ class Model:
         noise: NoiseMode = "const",
         batch_size: int = 1,
     ) -> Image:
-        """Images in about [-1, 1], [N, C, H, W].
+        """Generate images in about [-1, 1], [N, C, H, W], on the CPU.
 
-        A seed gives the same image in whatever company: each is computed alone, unless more are wanted `batch_size`.
-
-        A generator that was still growing gives images of the size it had reached.
+        A seed gives the same image whatever the other seeds are. A generator that was still growing gives images of
+        the size it had reached.
 
         Args:
             seeds: one for each image
@@ -78,7 +98,9 @@ class Model:
             cutoff: number of layers that are truncated; None for all
             label: class number or label vector, for a conditional model
             noise: "const" uses the stored noise, "random" noise of the image's seed, "none" none
-            batch_size: images computed together; with more than 1, an image's last bits depend on its company
+            batch_size: images computed together; above 1, an image's last bits depend on the others
+
+        Raises UsageError for values out of range.
         """
         ws = self.styles(seeds, psi=psi, cutoff=cutoff, label=label)
         return self.render(ws, noise=noise, seeds=seeds, batch_size=batch_size)
@@ -92,74 +114,78 @@ class Model:
         label: LabelInput = None,
         noise: NoiseMode = "const",
     ) -> list[PIL.Image]:
-        """Like `images`, as PIL pictures."""
-        made = self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)
-        return [picture(pixels) for pixels in self.pixels(made)]
+        """Generate images as `images` does, as PIL pictures."""
+        images = self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)
+        return [picture(pixels) for pixels in self.pixels(images)]
 
     def styles(
         self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: LabelInput = None
     ) -> Styles:
-        """The seeds' style codes, [N, L, W], truncated."""
+        """Return the seeds' style codes, [N, L, W], truncated."""
         return self.truncate(self.map(latents(seeds, self.G.z_dim), label), psi, cutoff)
 
     @torch.no_grad()
     def map(self, z: Latent, label: LabelInput = None) -> Styles:
-        """Latents to style codes, [N, L, W], not truncated."""
-        given = self.label(label)
-        return one_by_one(lambda one: self.G.styles(one, given, self.stage).contiguous(), z.to(self.device))
+        """Map latents [N, Z] to style codes [N, L, W], not truncated."""
+        row = self.label(label)
+        return one_by_one(lambda latent: self.G.styles(latent, row, self.stage).contiguous(), z.to(self.device))
 
     @torch.no_grad()
     def truncate(self, ws: Styles, psi: float, cutoff: int | None = None) -> Styles:
         """Pull style codes, or those of the first `cutoff` layers, towards the mean: w_mean + psi * (w - w_mean)."""
-        if not abs(psi) <= FARTHEST:  # also where it is no number
+        if not abs(psi) <= MAX_PSI:  # true for NaN too
             raise UsageError(
-                f"truncation {psi}: choose from -{FARTHEST} to {FARTHEST}, as 0.7, and 1 for none: what lies farther "
-                f"from the mean, no training has shaped."
+                f"truncation {psi}: choose from -{MAX_PSI} to {MAX_PSI}, as 0.7, and 1 for none: training has not "
+                f"reached style codes farther from the mean."
             )
         if cutoff is not None and not 0 <= cutoff <= self.G.num_ws:
             raise UsageError(
                 f"truncation cutoff {cutoff}: choose from 0 to {self.G.num_ws}, the layers of {self.path}."
             )
-        return one_by_one(lambda one: self.G.truncate(one, psi, cutoff), ws.to(self.device))
+        return one_by_one(lambda code: self.G.truncate(code, psi, cutoff), ws.to(self.device))
 
     @torch.no_grad()
     def render(
         self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None, batch_size: int = 1
     ) -> Image:
-        """Style codes [N, L, W] to images in about [-1, 1], [N, C, H, W], on the CPU; each is computed alone.
+        """Turn style codes [N, L, W] into images in about [-1, 1], [N, C, H, W], on the CPU.
 
-        With noise "random", an image's noise is that of its seed, or new where there are no seeds. `batch_size` as for
-        `images`.
+        Args:
+            ws: style codes
+            noise: as for `images`
+            seeds: of the images' noise where it is "random"; None for new noise
+            batch_size: as for `images`
         """
         if batch_size < 1 or (seeds is not None and len(seeds) != len(ws)):
             raise UsageError(f"{len(ws)} images, {batch_size} at once: at least 1, and one seed for each, or none.")
-        own = iter(seeds if seeds is not None else [])
+        remaining = iter(seeds if seeds is not None else [])
 
-        def some(w: Styles) -> Image:
-            with self.G.noise(noise, seeds=list(islice(own, len(w))) or None):
+        def synthesize(w: Styles) -> Image:
+            with self.G.noise(noise, seeds=list(islice(remaining, len(w))) or None):
                 return self.G.synthesize(w, self.stage)[-1].cpu()
 
-        return one_by_one(some, ws.to(self.device), batch_size)
+        return one_by_one(synthesize, ws.to(self.device), batch_size)
 
     def largest_batch(self, most: int = 32) -> int:
-        """How many images may be computed at once so that half of the free memory holds them, at most so many.
+        """Return how many images, `most` at most, can be computed at once within half of the free memory.
 
-        An image is taken to need what all modules give out in its making: 1.1 to 2.4 times what it does need, in
+        An image is estimated to need the outputs of all modules together: 1.1 to 2.4 times what it does need, in
         StyleGAN2 of 32x32 to 1024x1024.
         """
-        given: dict[int, Tensor] = {}  # kept, so that no two have one place
+        outputs: dict[int, Tensor] = {}  # by address; they are kept, so that no two have the same
 
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            given.update({t.data_ptr(): t for t in [output] if isinstance(t, Tensor)})
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs[output.data_ptr()] = output
 
-        hooks = [module.register_forward_hook(note) for module in self.G.modules()]
+        hooks = [module.register_forward_hook(keep) for module in self.G.modules()]
         try:
             image = self.render(torch.zeros(1, self.G.num_ws, self.G.w_mean.numel()), noise="none")
         finally:
             for hook in hooks:
                 hook.remove()
-        each = (image.nbytes + sum(t.nbytes for t in given.values())) / 2**30
-        return min(most, max(1, int(free_memory(self.device) / 2 / each)))
+        needed = (image.nbytes + sum(t.nbytes for t in outputs.values())) / 2**30  # GiB per image
+        return min(most, max(1, int(free_memory(self.device) / 2 / needed)))
 
     def mix(
         self,
@@ -172,14 +198,17 @@ class Model:
         label: LabelInput = None,
         noise: NoiseMode = "const",
     ) -> Image:
-        """The image of seed `row` with the styles of seed `col` in some layers, [1, C, H, W]; noise is `row`'s."""
-        chosen = list(layers)
-        for layer in chosen:
+        """Generate the image of seed `row` with the styles of seed `col` in some layers, [1, C, H, W].
+
+        Its noise is that of `row`. Other options are as for `images`.
+        """
+        mixed_layers = list(layers)
+        for layer in mixed_layers:
             if not 0 <= layer < self.G.num_ws:
                 raise UsageError(f"layer {layer}: {self.path} has layers 0 to {self.G.num_ws - 1}.")
         ws = self.styles([row, col], psi=psi, cutoff=cutoff, label=label)
         mixed = ws[:1].clone()
-        mixed[0, chosen] = ws[1, chosen]
+        mixed[0, mixed_layers] = ws[1, mixed_layers]
         return self.render(mixed, noise=noise, seeds=[row])
 
     @cached_property
@@ -197,7 +226,7 @@ class Model:
         return tuple(int(i) for i in gradient[0].abs().amax(dim=1).nonzero()[:, 0])
 
     def pixels(self, images: Image) -> Pixels:
-        """uint8 [N, C, H, W]. Raises CheckpointError where an image holds what is no number."""
+        """Convert images to uint8 [N, C, H, W]. Raises CheckpointError where one has values that are not finite."""
         if not images.isfinite().all():
             raise CheckpointError(
                 f"{self.path}: an image has values that are not finite: choose a truncation nearer 1, or an earlier "
@@ -217,11 +246,10 @@ class Model:
         Without one, as in ProGAN and MSG-GAN, the style code is the latent itself, on a sphere around a mean of
         about 0: psi only changes its length, to one that training has not shown the generator.
         """
-        mapping = getattr(self.G, "mapping", None)
-        return not isinstance(mapping, Mapping) or next(mapping.parameters(), None) is not None
+        return self.G.has_mapping
 
     def about(self) -> dict[str, Any]:
-        """What pictures of this model say of it in their metadata."""
+        """Return the metadata of pictures of this model: versions, recipe and length of training."""
         return {
             "ganzoo": __version__,
             "recipe": hashes.recipe_hash(self.header.recipe),
@@ -229,7 +257,7 @@ class Model:
         }
 
     def label(self, label: LabelInput) -> Label:
-        """A label as the generator takes it, [1, K]."""
+        """Return a label as the generator takes it, [1, K], or None. Raises UsageError for one out of range."""
         k = self.G.labels
         if label is None or not k:
             if (label is None) == (k == 0):
@@ -250,12 +278,26 @@ class Model:
 
 
 def load(path: str | Path, device: str = "auto") -> Model:
-    """Load a snapshot for sampling. Raises CheckpointError, or PluginError where a plugin it needs is missing."""
+    """Load a snapshot for sampling.
+
+    Args:
+        path: a snapshot-*.safetensors
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps"
+
+    Raises CheckpointError, or PluginError where a plugin it needs is missing.
+    """
     path = Path(path)
-    head, tensors = checkpoint.read(path)
-    where = choose_device(device)
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        made = build_gan(path, head)
-    G = made.G
-    checkpoint.load_weights(G, tensors, "G_ema", path)
-    return Model(G.to(where).eval().requires_grad_(False), head, path, where, made.stage_at(head.images))
+    header, tensors = checkpoint.read(path)
+    target = choose_device(device)
+    with torch.random.fork_rng(devices=[]):  # fresh weights are overwritten: they draw no numbers of the caller's
+        recipe = recipe_of(path, header)
+        gan = build_gan(path, header, recipe)
+    checkpoint.load_weights(gan.G, tensors, "G_ema", path)
+    return Model(
+        G=gan.G.to(target).eval().requires_grad_(False),
+        header=header,
+        path=path,
+        device=target,
+        stage=gan.stage_at(header.images),
+        recipe=recipe,
+    )

@@ -1,4 +1,4 @@
-"""Equalized learning rate: weights are stored with unit variance and scaled at run time (arXiv:1710.10196, 4.1).
+"""Equalized learning rate: weights of unit variance, scaled at run time (arXiv:1710.10196, section 4.1).
 
 Adam's step does not depend on a parameter's scale, so layers learn equally fast only if all weights have the same
 scale.
@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.nn.act import bias_act
-from ganzoo.nn.resample import Taps, conv2d_resample
+from ganzoo.nn.resample import Taps, conv2d_down, conv2d_up
 from ganzoo.types import Maps
 
-Gain = Literal["weight", "activation"]  # where the √2 of a leaky ReLU layer sits: ProGAN and StyleGAN, or StyleGAN2
+# where the √2 of a layer with leaky ReLU sits: in the weight (ProGAN, StyleGAN) or after the activation (StyleGAN2)
+Gain = Literal["weight", "activation"]
 
 
 class Linear(nn.Module):
@@ -49,20 +50,20 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x W^T scale + b lr_mul."""
         bias = self.bias if self.bias is None or self.lr_mul == 1 else self.bias * self.lr_mul
-        return F.linear(x * self.scale, self.weight, bias)  # x is smaller than the weight
+        return F.linear(x * self.scale, self.weight, bias)  # scaling x moves less memory than scaling the weight
 
 
 class Conv2d(nn.Module):
-    """[N, fan_in, H, W] -> [N, fan_out, H, W] in x's precision, which may double or halve the size.
+    """[N, fan_in, H, W] -> [N, fan_out, H, W] in the precision of x; may double or halve the size.
 
     Args:
         fan_in: input channels
         fan_out: output channels
         kernel: side of the kernel; odd
-        bias: whether there is one (initially 0)
+        bias: add a bias, initially 0
         gain: factor of the weight beside 1/√(fan_in kernel²)
-        up: taps of the filter when upsampling
-        down: taps of the filter when downsampling
+        up: taps of the filter; None does not upsample
+        down: taps of the filter; None does not downsample
         equalized: scale at run time; False scales the initial weight instead
     """
 
@@ -86,32 +87,39 @@ class Conv2d(nn.Module):
 
     def convolve(self, x: Maps, bias: Tensor | None = None, gain: float = 1.0) -> Maps:
         """gain * (x convolved + bias)."""
-        weight, padding = (self.weight * (self.scale * gain)).to(x.dtype), self.weight.shape[-1] // 2
+        weight = (self.weight * (self.scale * gain)).to(x.dtype)
         if bias is not None:
             bias = (bias if gain == 1 else bias * gain).to(x.dtype)
         if self.up:
-            return conv2d_resample(x, weight, self.up, bias=bias, up=2, padding=padding, flip_weight=False)
+            return conv2d_up(x, weight, self.up, bias)
         if self.down:
-            return conv2d_resample(x, weight, self.down, bias=bias, down=2, padding=padding)
-        return F.conv2d(x, weight, bias, padding=padding)
+            return conv2d_down(x, weight, self.down, bias)
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
     def after_nearest(self, x: Maps) -> Maps:
-        """The convolution of x doubled by nearest neighbours, without the bias.
+        """x doubled by nearest neighbours, then convolved, without the bias.
 
         A strided transposed convolution and a 2x2 box are the same function in a quarter of the multiplications.
         """
         weight = (self.weight * self.scale).to(x.dtype)
-        return conv2d_resample(x, weight, (1, 1), up=2, padding=weight.shape[-1] // 2)
+        return conv2d_up(x, weight.flip([2, 3]), (1, 1))
 
     def forward(self, x: Maps) -> Maps:
-        """Convolution and bias."""
+        """Convolve and add the bias."""
         return bias_act(self.convolve(x, self.bias), overwrite=True)
 
 
 class ActConv2d(Conv2d):
     """Convolution, bias, leaky ReLU(0.2).
 
-    `gain` says whether √2 multiplies the weight or the activation; `clamp` limits the output.
+    Args:
+        fan_in: input channels
+        fan_out: output channels
+        kernel: side of the kernel; odd
+        gain: what √2 multiplies, the weight or the activation
+        clamp: limit of the absolute output; None for no limit
+        down: taps of the filter; None does not downsample
+        equalized: scale at run time; False scales the initial weight instead
     """
 
     def __init__(
@@ -134,12 +142,12 @@ class ActConv2d(Conv2d):
         """Convolve, normalise where there is a norm, add the bias, activate."""
         if norm:
             return bias_act(norm(self.convolve(x)), self.bias, "lrelu", gain=self.act_gain, clamp=self.clamp)
-        x = self.convolve(x, self.bias, self.act_gain)  # leaky ReLU lets a factor through
+        x = self.convolve(x, self.bias, self.act_gain)  # the same before leaky ReLU as after it
         return bias_act(x, None, "lrelu", gain=1, clamp=self.clamp, overwrite=True)
 
 
 class ActLinear(Linear):
-    """Linear layer, bias, leaky ReLU(0.2), with the same choice of `gain`."""
+    """Linear layer, bias, leaky ReLU(0.2); `gain` as in ActConv2d."""
 
     def __init__(
         self, fan_in: int, fan_out: int, *, gain: Gain = "weight", lr_mul: float = 1.0, equalized: bool = True

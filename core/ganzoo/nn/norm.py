@@ -1,4 +1,4 @@
-"""Normalisations without parameters. Sums run in at least float32."""
+"""Normalisations without parameters; sums are taken in at least float32."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def instance_norm(x: Maps, eps: float = 1e-8) -> Maps:
 
 
 def normalized(x: Tensor, dims: tuple[int, ...], centred: bool, eps: float) -> tuple[Tensor, Tensor]:
-    """x r with r = 1 / sqrt(mean x² + eps) over `dims`, and r; `centred` takes the mean off x first."""
+    """(x r, r) with r = 1 / sqrt(mean x² + eps) over `dims`; `centred` subtracts the mean of x first."""
     y = at_least_fp32(x)
     y = y - y.mean(dims, keepdim=True) if centred else y
     r = (y.square().mean(dims, keepdim=True) + eps).rsqrt()
@@ -28,15 +28,15 @@ def normalized(x: Tensor, dims: tuple[int, ...], centred: bool, eps: float) -> t
 
 
 class _Normalized(torch.autograd.Function):
-    """`normalized`, with a gradient in a third of the passes over memory that autograd makes of it.
+    """`normalized`, with a gradient that takes a third of the passes over memory of autograd's.
 
-    With y = x r: dx = r (g - y mean(g y)), and - r mean(g) where x was centred. Where gradients are to be
-    differentiated, `normalized` itself is.
+    With y = x r: dx = r (g - y mean(g y)), less r mean(g) if x was centred. If the gradient itself is to be
+    differentiated, autograd differentiates `normalized` twice.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dims: tuple[int, ...], centred: bool, eps: float) -> Tensor:
-        """x r."""
+        """Normalise x, and keep x, y and r for the gradient."""
         y, r = normalized(x, dims, centred, eps)
         ctx.save_for_backward(x, y, r)
         ctx.options = dims, centred, eps
@@ -44,13 +44,13 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
-        """dx."""
+        """Return dx."""
         x, y, r = ctx.saved_tensors
         if torch.is_grad_enabled():
             (dx,) = torch.autograd.grad(normalized(x, *ctx.options)[0], x, g, create_graph=True)
             return dx, None, None, None
         dims, centred, _ = ctx.options
-        if centred:  # in at least float32: a rounded mean would be off by as much in all of a map's pixels
+        if centred:  # in at least float32: rounding the mean would shift all pixels of a map by the same amount
             g, y = at_least_fp32(g), at_least_fp32(y)
             dx = g - g.mean(dims, keepdim=True)
             return (dx.addcmul_(y, (g * y).mean(dims, keepdim=True), value=-1) * r).to(x.dtype), None, None, None
@@ -60,13 +60,13 @@ class _Normalized(torch.autograd.Function):
 
 
 def minibatch_std(x: Maps, group: int | None = 4, features: int = 1, eps: float = 1e-8) -> Maps:
-    """Append `features` channels that hold each group's mean standard deviation (arXiv:1710.10196, section 3).
+    """Append `features` channels with each group's mean standard deviation (arXiv:1710.10196, section 3).
 
     Groups are strided: with M = N / group, samples m, m + M, m + 2M, ... form group m.
 
     Args:
         x: [N, C, H, W]
-        group: largest group size; the largest divisor of N up to it is used. None takes the whole batch.
+        group: largest group size; the largest divisor of N up to it is used. None takes the whole batch
         features: number of statistics, each over C / features channels
     """
     n, c, h, w = x.shape

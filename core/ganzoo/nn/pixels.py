@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Pixels as bytes and as numbers in [-1, 1]."""
 
 import torch
 from torch import Tensor

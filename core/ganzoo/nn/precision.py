@@ -1,26 +1,29 @@
-"""TODO docstring."""
+"""Precision of feature maps: what is half, what stays float32, and how parameters of float32 meet half maps."""
+
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganzoo.types import Maps
 
+HALF = (torch.bfloat16, torch.float16)
+HALF_LEVELS = 4  # number of the finest levels that run in float16
+
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """At least float32: half precisions are widened, float64 stays."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    """Bring half precisions to float32; float32 and float64 stay."""
+    return x.float() if x.dtype in HALF else x
 
 
 def channels_last(x: Maps, dtype: torch.dtype | None) -> Maps:
-    """Feature maps as the convolutions like them: channels last, in the working precision."""
+    """Lay maps out channels last, as convolutions prefer, in `dtype`; None keeps theirs."""
     return x.to(dtype or x.dtype, memory_format=torch.channels_last)
 
 
-HALF_LEVELS = 4  # the finest levels, which float16 is for
-
-
 def level_dtype(dtype: torch.dtype | None, level: int, levels: int) -> torch.dtype | None:
-    """The type of the feature maps of a level, where `dtype` is the network's.
+    """Precision of one level's maps, where `dtype` is the network's; level 0 is the coarsest of `levels`.
 
     float16 serves the four finest levels, and never the coarsest: it overflows easily, and coarse levels cost little
     (arXiv:2006.06676's released networks: sizes from max(finest / 8, 8) on).
@@ -29,5 +32,19 @@ def level_dtype(dtype: torch.dtype | None, level: int, levels: int) -> torch.dty
 
 
 def cast(x: Maps, dtype: torch.dtype | None) -> Maps:
-    """Feature maps in another precision; untouched where they have it."""
+    """Bring maps to another precision; untouched where they have it, or where `dtype` is None."""
     return x if dtype in (None, x.dtype) else channels_last(x, dtype)
+
+
+def autocast_for(dtype: torch.dtype, device: torch.device, casts_weights: bool) -> AbstractContextManager[Any] | None:
+    """The autocast state in which a module runs whose maps are `dtype`; None where that state holds already.
+
+    Half maps meet float32 parameters under torch.autocast, as in mixed-precision training; its cache of cast weights
+    is off, since a graph for second derivatives may outlive it. Float32 maps, and modules that cast their weights
+    themselves, run without autocast, also inside a module that runs under it.
+    """
+    if dtype in HALF and not casts_weights:
+        return torch.autocast(device.type, dtype, cache_enabled=False)
+    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return None
+    return torch.autocast(device.type, enabled=False)

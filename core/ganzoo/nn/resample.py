@@ -26,7 +26,7 @@ def _odd(taps: tuple[float, ...]) -> tuple[float, ...]:
     return taps
 
 
-Taps = Annotated[tuple[float, ...], AfterValidator(_scalable)]  # of a separable filter; scaled to sum 1 where used
+Taps = Annotated[tuple[float, ...], AfterValidator(_scalable)]  # any scale: a filter sums to 1
 OddTaps = Annotated[Taps, AfterValidator(_odd)]
 Pad = tuple[int, int, int, int]  # left, right, top, bottom on the upsampled grid; negative crops
 
@@ -96,10 +96,10 @@ def upfirdn2d(
 
     Args:
         x: [N, C, H, W]
-        taps: of the filter, n numbers
+        taps: the n taps of the filter
         up: upsampling factor
         down: downsampling factor
-        padding: of both axes on the upsampled grid, (before, after); negative crops
+        padding: (before, after) along both axes of the upsampled grid; negative crops
         gain: factor of the filter
 
     Returns:
@@ -137,7 +137,7 @@ def conv2d_up(x: Maps, weight: Tensor, taps: Taps, bias: Tensor | None = None) -
     Args:
         x: [N, I, H, W]
         weight: [O, I, k, k] with odd k
-        taps: of the filter
+        taps: taps of the filter
         bias: [O]
     """
     n, k = len(taps), weight.shape[-1]
@@ -155,7 +155,7 @@ def conv2d_down(x: Maps, weight: Tensor, taps: Taps, bias: Tensor | None = None)
     Args:
         x: [N, I, H, W]
         weight: [O, I, k, k] with odd k
-        taps: of the filter
+        taps: taps of the filter
         bias: [O]
     """
     n, p = len(taps), weight.shape[-1] // 2

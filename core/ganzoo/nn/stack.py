@@ -1,4 +1,4 @@
-"""nn.ModuleList that remembers what it holds, so that type checkers (and readers) do too."""
+"""nn.ModuleList with a type for its elements."""
 
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar, overload

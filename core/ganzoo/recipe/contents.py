@@ -24,7 +24,7 @@ FIGURES = "published.yaml"  # beside a plugin's recipes, not in them: who extend
 
 
 class Figure(BaseModel):
-    """A published result: metric and value on some data, and who says so; spread is its ±, where one is given."""
+    """A published result: data, metric, value and its source; `spread` is the ± of the value, where one is given."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -36,14 +36,14 @@ class Figure(BaseModel):
 
 
 def table() -> dict[str, list[dict[str, Any]]]:
-    """What registry.yaml should hold: every component and recipe of the plugins in ganzoo's distribution."""
+    """Content of registry.yaml: every command, component and recipe in ganzoo's distribution."""
     known = registry()
     shipped = [p for p in plugins.installed() if p.distribution == "ganzoo"]
     names = {p.name for p in shipped}
     rows = [dict(entry(cls, known.owner(cls))) for cls in known if known.owner(cls) in names]
     recipes = [row for p in shipped for row in architectures(p)]
-    shown = [{"name": c.name, "summary": help_of(c)} for c in plugins.commands() if c.distribution == "ganzoo"]
-    return {"commands": shown, "components": rows, "recipes": sorted(recipes, key=_by_size)}
+    commands = [{"name": c.name, "summary": help_of(c)} for c in plugins.commands() if c.distribution == "ganzoo"]
+    return {"commands": commands, "components": rows, "recipes": sorted(recipes, key=_by_size)}
 
 
 def help_of(command: plugins.Command) -> str:
@@ -66,18 +66,18 @@ def architectures(plugin: plugins.Plugin) -> list[dict[str, Any]]:
 
 
 def architecture(plugin: str, path: Path) -> dict[str, Any]:
-    """A recipe's row: what it is, and how many parameters its networks have."""
+    """A recipe's row: name, title, paper, image size and channels, and how many parameters each network has."""
     node = load(path)
     with torch.device("meta"):
-        made = node.bind()()
+        experiment = node.bind()()
     return {
         "name": path.stem,
         "plugin": plugin,
         "title": node.value("title"),
         "paper": node.value("paper"),
-        "size": list(made.shape.size),
-        "channels": made.shape.channels,
-        **{name: parameters(net) for name, net in made.networks().items()},
+        "size": list(experiment.shape.size),
+        "channels": experiment.shape.channels,
+        **{name: parameters(net) for name, net in experiment.networks().items()},
     }
 
 

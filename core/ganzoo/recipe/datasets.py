@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""From what `--data` says, a path or a name, to a dataset."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ from ganzoo.registry.lookup import Registry
 from ganzoo.types import Size
 
 
-def dataset_for(source: str, registry: Registry) -> type[Dataset]:
-    """The dataset that `--data SOURCE` means. Raises UsageError that lists what there is.
+def dataset_for(source: str, registry: Registry, flag: str = "--data") -> type[Dataset]:
+    """The dataset that `--data SOURCE` means. Raises UsageError that lists what there is, and begins with the flag.
 
     The name of a dataset that needs no path comes first, then the first whose `claims()` says yes: a folder named
     `shapes` is written `./shapes`.
@@ -24,31 +24,39 @@ def dataset_for(source: str, registry: Registry) -> type[Dataset]:
     for cls in named or (cls for cls in known if cls.claims(source)):
         return cls
     accepted = ", ".join(f"{cls.name} ({summary(cls).rstrip('.')})" for cls in known) or "none is installed"
-    what = (
+    fault = (
         "is a file that no dataset knows"
         if Path(source).is_file()
         else "is no folder that exists, and no dataset knows it"
     )
-    raise UsageError(f"--data '{source}' {what}; datasets: {accepted}.")
+    raise UsageError(f"{fault}; datasets: {accepted}", place=f"{flag} '{source}'".lstrip())
 
 
-def section(source: str, registry: Registry) -> dict[str, str]:
-    """The `dataset:` section that `--data SOURCE` means; its path is absolute, so a checkpoint finds it again."""
-    cls = dataset_for(source, registry)
+def section(source: str, registry: Registry, flag: str = "--data") -> dict[str, str]:
+    """The `dataset:` section that `--data SOURCE` means; its path is absolute, so a checkpoint finds it again.
+
+    Raises UsageError, which begins with the flag.
+    """
+    cls = dataset_for(source, registry, flag)
     name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
     return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
 
 
 def open_set(
-    source: str, size: Size, channels: int, labels: int, registry: Registry, options: Mapping[str, Any] | None = None
+    source: str,
+    size: Size,
+    channels: int,
+    labels: int,
+    registry: Registry,
+    options: Mapping[str, Any] | None = None,
+    flag: str = "--data",
 ) -> Dataset:
     """Open what `--data SOURCE` means, with options of its section where they are given.
 
-    Raises UsageError or DataError.
+    Raises UsageError, which begins with the flag, or DataError.
     """
-    dataset: Dataset = component_from("dataset", {**(options or {}), **section(source, registry)}, registry).bind()(
-        size, channels, labels
-    )
+    chosen = {**(options or {}), **section(source, registry, flag)}
+    dataset: Dataset = component_from("dataset", chosen, registry).bind()(size, channels, labels)
     return dataset
 
 
@@ -61,12 +69,15 @@ class Measured(Protocol):
 
 
 def smallest_side(source: str, channels: int, registry: Registry) -> int | None:
-    """Of the images that `--data SOURCE` means; None where they have no size of their own. Raises as `open_set`."""
+    """Height or width, in pixels, of the smallest image that `--data SOURCE` means; None without a size of its own.
+
+    Raises as `open_set`.
+    """
     dataset = open_set(source, (1, 1), channels, 0, registry)
     return dataset.smallest_side() if isinstance(dataset, Measured) else None
 
 
 def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
-    """Those of a `dataset:` section's options that the dataset which `--data SOURCE` means has too."""
+    """Return those options of a `dataset:` section that the dataset which `--data SOURCE` means has too."""
     known = options_of(dataset_for(source, registry)).model_fields
     return {name: value for name, value in given.items() if name in known and name != "path"}

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""`gz recipe init`: a commented recipe to begin with."""
 
 import json
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ ACTIVE = ("kimg", "batch")  # of training, written out in a draft
 
 
 def draft(reference: str) -> str:
-    """A commented recipe that extends another: image and length are written out, the rest stands in comments.
+    """Write a commented recipe that extends another: image and length are set, all else stands in comments.
 
-    Taking away the leading '# ' of a section gives the same recipe.
+    Without the leading '# ' of a section it is the same recipe.
     """
     node = load(reference)
     path = Path(reference)

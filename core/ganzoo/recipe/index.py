@@ -36,7 +36,7 @@ def command_summaries() -> dict[str, str]:
 
 
 def index_file() -> dict[str, list[dict[str, Any]]]:
-    """What registry.yaml holds: {commands, components, recipes}."""
+    """Content of registry.yaml: {commands, components, recipes}."""
     _, _, text = index_path().read_text(encoding="utf-8").partition("\n")  # its first line is a comment
     table: dict[str, list[dict[str, Any]]] = json.loads(text)
     return table
@@ -48,7 +48,7 @@ def entry(cls: type[Component], owner: str) -> dict[str, str]:
 
 
 def cached_index(plugin: Plugin) -> Path | None:
-    """Where the rows of a stranger's plugin are kept until its files change; None where that cannot be known."""
+    """Path of the rows of a stranger's plugin, kept until its files change; None where changes cannot be seen."""
     try:
         spec = find_spec(plugin.module)
         if spec is None or spec.origin is None:
@@ -58,16 +58,16 @@ def cached_index(plugin: Plugin) -> Path | None:
         times = [p.stat().st_mtime_ns for p in inside if p.is_file() and "__pycache__" not in p.parts]
     except (OSError, ImportError, ValueError, RuntimeError):
         return None
-    what = [__version__, plugin.name, plugin.module, str(origin), max(times, default=0), len(times)]
-    fingerprint = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    state = [__version__, plugin.name, plugin.module, str(origin), max(times, default=0), len(times)]
+    fingerprint = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
     name = re.sub(r"[^\w.-]+", "_", f"index-{plugin.distribution}-{plugin.version}-{fingerprint}.json")
     return cache_dir() / "index" / name
 
 
 def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
-    """What `index` says of a plugin's components. From the cache if it can be read, else by importing the plugin.
+    """Rows of a plugin's components, from the cache if it can be read, else by importing the plugin.
 
-    What does not work is not kept: it may work the next time.
+    The rows of a broken plugin are not cached: it may work the next time.
     """
     path = cached_index(plugin)
     with suppress(OSError, ValueError, RecursionError, TypeError, AttributeError):
@@ -75,23 +75,23 @@ def _strangers_rows(plugin: Plugin) -> list[dict[str, str]]:
         if all(row.keys() == set(COLUMNS) and all(isinstance(v, str) for v in row.values()) for row in rows):
             return list(rows)
     full = registry()
-    made = [entry(cls, plugin.name) for cls in full if full.owner(cls) == plugin.name]
+    rows = [entry(cls, plugin.name) for cls in full if full.owner(cls) == plugin.name]
     if path and plugin.name not in full.problems:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
-    return made
+                temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return rows
 
 
 @cache
 def index() -> dict[str, list[dict[str, Any]]]:
-    """The table of contents {components, recipes}: registry.yaml, and what the plugins answer that it lacks."""
+    """The table of contents {commands, components, recipes}: registry.yaml, and rows of plugins that it lacks."""
 
     def about(path: Path) -> dict[str, Any]:
         try:
             tree = load_yaml(path).tree
-        except RecipeError:  # it says so when it is used
+        except RecipeError:  # raised again where the recipe is used
             tree = {}
         return {key: str(tree[key]) for key in ("title", "paper") if key in tree}
 

@@ -1,12 +1,15 @@
-"""TODO docstring."""
+"""Recipe files: found by path or name, merged with the recipes they extend, changed by `--set KEY=VALUE`."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RecipeError, did_you_mean
 from ganzoo.recipe.node import ROOT
-from ganzoo.recipe.source import Source, Where, load_yaml, parse_yaml
+from ganzoo.recipe.source import Source, Where, load_yaml, parse_yaml, to_yaml
 from ganzoo.registry import plugin as plugins
 
 
@@ -28,32 +31,60 @@ def find(reference: str) -> Path:
     return shipped[reference]
 
 
-def read(reference: str | Path, overrides: Sequence[str] = ()) -> Source:
-    """A recipe with its parents merged in and the overrides (`a.b.0.c=value`) applied."""
-    source = _read(find(str(reference)), ())
-    for item in overrides:
-        _override(source, item)
-    return source
+def read(reference: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Source:
+    """A recipe with its parents merged in and the overrides (`a.b.0.c=value`) applied.
+
+    Args:
+        reference: the name of an architecture, a file, or the recipe's own tree as Python values
+        overrides: applied in order
+    """
+    if isinstance(reference, Mapping):
+        tree = json.loads(json.dumps(reference, default=str))  # a copy; what YAML cannot hold becomes text
+        places = dict.fromkeys(_places(tree, ()), "recipe")
+        source = _extended(Source(tree, places, text=to_yaml(tree), own=deepcopy(tree)), Path(), ())
+    else:
+        source = _read(find(str(reference)), ())
+    return override(source, overrides)
+
+
+def override(source: Source, items: Sequence[str]) -> Source:
+    """Return a copy of a recipe with overrides (`a.b.0.c=value`) applied in order. Raises RecipeError."""
+    changed = replace(source, tree=deepcopy(source.tree), origins=dict(source.origins))
+    for item in items:
+        _override(changed, item)
+    return changed
+
+
+def _places(tree: Any, where: Where) -> Iterator[Where]:
+    """Paths of all values in a tree, its own included."""
+    yield where
+    entries = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for step, value in entries:
+        yield from _places(value, (*where, step))
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> Source:
     if path.resolve() in seen:
-        raise RecipeError(f"{path}: the recipe extends itself.")
-    source = load_yaml(path)
+        raise RecipeError("the recipe extends itself.", origin=str(path))
+    return _extended(load_yaml(path), path.parent, (*seen, path.resolve()))
+
+
+def _extended(source: Source, folder: Path, seen: tuple[Path, ...]) -> Source:
+    """A recipe merged into the parent that it names, by a path from `folder` or by an architecture's name."""
     parent = source.tree.pop("extends", None)
     if parent is None:
         return source
     if not isinstance(parent, str):
         raise source.fail(("extends",), f"one architecture or one path is extended, got {parent!r}.")
-    beside = path.parent / parent
+    beside = folder / parent
     try:
         target = beside if beside.is_file() else find(parent)
     except RecipeError as err:
-        raise source.fail(("extends",), str(err)) from None
-    base = _read(target, (*seen, path.resolve()))
+        raise source.locate(err, ("extends",)) from None
+    base = _read(target, seen)
     for tree in (base.tree, source.tree):
         tree.setdefault("use", ROOT)
-    return Source(_merge(base, source, ()), base.origins | source.origins, source.name)
+    return replace(source, tree=_merge(base, source, ()), origins=base.origins | source.origins)
 
 
 def _merge(base: Source, over: Source, where: Where) -> Any:
@@ -79,7 +110,7 @@ def _override(source: Source, item: str) -> None:
     key, equals, text = item.partition("=")
     flag = f"--set {item}"
     if not equals or not key:
-        raise RecipeError(f"{flag}: write it as path.to.option=value.")
+        raise RecipeError(cure="write it as path.to.option=value", origin=flag)
     value = parse_yaml(f"v: {text}", flag).tree["v"]
     *parents, last = key.split(".")
     place: Any = source.tree
@@ -105,7 +136,8 @@ def _step(place: Any, name: str, flag: str, where: Where) -> str | int:
     if not isinstance(place, list):
         return name
     if not (name.isdecimal() and name.isascii() and int(name) < len(place)):
-        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, where))} has {len(place)} entries.")
+        fault = f"no such place in the recipe: {'.'.join(map(str, where))} has {len(place)} entries."
+        raise RecipeError(fault, origin=flag)
     return int(name)
 
 
@@ -116,5 +148,6 @@ def _enter(place: Any, step: str | int, flag: str, where: Where) -> Any:
     if isinstance(place[step], str):
         place[step] = {"use": place[step]}
     if not isinstance(place[step], dict | list):
-        raise RecipeError(f"{flag}: no such place in the recipe: {'.'.join(map(str, where))} is {place[step]!r}.")
+        fault = f"no such place in the recipe: {'.'.join(map(str, where))} is {place[step]!r}."
+        raise RecipeError(fault, origin=flag)
     return place[step]

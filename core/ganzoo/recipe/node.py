@@ -83,22 +83,22 @@ def parse(source: Source, registry: Registry) -> Node:
     return _node(ROOT_KIND, {"use": ROOT, **source.tree}, None, (), source, registry)
 
 
-def nested(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def nested(tree: Mapping[str, Any], settings: Mapping[str, Any], flag: str = "--set") -> dict[str, Any]:
     """A component's tree with options by dotted names put in: perceptual.side belongs to what is in that slot.
 
-    Raises RecipeError where a name on the way is a value, which has no options.
+    Raises RecipeError, which begins with the flag, where a name on the way is a value, which has no options.
     """
-    found = dict(tree)
+    tree = dict(tree)
     for key, value in settings.items():
         *parents, last = key.split(".")
-        place = found
+        place = tree
         for name in parents:
             inner = place.get(name, {})
             if not isinstance(inner, str | dict):
-                raise RecipeError(f"--set {key}: '{name}' is {inner!r}, which has no options.")
+                raise RecipeError(f"'{name}' is {inner!r}, which has no options.", origin=f"{flag} {key}")
             place[name] = place = {"use": inner} if isinstance(inner, str) else inner
         place[last] = value
-    return found
+    return tree
 
 
 def component_from(kind: str, raw: Any, registry: Registry) -> Node:
@@ -121,9 +121,7 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
         try:
             cls = registry.get(kind, str(name))
         except (UnknownComponent, PluginError) as err:
-            raise type(err)(
-                str(source.fail((*where, "use") if (*where, "use") in source.origins else where, str(err)))
-            ) from None
+            raise source.locate(err, (*where, "use") if (*where, "use") in source.origins else where) from None
         if preset and cls is preset[0]:
             raw = {**preset[1], **raw}
     elif preset:
@@ -134,11 +132,11 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
 
 
 def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Source, registry: Registry) -> Node:
-    raw = {name: value for name, value in raw.items() if name not in cls.retired}
+    raw = cls.upgraded({name: value for name, value in raw.items() if name not in cls.retired})
     try:
         model = options(cls).model_validate_json(json.dumps(raw))
     except ValidationError as err:
-        raise RecipeError("\n".join(_sentences(err, cls, where, source, registry))) from None
+        raise RecipeError(faults=_faults(err, cls, where, source, registry)) from None
     children: dict[str, Node | list[Node] | None] = {}
     for name, slot in slots(cls).items():
         children[name] = _slot(
@@ -152,12 +150,12 @@ def _slot(
 ) -> Node | list[Node] | None:
     if raw is ...:
         if slot.many:
-            return [_check(*made, where, source, registry) for d in default if (made := default_of(d))]
-        made = default_of(default)
-        return _check(*made, where, source, registry) if made else None
+            return [_check(*preset, where, source, registry) for d in default if (preset := default_of(d))]
+        preset = default_of(default)
+        return _check(*preset, where, source, registry) if preset else None
     if slot.many:
         if not isinstance(raw, list):
-            raise source.fail(where, f"a list of components is expected, got {raw!r}: write it as [{raw}].")
+            raise source.fail(where, f"a list of components is expected, got {raw!r}", f"write it as [{raw}]")
         return [_node(slot.kind, item, None, (*where, i), source, registry) for i, item in enumerate(raw)]
     if raw is None:
         if slot.optional:
@@ -168,25 +166,25 @@ def _slot(
     return _node(slot.kind, raw, default, where, source, registry)
 
 
-def _sentences(
+def _faults(
     err: ValidationError, cls: type[Component], where: Where, source: Source, registry: Registry
-) -> list[str]:
-    """One sentence for each place at fault, in the words of recipes."""
-    faults: dict[Where, list[Any]] = {}
+) -> list[RecipeError]:
+    """Return an error for each option at fault, in the words of recipes."""
+    by_option: dict[Where, list[Any]] = {}
     for error in err.errors():
-        # pydantic's path also names the alternatives of a union ("tuple[...]", "constrained-int"): those are no places
-        place = tuple(p for p in error["loc"] if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
-        faults.setdefault(place, []).append(error)
+        # pydantic's path also names the alternatives of a union ("tuple[...]", "constrained-int"): those are no options
+        option = tuple(p for p in error["loc"] if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
+        by_option.setdefault(option, []).append(error)
     return [
-        str(source.fail((*where, *place), _sentence(place, errors, cls, registry))) for place, errors in faults.items()
+        source.fail((*where, *option), _sentence(option, errors, cls, registry)) for option, errors in by_option.items()
     ]
 
 
 def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: Registry) -> str:
     groups = {name: getattr(f.annotation, "model_fields", None) for name, f in options(cls).model_fields.items()}
-    own = "the recipe" if cls.kind == ROOT_KIND else cls.name
+    whole = "the recipe" if cls.kind == ROOT_KIND else cls.name
     group = groups.get(str(place[0]))  # where the option is a group of options, such as training
-    owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (own, list(groups))
+    owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (whole, list(groups))
     name, given = str(place[-1]), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         names = f" Options: {', '.join(known)}." if known else " It has none."

@@ -1,4 +1,4 @@
-"""For whoever writes recipes: a JSON Schema of all that is installed, tables of options, and a draft to begin with."""
+"""A JSON Schema of recipes with all that is installed, for editors; and tables of a component's options."""
 
 import json
 import warnings
@@ -100,37 +100,37 @@ def _plain(model: type[BaseModel], defs: Json) -> Json:
     """pydantic's schema of the plain options; groups of options, such as `training`, go to $defs."""
     with warnings.catch_warnings():  # a slot's default is a class, which has no JSON
         warnings.simplefilter("ignore")
-        made = model.model_json_schema(ref_template="#/$defs/{model}")
-    for name, group in made.pop("$defs", {}).items():
-        found = _group(model, name)
-        for option, text in (described(found) if found else {}).items():
+        generated = model.model_json_schema(ref_template="#/$defs/{model}")
+    for name, group in generated.pop("$defs", {}).items():
+        cls = _group(model, name)
+        for option, text in (described(cls) if cls else {}).items():
             if option in group["properties"]:
                 group["properties"][option]["description"] = text
-        group["description"] = summary(found) if found else name  # type: ignore[arg-type]
+        group["description"] = summary(cls) if cls else name  # type: ignore[arg-type]
         defs[name] = _untitled(group)
-    return {name: _untitled(deepcopy(prop)) for name, prop in made.get("properties", {}).items()}
+    return {name: _untitled(deepcopy(prop)) for name, prop in generated.get("properties", {}).items()}
 
 
 def _group(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    found = (field.annotation for field in model.model_fields.values())
-    return next((a for a in found if isinstance(a, type) and issubclass(a, BaseModel) and a.__name__ == name), None)
+    types = (field.annotation for field in model.model_fields.values())
+    return next((t for t in types if isinstance(t, type) and issubclass(t, BaseModel) and t.__name__ == name), None)
 
 
 def _untitled(value: Any) -> Any:
-    """Without pydantic's generated titles, which only repeat the names."""
+    """Remove pydantic's generated titles, which only repeat the names."""
     if isinstance(value, dict):
         return {k: _untitled(v) for k, v in value.items() if not (k == "title" and isinstance(v, str))}
     return [_untitled(v) for v in value] if isinstance(value, list) else value
 
 
 def option_rows(cls: type[Component]) -> list[dict[str, str]]:
-    """Each option of a component in words: option, type, default, meaning."""
-    texts, found = described(cls), []
+    """Describe each option of a component in words: option, type, default, meaning."""
+    texts, rows = described(cls), []
     plain = _plain(options(cls), {})
     for name, field in options(cls).model_fields.items():
         slot = slots(cls).get(name)
         default = "needed" if field.is_required() else _default(field.default)
-        found.append(
+        rows.append(
             {
                 "option": name,
                 "type": _slot_words(slot) if slot else words(plain[name]),
@@ -138,7 +138,7 @@ def option_rows(cls: type[Component]) -> list[dict[str, str]]:
                 "meaning": texts.get(name, ""),
             }
         )
-    return found
+    return rows
 
 
 def _slot_words(slot: Slot) -> str:
@@ -146,9 +146,9 @@ def _slot_words(slot: Slot) -> str:
 
 
 def _default(value: Any) -> str:
-    if made := default_of(value):
-        cls, chosen = made
-        return f"{cls.name} ({', '.join(f'{k}={v}' for k, v in chosen.items())})" if chosen else cls.name
+    if preset := default_of(value):
+        cls, settings = preset
+        return f"{cls.name} ({', '.join(f'{k}={v}' for k, v in settings.items())})" if settings else cls.name
     if isinstance(value, BaseModel):
         return "its own"
     return json.dumps(value, default=str)

@@ -1,28 +1,40 @@
 """YAML to plain values and back. Each value remembers the file and line it was written at."""
 
 import re
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from ganzoo.errors import RecipeError
+from ganzoo.errors import RecipeError, ZooError
 
 Where = tuple[str | int, ...]
-MAX_VALUES = 20_000  # a recipe is small: more is an alias bomb
+MAX_VALUES = 20_000  # of one file: a recipe is small, more is an alias bomb
+E = TypeVar("E", bound=ZooError)
 
 
 @dataclass
 class Source:
-    """A recipe's plain tree, and where each value was written."""
+    """A recipe's plain tree, and where each value was written.
+
+    Args:
+        tree: all values
+        origins: 'file:line' of each value, or the `--set` that gave it
+        name: path of the recipe's file, or what else it came from
+        text: the file as it was written
+        own: what the file says itself, before the recipes that it extends were merged in
+    """
 
     tree: dict[str, Any]
     origins: dict[Where, str] = field(default_factory=dict)
     name: str = "recipe"
+    text: str = ""
+    own: dict[str, Any] = field(default_factory=dict)
 
     def origin(self, where: Where) -> str:
         """'file:line' of the nearest enclosing value."""
@@ -32,14 +44,21 @@ class Source:
         return self.name
 
     def files(self) -> list[str]:
-        """What the values come from: the recipe itself, then its parents, then overrides."""
-        found = dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)
-        return sorted({self.name: None} | found, key=lambda name: (name != self.name, name.startswith("--set ")))
+        """List what the values come from: the recipe itself, then its parents, then overrides."""
+        names = dict.fromkeys(re.sub(r":\d+$", "", origin) for where, origin in self.origins.items() if where)
+        return sorted({self.name: None} | names, key=lambda name: (name != self.name, name.startswith("--set ")))
 
-    def fail(self, where: Where, sentence: str) -> RecipeError:
-        """An error that begins with file, line and path."""
-        path = ".".join(map(str, where))
-        return RecipeError(f"{self.origin(where)}: {path + ': ' if path else ''}{sentence}")
+    def fail(self, where: Where, fault: str, cure: str = "") -> RecipeError:
+        """An error of the value at a path, with the file and line that it was written at."""
+        return RecipeError(fault, cure=cure, origin=self.origin(where), path=where)
+
+    def locate(self, err: E, where: Where) -> E:
+        """Return the same error as one of the value at a path."""
+        if not isinstance(err, RecipeError):
+            return err.at(" ".join(f"{part}:" for part in (self.origin(where), ".".join(map(str, where))) if part))
+        located = copy(err)
+        located.origin, located.path = self.origin(where), where
+        return located
 
 
 def load_yaml(path: Path) -> Source:
@@ -53,7 +72,7 @@ def load_yaml(path: Path) -> Source:
         reason = (
             "is not UTF-8 text" if isinstance(err, UnicodeDecodeError) else f"cannot be read: {err.strerror or err}"
         )
-        raise RecipeError(f"{path} {reason}.") from None
+        raise RecipeError(reason, place=str(path)) from None
     return parse_yaml(text, str(path))
 
 
@@ -63,24 +82,24 @@ def parse_yaml(text: str, name: str) -> Source:
     try:
         raw = yaml.load(text)
     except MarkedYAMLError as err:
-        line = f":{err.problem_mark.line + 1}" if err.problem_mark else ""
-        raise RecipeError(f"{name}{line}: {' '.join(str(err.problem or err.context).split())}.") from None
+        origin = f"{name}:{err.problem_mark.line + 1}" if err.problem_mark else name
+        raise RecipeError(f"{' '.join(str(err.problem or err.context).split())}.", origin=origin) from None
     except (YAMLError, ValueError, RecursionError) as err:
-        raise RecipeError(f"{name}: not YAML: {' '.join(str(err).split())[:200]}") from None
-    source = Source({}, {(): name}, name)
+        raise RecipeError(f"not YAML: {' '.join(str(err).split())[:200].rstrip('.')}.", origin=name) from None
+    source = Source({}, {(): name}, name, text.removeprefix("\ufeff"))
     tree = _plain(raw, (), source)
     if not isinstance(tree, dict):
-        found = "empty" if tree is None else type(tree).__name__
-        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, this is {found}.")
-    source.tree = tree
+        given = "empty" if tree is None else type(tree).__name__
+        raise RecipeError(f"a recipe is a mapping of keys to values, this is {given}.", origin=name)
+    source.tree, source.own = tree, deepcopy(tree)
     return source
 
 
 def _plain(value: Any, where: Where, source: Source) -> Any:
     if len(source.origins) > MAX_VALUES or len(where) > 50:
-        raise RecipeError(f"{source.name}: more than {MAX_VALUES} values or 50 levels: this is no recipe.")
+        raise RecipeError(f"more than {MAX_VALUES} values or 50 levels: this is no recipe.", origin=source.name)
     if (tag := getattr(value, "tag", None)) and tag.value:
-        raise source.fail(where, f"the YAML tag '{tag.value}' has no meaning in a recipe: leave it out.")
+        raise source.fail(where, f"the YAML tag '{tag.value}' has no meaning in a recipe", "leave it out")
     if isinstance(value, CommentedMap):
         out = {}
         for key, item in value.items():

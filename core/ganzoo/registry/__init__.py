@@ -1,6 +1,6 @@
-"""What there is: components by kind and name, from the installed plugins. Imports only `ganzoo.errors`; needs no torch.
+"""Components by kind and name, from the installed plugins. Imports `ganzoo.errors` only, and needs no torch.
 
-Read `component` first: it is the idiom of all that follows.
+Read `component` first: it is the idiom of everything else. `plugin` finds plugins and commands, `lookup` holds classes.
 """
 
 from ganzoo.registry.component import Component, Make, Options

@@ -1,4 +1,4 @@
-"""What every pluggable thing shares: a kind, a name, a paper, and the options its signature declares.
+"""The base of every component: a kind, a name, a paper, and the options that its signature declares.
 
 The signature is the schema. Parameters before `/` are sizes, passed by the parent. Parameters after `*` are options,
 set by a recipe. An option typed `Make[Kind]` is a slot: the recipe picks the class, the parent calls it with sizes.
@@ -48,12 +48,22 @@ class Component:
     trial: ClassVar[str] = ""  # "module:function" with which ganzoo.testing tries a component of this kind
     example: ClassVar[Mapping[str, Any]] = {}  # options without a default, with which ganzoo.testing tries it
     retired: ClassVar[frozenset[str]] = frozenset()  # options it had and that changed no result: read, and ignored
+    former_names: ClassVar[frozenset[str]] = frozenset()  # names under which earlier recipes know it
 
     def __init_subclass__(cls, *, kind: str = "", name: str = "", paper: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.kind = kind or cls.kind
         cls.name = name
         cls.paper = paper or cls.paper
+
+    @classmethod
+    def upgraded(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Bring a recipe's options from the form of an earlier version to today's, which must come back as it is.
+
+        Args:
+            options: the raw values that a recipe gives this component, before they are checked
+        """
+        return options
 
 
 class Options(BaseModel):
@@ -94,7 +104,8 @@ def _relayed(cls: type[Component], relay: Any) -> Iterator[list[inspect.Paramete
     """Yield the parameters of a class's `__init__`, and of its base's while they are relayed by `*` or `**`."""
     for base in cls.__mro__:
         if "__init__" in vars(base):
-            _, *parameters = inspect.signature(base.__init__, eval_str=True).parameters.values()  # without self
+            signature = inspect.signature(vars(base)["__init__"], eval_str=True)
+            _self, *parameters = signature.parameters.values()
             yield parameters
             if not any(p.kind is relay for p in parameters):
                 return
@@ -152,10 +163,10 @@ def summary(cls: type[Component]) -> str:
 
 def described(cls: type[Any]) -> dict[str, str]:
     """{option: text} from the `Args:` section of a class docstring (and of the classes it extends)."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
         _, _, args = doc.partition("Args:\n")
         for name, text in re.findall(r"^    (\w+): ((?:.|\n(?:     |\n))*)", args, flags=re.MULTILINE):
-            found[name] = " ".join(text.split())
-    return found
+            texts[name] = " ".join(text.split())
+    return texts

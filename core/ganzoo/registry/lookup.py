@@ -19,7 +19,8 @@ class Registry:
         self._classes: dict[tuple[str, str], type[Component]] = {}
         self._owners: dict[type[Component], str] = {}
         self._qualified: dict[tuple[str, str], type[Component]] = {}
-        # one sentence each: by a plugin's name if it is broken, else "name (what is left out)"
+        self._former: dict[tuple[str, str], type[Component]] = {}  # by kind and former name; today's names come first
+        # by the plugin's name where it is broken, else by "name (what is left out)"
         self.problems: dict[str, PluginError] = {}
         self.versions: dict[str, tuple[str, str]] = {}  # plugin -> (distribution, version)
 
@@ -27,11 +28,13 @@ class Registry:
         """Register a class for a plugin. A clash raises DuplicateComponent that names both owners."""
         if not (isinstance(cls, type) and issubclass(cls, Component) and cls.kind and cls.name):
             raise PluginError(
-                f"plugin '{owner}' returns {cls!r}, which is no component: give its class header a kind's "
-                "base and a name=."
+                f"plugin '{owner}' returns {cls!r}, which is no component",
+                cure="give its class header a kind's base and a name=",
             )
         self._qualified[cls.kind, f"{owner}:{cls.name}"] = cls
         self._owners[cls] = owner
+        for former in cls.former_names:
+            self._former.setdefault((cls.kind, former), cls)
         taken = self._classes.setdefault((cls.kind, cls.name), cls)
         if taken is not cls:
             first = self._owners[taken]
@@ -42,13 +45,14 @@ class Registry:
             )
 
     def get(self, kind: str, name: str) -> type[Component]:
-        """Look a class up by name or by `plugin:name`. Raises UnknownComponent with the nearest and all known names.
+        """Look a class up by name, by `plugin:name`, or by a former name (`Component.former_names`).
 
-        Raises PluginError where the plugin of `plugin:name` is missing or broken.
+        Raises UnknownComponent with the nearest and all known names, PluginError where the plugin of `plugin:name` is
+        missing or broken.
         """
-        found = self._classes.get((kind, name)) or self._qualified.get((kind, name))
-        if found:
-            return found
+        cls = self._classes.get((kind, name)) or self._qualified.get((kind, name)) or self._renamed(kind, name)
+        if cls:
+            return cls
         owner, colon, _ = name.partition(":")
         if colon and owner in self.problems:
             raise self.problems[owner]
@@ -65,6 +69,17 @@ class Registry:
             f"no {kind} named '{name}'.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}.{broken}"
         )
 
+    def _renamed(self, kind: str, name: str) -> type[Component] | None:
+        """The class that an earlier recipe means by a name; in a shipped one, by the plugin that then held it."""
+        if found := self._former.get((kind, name)):
+            return found
+        owner, colon, bare = name.partition(":")
+        moved = self._former.get((kind, bare)) or self._classes.get((kind, bare))
+        shipped = colon and all(
+            self.versions.get(each, ("", ""))[0] == SHIPPED for each in (owner, self.owner(moved) if moved else "")
+        )
+        return moved if shipped else None
+
     def names(self, kind: str) -> list[str]:
         """All bare names of a kind."""
         return sorted(n for k, n in self._classes if k == kind)
@@ -78,7 +93,7 @@ class Registry:
         return self._owners.get(cls, "")
 
     def reference(self, cls: type[Component]) -> str:
-        """How a kept recipe names a class: a stranger's with its plugin, since others may claim the bare name."""
+        """Name of a class in a stored recipe; a stranger's with its plugin, since others may claim the bare name."""
         owner = self.owner(cls)
         shipped = self.versions.get(owner, (SHIPPED, ""))[0] == SHIPPED
         return cls.name if shipped and self._classes.get((cls.kind, cls.name)) is cls else f"{owner}:{cls.name}"
@@ -88,7 +103,7 @@ class Registry:
 
 
 def build(installed: Iterable[Plugin]) -> Registry:
-    """Ask each plugin for its classes. A broken plugin becomes a sentence in `problems` and takes nobody down."""
+    """Register the classes of each plugin. A broken plugin becomes an error in `problems` and stops no other."""
     registry = Registry()
     for plugin in installed:
         if plugin.name in registry.versions:
@@ -108,8 +123,8 @@ def build(installed: Iterable[Plugin]) -> Registry:
             try:
                 registry.add(cls, plugin.name)
             except PluginError as err:  # the plugin's other components work
-                what = f"{cls.kind} {cls.name}" if isinstance(err, DuplicateComponent) else str(cls)
-                registry.problems[f"{plugin.name} ({what})"] = err
+                left_out = f"{cls.kind} {cls.name}" if isinstance(err, DuplicateComponent) else str(cls)
+                registry.problems[f"{plugin.name} ({left_out})"] = err
     return registry
 
 

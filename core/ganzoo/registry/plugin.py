@@ -1,4 +1,4 @@
-"""How plugins are found and what they answer. Finding imports nothing; asking imports the plugin.
+"""Discovery of plugins and commands. Finding one imports nothing; asking for its components or command imports it.
 
 A plugin is a package with one entry point and one hook; a command of `gz` is an entry point of its own:
 
@@ -22,6 +22,7 @@ It may set `GANZOO_API = 2`, the version of this interface that it was written f
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -59,8 +60,13 @@ class Plugin:
     version: str
 
     @property
+    def package(self) -> str:
+        """The top-level package of its module."""
+        return self.module.partition(".")[0]
+
+    @property
     def folder(self) -> Path | None:
-        """Where its package lies, found without importing it."""
+        """Folder of its package, found without importing it; None where there is none."""
         try:
             spec = find_spec(self.module)
         except (ImportError, ValueError):
@@ -68,18 +74,19 @@ class Plugin:
         return Path(spec.origin).parent if spec and spec.origin else None
 
     def recipes(self) -> Iterator[Path]:
-        """The recipes it ships."""
+        """Yield the paths of the recipes it ships."""
         if self.folder:
             yield from sorted((self.folder / "recipes").glob("*.yaml"))
 
 
-def installed() -> list[Plugin]:
+@cache
+def installed() -> tuple[Plugin, ...]:
     """All installed plugins in loading order: those of ganzoo, on which all others depend, then by name."""
-    found: dict[tuple[str, str], Plugin] = {}
+    plugins: dict[tuple[str, str], Plugin] = {}
     for point in entry_points(group=GROUP):
-        plugin = _describe(point)
-        found.setdefault((plugin.name, plugin.distribution), plugin)
-    return sorted(found.values(), key=lambda p: (p.distribution != SHIPPED, p.name, p.distribution))
+        distribution, version = _distribution(point)
+        plugins.setdefault((point.name, distribution), Plugin(point.name, point.value, distribution, version))
+    return tuple(sorted(plugins.values(), key=_order))
 
 
 @dataclass(frozen=True)
@@ -91,49 +98,85 @@ class Command:
     distribution: str
     version: str
 
+    @property
+    def package(self) -> str:
+        """The top-level package of its module."""
+        return self.target.partition(":")[0].partition(".")[0]
+
     def load(self) -> Any:
-        """Import its function or typer app. Whatever goes wrong is a PluginError of one sentence."""
+        """Import its function or typer app. Raises PluginError, whatever goes wrong."""
         module, _, attribute = self.target.partition(":")
         try:
             return getattr(import_module(module), attribute)
         except (Exception, SystemExit) as err:
             raise PluginError(
                 f"the command '{self.name}' of {self.distribution} {self.version} ({self.target}) is broken: "
-                f"{_one_line(err)}. Repair it, or remove it with 'pip uninstall {self.distribution}'."
+                f"{_one_line(err)}.",
+                cure=f"repair it, or remove it with 'pip uninstall {self.distribution}'",
             ) from err
 
 
-def commands() -> list[Command]:
+@cache
+def commands() -> tuple[Command, ...]:
     """All installed commands: ganzoo's own by name, then those of others. A name that is taken is left out."""
-    found: dict[str, Command] = {}
+    first: dict[str, Command] = {}
+    for command in _all_commands():
+        first.setdefault(command.name, command)
+    return tuple(first.values())
+
+
+def command_clashes() -> dict[str, PluginError]:
+    """{"command NAME (DISTRIBUTION)": error} for each command that is left out, since another has its name."""
+    kept = {command.name: command for command in commands()}
+    return {
+        f"command {c.name} ({c.distribution})": PluginError(
+            f"the command '{c.name}' of {c.distribution} {c.version} ({c.target}) is left out: "
+            f"{kept[c.name].distribution} has a command of that name.",
+            cure=f"remove one of them, as with 'pip uninstall {c.distribution}'",
+        )
+        for c in _all_commands()
+        if c is not kept[c.name]
+    }
+
+
+@cache
+def _all_commands() -> tuple[Command, ...]:
     points = entry_points(group=COMMANDS)
-    described = [
-        Command(p.name, p.value, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?") for p in points
+    return tuple(sorted((Command(p.name, p.value, *_distribution(p)) for p in points), key=_order))
+
+
+def command_plugins() -> list[Plugin]:
+    """Packages that bring commands and no components, named as the package is, without "ganzoo_"."""
+    others = {plugin.package for plugin in installed()}
+    packages = {c.package: c for c in _all_commands() if c.package not in others}
+    return [
+        Plugin(package.removeprefix("ganzoo_"), package, c.distribution, c.version) for package, c in packages.items()
     ]
-    for command in sorted(described, key=lambda c: (c.distribution != SHIPPED, c.name, c.distribution)):
-        found.setdefault(command.name, command)
-    return list(found.values())
+
+
+def _order(entry: "Plugin | Command") -> tuple[bool, str, str]:
+    return entry.distribution != SHIPPED, entry.name, entry.distribution
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """(name, version) of the distribution that declares an entry point."""
+    return (point.dist.name, point.dist.version) if point.dist else ("?", "?")
 
 
 def _one_line(err: BaseException) -> str:
     return " ".join(f"{type(err).__name__}: {err}".split()).rstrip(".")
 
 
-def _describe(point: EntryPoint) -> Plugin:
-    dist = point.dist
-    return Plugin(point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
-
-
 def components(plugin: Plugin) -> list[type[Any]]:
-    """Import a plugin and ask its hook. Whatever goes wrong inside is a PluginError of one sentence."""
+    """Import a plugin and call its hook. Raises PluginError, whatever goes wrong inside."""
+    about = f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})"
     try:
         module = import_module(plugin.module)
         wanted = getattr(module, "GANZOO_API", API)
         if wanted != API:
             cure = "upgrade ganzoo" if wanted > API else "upgrade the plugin"
             raise PluginError(
-                f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) asks for ganzoo's plugin API "
-                f"{wanted}, this ganzoo has API {API}: {cure}."
+                f"asks for ganzoo's plugin API {wanted}, this ganzoo has API {API}", place=about, cure=cure
             )
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
@@ -144,9 +187,9 @@ def components(plugin: Plugin) -> list[type[Any]]:
     except (Exception, SystemExit) as err:
         sys.modules.pop(plugin.module, None)
         raise PluginError(
-            f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) is broken: "
-            f"{_one_line(err)}. "
-            f"Repair it, or remove it with 'pip uninstall {plugin.distribution}'."
+            f"is broken: {_one_line(err)}.",
+            place=about,
+            cure=f"repair it, or remove it with 'pip uninstall {plugin.distribution}'",
         ) from err
     if not answers:
         raise PluginError(

@@ -1,4 +1,4 @@
-"""A training from command to directory: the loop, snapshots, states, plots. Imports evaluation and everything below.
+"""A training from the command to its directory: loop, snapshots, states, plots. Imports evaluation and below.
 
-Read `loop` first.
+Read `loop` first: it trains, reports and keeps. `api` is the interface for Python users.
 """

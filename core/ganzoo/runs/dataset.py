@@ -1,15 +1,17 @@
-"""TODO docstring."""
+"""The images of a training, checked before it begins."""
 
 from ganzoo.errors import DataError, UsageError
 from ganzoo.interfaces import Dataset, Experiment
 from ganzoo.io.log import Log
 from ganzoo.training import distributed
 
+NAMED = 5  # files that a message names at most
+
 
 def open_data(experiment: Experiment) -> Dataset:
-    """The training images, checked file by file, by the first process.
+    """Open the training images; the first process checks them file by file.
 
-    Raises DataError that names what cannot be used.
+    Raises UsageError where the recipe has none, and DataError that names files that cannot be used.
     """
     dataset = experiment.dataset()
     if dataset is None:
@@ -22,17 +24,19 @@ def open_data(experiment: Experiment) -> Dataset:
 
 
 def _check(dataset: Dataset) -> None:
-    """Read all images once. Raises DataError that names what cannot be used."""
+    """Read all images once. Raises DataError that names files that cannot be used."""
     with Log(None, len(dataset)) as log:
         findings = dataset.check(lambda done, total: log.progress(done, f"checking {total} images"))
-        fatal = [f for f in findings if f.fatal]
-        odd = [f for f in findings if not f.fatal]
+        fatal = [finding for finding in findings if finding.fatal]
+        odd = [finding for finding in findings if not finding.fatal]
+        if dataset.left_out:
+            log.say(f"{dataset.title}: files left out: {dataset.left_out_in_words()}")
         if odd and not fatal:
             log.say(f"{len(odd)} of {len(dataset)} images are odd, such as {odd[0].file}: {odd[0].problem}")
     if fatal:
-        some = "; ".join(f"{f.file}: {f.problem}" for f in fatal[:5])
-        more = f"; and {len(fatal) - 5} more" if len(fatal) > 5 else ""
+        files = "; ".join(f"{finding.file}: {finding.problem}" for finding in fatal[:NAMED])
+        more = f"; and {len(fatal) - NAMED} more" if len(fatal) > NAMED else ""
         raise DataError(
-            f"{len(fatal)} of {len(dataset)} images cannot be used: {some}{more}. Remove or repair them "
+            f"{len(fatal)} of {len(dataset)} images cannot be used: {files}{more}. Remove or repair them "
             "('gz data doctor' lists all)."
         )

@@ -5,6 +5,8 @@ from typing import Any
 
 from ganzoo.io.log import read_json_lines
 
+PANELS = (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))  # title, prefix of statistics' names
+
 
 def draw(folder: Path) -> None:
     """Write progress.png from stats.jsonl and metric-*.jsonl; nothing where there is no tick yet."""
@@ -13,41 +15,41 @@ def draw(folder: Path) -> None:
     stats = read_json_lines(folder / "stats.jsonl")
     if not stats:
         return
-    found = _metrics(folder)
-    panels = [
-        (title, names)
-        for title, prefix in (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))
-        if (names := sorted({n for row in stats for n in row["means"] if n.startswith(prefix)}))
-    ]
-    figure = Figure(figsize=(6 * (len(panels) + len(found)), 4), layout="constrained")
-    axes = figure.subplots(1, len(panels) + len(found), squeeze=False)[0]
+    histories = _histories(folder)
+    known = sorted({name for row in stats for name in row["means"]})
+    panels = [(title, [name for name in known if name.startswith(prefix)]) for title, prefix in PANELS]
+    panels = [(title, names) for title, names in panels if names]
+    count = len(panels) + len(histories)
+    figure = Figure(figsize=(6 * count, 4), layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False)[0]
     for axis, (title, names) in zip(axes, panels):
         for name in names:
             points = [(row["kimg"], row["means"][name]) for row in stats if name in row["means"]]
             axis.plot(*zip(*points), label=name)
         axis.set_title(title)
-    for axis, (name, rows) in zip(axes[len(panels) :], found.items()):
-        _history(axis, name, rows)
-    _finish(figure, axes, folder / "progress.png")
+    for axis, (name, rows) in zip(axes[len(panels) :], histories.items()):
+        _plot_history(axis, name, rows)
+    _save(figure, axes, folder / "progress.png")
 
 
 def metrics(folder: Path, picture: Path) -> None:
-    """Every metric of a run over kimg, a panel each."""
+    """Write every metric of a run over kimg, a panel each, as a picture."""
     from matplotlib.figure import Figure
 
-    found = _metrics(folder)
-    figure = Figure(figsize=(6 * len(found), 4), layout="constrained")
-    axes = figure.subplots(1, len(found), squeeze=False)[0]
-    for axis, (name, rows) in zip(axes, found.items()):
-        _history(axis, name, rows)
-    _finish(figure, axes, picture)
+    histories = _histories(folder)
+    figure = Figure(figsize=(6 * len(histories), 4), layout="constrained")
+    axes = figure.subplots(1, len(histories), squeeze=False)[0]
+    for axis, (name, rows) in zip(axes, histories.items()):
+        _plot_history(axis, name, rows)
+    _save(figure, axes, picture)
 
 
-def _metrics(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    return {p.stem.removeprefix("metric-"): read_json_lines(p) for p in sorted(folder.glob("metric-*.jsonl"))}
+def _histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """All measurements of a run, by metric."""
+    return {path.stem.removeprefix("metric-"): read_json_lines(path) for path in sorted(folder.glob("metric-*.jsonl"))}
 
 
-def _history(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
+def _plot_history(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
     for key in rows[-1]["results"] if rows else []:
         points = [(row["kimg"], row["results"][key]) for row in rows if key in row["results"]]
         axis.plot(*zip(*points), label=key, marker=".", linewidth=2 if key == name else 1)
@@ -55,7 +57,7 @@ def _history(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:
     axis.set_ylim(bottom=0)
 
 
-def _finish(figure: Any, axes: Any, picture: Path) -> None:
+def _save(figure: Any, axes: Any, picture: Path) -> None:
     for axis in axes:
         axis.set_xlabel("kimg")
         axis.grid(alpha=0.3)

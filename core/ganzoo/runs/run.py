@@ -1,4 +1,4 @@
-"""A training run, from a checked recipe to its directory."""
+"""A training run, from a checked recipe to its directory. Read `train` first."""
 
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from ganzoo.io.log import Log
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.inherit import inherit
-from ganzoo.model.restore import build_experiment as build
+from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import Node, versions
 from ganzoo.runs import state
 from ganzoo.runs.dataset import open_data
 from ganzoo.runs.estimate import largest_micro_batch
 from ganzoo.runs.folder import (
     RunOptions,
+    describe,
     folder_of_launch,
     forget_launch,
     new_folder,
@@ -31,7 +32,7 @@ from ganzoo.runs.folder import (
 )
 from ganzoo.runs.loop import Run
 from ganzoo.training import distributed
-from ganzoo.training.device import choose_device, keep_memory
+from ganzoo.training.device import choose_device, describe_precision, keep_memory
 
 
 def train(node: Node, options: RunOptions) -> Path:
@@ -53,35 +54,46 @@ def train(node: Node, options: RunOptions) -> Path:
 
 
 def _train(node: Node, options: RunOptions, device: torch.device) -> Path:
+    # Prepare: the experiment, its images, and a learner that computes as many of them at once as fit.
     distributed.on_first(lambda: require_outdir(options.outdir))
     if device.type == "cpu":
         keep_memory()
     torch.manual_seed(node.value("training").seed)  # initial weights; every step is seeded anew
-    experiment = build(node)
+    experiment = build_experiment(node)
     dataset = open_data(experiment)
-    part, notice = largest_micro_batch(experiment, device) if experiment.training.batch_gpu == "auto" else (None, "")
+    micro_batch, notice = None, ""
+    if experiment.training.batch_gpu == "auto":
+        micro_batch, notice = largest_micro_batch(experiment, device)
     learner = experiment.learner(device)
-    learner.micro_batch = part or learner.micro_batch
+    learner.micro_batch = micro_batch or learner.micro_batch
     require_equal_shares(learner)
+
+    # Begin with the weights of a state, of another run's snapshot, or fresh ones.
     data = {"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()}
-    head = Header("snapshot", node.dump(), 0, data=data, versions=versions(node))
-    start = _resumed(learner, options, head)
-    begun = inherit(learner, options.init_from) if options.init_from and start is None else None
+    header = Header("snapshot", node.dump(), 0, data=data, versions=versions(node))
+    start, inherited = _resumed(learner, options, header), None
     if start is None:
-        learner.share_start()
+        inherited = inherit(learner, options.init_from) if options.init_from else None
+        learner.broadcast_weights()
+
+    # Train in the run directory.
     folder = start.parent if start else Path(distributed.on_first(lambda: str(_folder(options, dataset))))
-    if launch.first():
+    if launch.is_first():
         remember_launch(options.outdir, folder)
-    with Log(folder / "log.txt", round(learner.schedule.kimg * 1000), learner.images, silent=not launch.first()) as log:
-        run = Run(learner, dataset, folder, head, log, options.watchdog)
+    with Log(
+        folder / "log.txt", round(learner.schedule.kimg * 1000), learner.images, silent=not launch.is_first()
+    ) as log:
+        run = Run(learner, dataset, folder, header, log, options.watchdog)
         try:
             with signals() as stop:
-                run.describe(options)
-                run.loggers.start(folder, head.recipe, learner.images / 1000 if start else None)
+                if launch.is_first():
+                    describe(folder, header.recipe, device, options)
+                log.say(_summary(run))
+                run.loggers.start(folder, header.recipe, learner.images / 1000 if start else None)
                 if start:
-                    _say_what_changed(log, learner, checkpoint.header(start), head, start)
+                    _log_changes(log, learner, checkpoint.header(start), header, start)
                 else:
-                    run.begin(begun)
+                    run.begin(inherited)
                 if notice:
                     log.say(notice)
                 run.loop(options.workers, stop)
@@ -92,53 +104,68 @@ def _train(node: Node, options: RunOptions, device: torch.device) -> Path:
             ) from None
         finally:
             run.loggers.close()
-    if launch.first():
+    if launch.is_first():
         forget_launch(options.outdir)
     return folder
 
 
 def _folder(options: RunOptions, dataset: Dataset) -> Path:
-    """A new run directory; the one that this launch has already made, where it was started anew before any state."""
+    """A new run directory; that of this launch, where torchrun started its processes anew before any state."""
     return folder_of_launch(options.outdir) or new_folder(options, dataset)
 
 
 def require_equal_shares(learner: Learner) -> None:
     """Raise UsageError where a batch of any stage cannot be shared equally among the processes."""
-    count = distributed.rank_and_world()[1]
+    world = distributed.rank_and_world()[1]
     for batch in sorted(learner.batches()):
-        if batch % count:
-            fault = UsageError(
-                f"training.batch: {batch} images cannot be shared equally among {count} processes: choose a multiple "
-                f"of {count}, as {-(-batch // count) * count}{', at every stage' * (len(learner.batches()) > 1)}."
+        if batch % world:
+            error = UsageError(
+                f"training.batch: {batch} images cannot be shared equally among {world} processes: choose a multiple "
+                f"of {world}, as {-(-batch // world) * world}{', at every stage' * (len(learner.batches()) > 1)}."
             )
-            fault.on_all_ranks = True
-            raise fault
+            error.on_all_ranks = True
+            raise error
 
 
-def _resumed(learner: Learner, options: RunOptions, head: Header) -> Path | None:
-    """Continue from the state that is meant, if any: the first process finds it, all read it."""
+def _resumed(learner: Learner, options: RunOptions, header: Header) -> Path | None:
+    """Load the state that the options mean, if any, and return its path. The first process finds it, all read it."""
 
     def find() -> str | None:
-        found = resume_from(options, head)
-        if found:
-            require_same_recipe(checkpoint.header(found), head.recipe, found)
-        return str(found) if found else None
+        path = resume_from(options, header)
+        if path:
+            require_same_recipe(checkpoint.header(path), header.recipe, path)
+        return str(path) if path else None
 
-    told = distributed.on_first(find)
-    if not told:
+    path = distributed.on_first(find)
+    if not path:
         return None
-    state.restore(learner, Path(told))
-    if launch.first():
-        set_back(Path(told).parent, learner.images)
-    return Path(told)
+    state.restore(learner, Path(path))
+    if launch.is_first():
+        set_back(Path(path).parent, learner.images)
+    return Path(path)
 
 
-def _say_what_changed(log: Log, learner: Learner, before: Header, head: Header, start: Path) -> None:
+def _summary(run: Run) -> str:
+    """A line on images, networks, device and precision."""
+    learner, dataset = run.learner, run.dataset
+    networks = learner.experiment.networks().items()
+    sizes = " and ".join(f"{name} {sum(p.numel() for p in net.parameters()):,}" for name, net in networks)
+    precision = describe_precision(learner.schedule.precision, learner.device)
+    world = distributed.rank_and_world()[1]
+    processes = f" in {world} processes" if world > 1 else ""
+    return (
+        f"{run.folder}: {len(dataset)} images of {dataset.title}, {sizes} parameters, {learner.device} "
+        f"{precision}{processes}."
+    )
+
+
+def _log_changes(log: Log, learner: Learner, before: Header, header: Header, start: Path) -> None:
+    """Log from where a run continues, and what keeps it from going on bit by bit as it would have."""
     log.say(f"Continuing {start.parent} from {learner.images / 1000:.1f} kimg.")
-    if before.data.get("fingerprint") != head.data["fingerprint"]:
+    if before.data.get("fingerprint") != header.data["fingerprint"]:
         log.say(f"The images are not those of {start.name}: training goes on, but not as it would have.")
-    if (now := distributed.rank_and_world()[1]) != learner.processes:
+    if (world := distributed.rank_and_world()[1]) != learner.processes:
         log.say(
             f"{start.name} was written by {learner.processes} process{'es' * (learner.processes > 1)}, this is "
-            f"{now}: each now sees another part of a batch, so training goes on, but not bit by bit as it would have."
+            f"{world}: each now sees another part of a batch, so training goes on, but not bit by bit as it would have."
         )

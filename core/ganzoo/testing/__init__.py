@@ -1,6 +1,6 @@
-"""What every component must do, and how each kind is tried. A stranger's test is one line: `conformance("plugin")`.
+"""What every component must do, and how each kind is tried. A plugin's test is one line: `conformance("plugin")`.
 
-May import everything below. Read `conformance` first.
+Imports everything below. Read `conformance` first.
 """
 
 from ganzoo.testing.conformance import Nonconforming, conformance

@@ -18,9 +18,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, get_origin
 
+from ganzoo.errors import PluginError
 from ganzoo.interfaces import Dataset
+from ganzoo.recipe.contents import help_of
+from ganzoo.registry import plugin as plugins
 from ganzoo.registry.component import Component, default_of, described, option_parameters, options, slots, summary
 from ganzoo.registry.lookup import Registry, registry
+from ganzoo.testing.cases import CASES
 from ganzoo.testing.kinds import CHECKS, example
 from ganzoo.testing.modules import check_module
 
@@ -32,19 +36,26 @@ class Nonconforming(AssertionError):
 
 
 def conformance(plugin: str) -> None:
-    """Check every component that a plugin registers. Raises Nonconforming with all faults."""
+    """Check every component and command of a plugin. Raises Nonconforming with all faults.
+
+    A package that brings commands alone is named by its module.
+    """
     known = registry()
     if problems := [str(problem) for name, problem in known.problems.items() if name.partition(" (")[0] == plugin]:
         raise Nonconforming("\n".join(problems))
     classes = [cls for cls in known if known.owner(cls) == plugin]
-    if not classes:
+    module = next((p.module for p in plugins.installed() if p.name == plugin), plugin)
+    commands = [c for c in plugins.commands() if c.target.partition(":")[0].partition(".")[0] == module]
+    if not (classes or commands):
         raise Nonconforming(
-            f"no installed plugin '{plugin}' registers a component. Installed: {', '.join(known.versions) or 'none'}."
+            f"no installed plugin '{plugin}' registers a component or a command. Installed: "
+            f"{', '.join(known.versions) or 'none'}."
         )
     with tempfile.TemporaryDirectory() as folder:
         faults = [
             f"{cls.kind} '{cls.name}': {fault}" for cls in classes for fault in faults_of(cls, known, Path(folder))
         ]
+    faults += [f"command '{command.name}': {fault}" for command in commands for fault in _command(command)]
     if faults:
         raise Nonconforming("\n".join(faults))
 
@@ -57,7 +68,7 @@ def faults_of(cls: type[Component], known: Registry, folder: Path) -> Iterator[s
             return  # it cannot be tried without its file
         source = {"path": example(cls, folder)} if issubclass(cls, Dataset) and cls.needs_path else {}
         make = partial(
-            cls, **source, **cls.example, **default_slots(cls, known, {"path", *cls.example}), **_eyes(cls, known)
+            cls, **source, **cls.example, **default_slots(cls, known, {"path", *cls.example}), **_extractors(cls, known)
         )
     except LookupError as err:
         yield str(err)
@@ -77,13 +88,29 @@ def faults_of(cls: type[Component], known: Registry, folder: Path) -> Iterator[s
             yield f"{type(err).__name__} at size {size[0]}x{size[1]}: {err}"
 
 
+def _command(command: plugins.Command) -> Iterator[str]:
+    """It can be imported, and has a line of help."""
+    try:
+        if not help_of(command):
+            yield "has no help: its docstring's first line stands in 'gz --help'"
+    except PluginError as err:
+        yield str(err)
+
+
 def trial(cls: type[Component]) -> Callable[..., Iterator[str]]:
-    """The check of a class's kind: that which the kind brings (`Component.trial`), or one of ganzoo's own."""
+    """The check of a class's kind: that which the kind brings (`Component.trial`), or one of core's.
+
+    Raises LookupError for a kind without one.
+    """
     if cls.trial:
         module, _, name = cls.trial.partition(":")
         check: Callable[..., Iterator[str]] = getattr(import_module(module), name)
         return check
-    return next((c for base, c in CHECKS.items() if issubclass(cls, base)), check_module)
+    if found := [check for base, check in CHECKS.items() if issubclass(cls, base)]:
+        return found[0]
+    if cls.kind in CASES:
+        return check_module
+    raise LookupError("let its base class name a check, as trial = 'module:function'")
 
 
 def _declaration(cls: type[Component]) -> Iterator[str]:
@@ -113,7 +140,7 @@ def default_slots(cls: type[Component], known: Registry, given: Container[str] =
                 found[name] = partial(preset[0], **preset[1], **inner)
             continue
         candidates = [c for c in known if c.kind == slot.kind and not c.__name__.startswith("_")]
-        candidates.sort(key=lambda c: (known.owner(c) != known.owner(cls), not getattr(c, "styled", True), c.name))
+        candidates.sort(key=lambda c: (known.owner(c) != known.owner(cls), *_convenience(c), c.name))
         if not candidates:
             raise LookupError(f"its slot '{name}' needs a {slot.kind}, and none is installed")
         found[name] = partial(candidates[0], **default_slots(candidates[0], known))
@@ -125,11 +152,16 @@ def default_slots(cls: type[Component], known: Registry, given: Container[str] =
     return found
 
 
-def _eyes(cls: type[Component], known: Registry) -> dict[str, Any]:
-    """In each slot for a network that looks, one that needs no file, where there is one."""
-    found = {}
+def _convenience(cls: Any) -> tuple[bool, bool]:
+    """Sorts parts that fit any parent first: styled ones, and mappings to style codes of any length."""
+    return not getattr(cls, "styled", True), getattr(cls, "keeps_size", False)
+
+
+def _extractors(cls: type[Component], known: Registry) -> dict[str, Any]:
+    """In each slot for an extractor, one that needs no file, where there is one."""
+    chosen = {}
     for name, slot in slots(cls).items():
         free = [c for c in known if c.kind == slot.kind and getattr(c, "needs_weights", None) is False]
         if free:
-            found[name] = partial(free[0])
-    return found
+            chosen[name] = partial(free[0])
+    return chosen

@@ -1,4 +1,4 @@
-"""One optimizer's step, by any number of processes; seeds, batches, devices. Imports recipe and everything below.
+"""One optimizer step on any number of processes, with its seeds, batches and devices. Imports recipe and below.
 
-Read `learner` first.
+Read `learner` first: it computes, averages, checks and applies gradients, whatever is trained.
 """

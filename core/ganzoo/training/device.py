@@ -1,20 +1,22 @@
-"""Where to compute and how precisely.
+"""Devices, the precision of feature maps, and memory.
 
-Networks compute feature maps in the type that `training.precision` names, with channels last, which convolutions on
-tensor cores and oneDNN's on processors want; everything else is float32. Products of float32 run in full float32:
-TF32, which CUDA GPUs could use in their place, stays off (`choose` sees to it), since --precision fp32 should mean
-what it says and the fast choice is bf16.
+Networks compute feature maps in the type that `training.precision` names, with channels last, as convolutions on tensor
+cores and oneDNN's on processors are fastest; everything else is float32. Products of float32 run in full float32:
+`choose_device` turns off TF32, which CUDA GPUs could use in its place, since --precision fp32 should mean that, and the
+fast choice is bf16.
 """
 
 import ctypes
 import os
 import platform
 import re
-import resource
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from ganzoo.errors import UsageError
@@ -22,10 +24,17 @@ from ganzoo.errors import UsageError
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 NAME = r"auto|cpu|mps|cuda(:\d+)?"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+GIB = 2**30
+UNKNOWN_RAM = 4 * GIB  # bytes, where the system does not say how much there is
+CGROUP = Path("/sys/fs/cgroup")
+CGROUP_FILES = (  # limit, usage, statistics, and in these the page cache that is given up first: versions 2 and 1
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """A device by name; "auto" is CUDA, else Apple's MPS, else the processor.
+    """Return a device by name; "auto" is CUDA, else Apple's MPS, else the processor. Turns off TF32 on CUDA.
 
     Raises UsageError where there is no such device.
     """
@@ -35,15 +44,16 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
-        there = ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-        there += ["mps"] if torch.backends.mps.is_available() else []
+        available = ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        available += ["mps"] if torch.backends.mps.is_available() else []
         if not re.fullmatch(NAME, name):
             raise UsageError(
                 f"--device {name}: there is no such device: choose auto, cpu, cuda, cuda:1 or mps; of these "
-                f"{', '.join(there)} are here."
+                f"{', '.join(available)} are here."
             ) from None
+        reason = str(err).splitlines()[0][:100]
         raise UsageError(
-            f"--device {name}: not available here ({str(err).splitlines()[0][:100]}). Available: {', '.join(there)}."
+            f"--device {name}: not available here ({reason}). Available: {', '.join(available)}."
         ) from None
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
@@ -70,26 +80,28 @@ def _cpu_has(*flags: str) -> bool:
 
 
 def dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type of feature maps; "auto" is bf16 where the device computes in it, else fp32."""
+    """Return the type of feature maps; "auto" is bf16 where the device computes in it, else fp32."""
     if precision == "auto":
         return torch.bfloat16 if has_bf16(device) else torch.float32
     return DTYPES[precision]
 
 
 def describe_precision(precision: Precision, device: torch.device) -> str:
-    """The type of feature maps in words, and why it is that: 'bfloat16 (auto: this processor computes in it)'."""
-    chosen, it = str(dtype(precision, device)).removeprefix("torch."), "GPU" if device.type != "cpu" else "processor"
+    """Say the type of feature maps, and why it is that: 'bfloat16 (auto: this processor computes in it)'."""
+    name = str(dtype(precision, device)).removeprefix("torch.")
     if precision == "fp16":
-        return f"{chosen} at the four finest sizes, as asked"
+        return f"{name} at the four finest sizes, as asked"
     if precision != "auto":
-        return f"{chosen}, as asked"
-    return f"{chosen} (auto: this {it} {'computes in it' if has_bf16(device) else 'has no bfloat16 instructions'})"
+        return f"{name}, as asked"
+    hardware = "GPU" if device.type != "cpu" else "processor"
+    reason = "computes in it" if has_bf16(device) else "has no bfloat16 instructions"
+    return f"{name} (auto: this {hardware} {reason})"
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory.
+    """Tell glibc to keep freed memory for this process.
 
-    Else each step returns large tensors to the kernel and faults them in again page by page.
+    By default each step returns large tensors to the kernel, and the next one faults them in again page by page.
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and "LD_PRELOAD" not in os.environ:
         libc = ctypes.CDLL(None)
@@ -106,33 +118,55 @@ def deterministic() -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Most memory used so far, in GiB: of the GPU, or resident in RAM."""
+    """Largest memory use of this process so far, in GiB: allocated on a GPU, else resident in RAM."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
+        return torch.cuda.max_memory_allocated(device) / GIB
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        usage = psutil.Process().memory_info()
+        return getattr(usage, "peak_wset", usage.rss) / GIB
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+
+
+def total_memory(device: torch.device) -> float:
+    """Memory in GiB: that of a GPU, else the RAM of the machine, or of the container where it has a limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1] / GIB
+    return _ram()[0] / GIB
 
 
 def free_memory(device: torch.device) -> float:
-    """GiB that this process may still take, as far as the system tells."""
+    """Memory in GiB that this process may still take: of a GPU, else of the machine's or container's RAM."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 2**30
+        return torch.cuda.mem_get_info(device)[0] / GIB
+    return _ram()[1] / GIB
+
+
+def _ram() -> tuple[int, int]:
+    """Total and available bytes of RAM, within the limits of the control groups that hold this process."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
-    except (OSError, StopIteration):
-        free = 4.0
-    try:  # a container's limit
-        group = Path("/sys/fs/cgroup")
-        limit, used, kinds = ((group / f"memory.{it}").read_text("ascii") for it in ("max", "current", "stat"))
-        files = next(int(line.split()[1]) for line in kinds.splitlines() if line.startswith("inactive_file"))
-        return min(free, (int(limit) - int(used) + files) / 2**30)
-    except (OSError, ValueError, StopIteration):  # none: no such file, or 'max' in it
-        return free
+        machine = psutil.virtual_memory()
+        total, available = machine.total, machine.available
+    except OSError:  # Linux without /proc
+        total = available = UNKNOWN_RAM
+    for limit, used in _cgroup_limits():
+        total, available = min(total, limit), min(available, max(0, limit - used))
+    return total, available
 
 
-def is_memory(err: BaseException) -> bool:
-    """Whether memory ran out. Also torch's RuntimeErrors: of CUDA, of MPS, of the CPU's allocator."""
+def _cgroup_limits() -> Iterator[tuple[int, int]]:
+    """Limit of a Linux control group and the bytes in use, without the page cache that can be dropped."""
+    for limit, usage, statistics, cache in CGROUP_FILES:
+        with suppress(OSError, ValueError, KeyError):  # no such group, or no limit: "max"
+            counts = dict(line.split() for line in (CGROUP / statistics).read_text("ascii").splitlines())
+            used = int((CGROUP / usage).read_text("ascii")) - int(counts[cache])
+            yield int((CGROUP / limit).read_text("ascii")), used
+
+
+def is_out_of_memory(err: BaseException) -> bool:
+    """Whether an error says that memory ran out; some of torch's are RuntimeErrors: of MPS, of the CPU's allocator."""
     if isinstance(err, MemoryError | torch.OutOfMemoryError):
         return True
     words = ("out of memory", "can't allocate memory")

@@ -1,7 +1,7 @@
-"""Several processes work together: each takes a share of the images, and all end with the same numbers.
+"""Several processes that work together: each takes a share of the images, and all end with the same numbers.
 
-`torchrun` starts them and says who is who. One process alone is a world of one, in which nothing here does anything:
-the code that trains and measures does not ask how many there are.
+`torchrun` starts them and gives each its rank. A single process is a world of one, in which the collectives here return
+at once: code that trains or measures need not ask how many processes there are.
 
 Gradients are averaged by hand, all of a phase in one all-reduce. Wrappers that average during the backward pass
 (DistributedDataParallel) hook into it once, and penalties on gradients run it twice.
@@ -21,70 +21,79 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from ganzoo.errors import RankLost, UsageError, ZooError
-from ganzoo.io.launch import first, launched
+from ganzoo.io.launch import is_distributed, is_first
 
-Share = tuple[int, int]  # (rank, number of processes)
-ALONE: Share = (0, 1)
-PATIENCE = timedelta(minutes=30)  # that a process waits for the others: one of them may be writing or measuring
+RankAndWorld = tuple[int, int]  # (rank, number of processes)
+ONE_PROCESS: RankAndWorld = (0, 1)
+TIMEOUT = timedelta(minutes=30)  # for collectives; the first process may write or measure meanwhile
+DONE = "done"  # begins the first process's answer where it raised no error, in place of the error's name
 
 
 def join_group(device: torch.device) -> torch.device:
-    """Meet the other processes, where torchrun started several. Returns this process's own device.
+    """Join the process group, where torchrun started several processes. Returns this process's own device.
 
-    NCCL carries what lies on GPUs, gloo what lies in memory. Raises UsageError where a machine has too few GPUs.
+    NCCL exchanges tensors on GPUs, gloo those in main memory. Raises UsageError where a machine has too few GPUs, and
+    RankLost where a process does not come.
     """
-    if not launched() or dist.is_initialized():
+    if not is_distributed() or dist.is_initialized():
         return device
     if device.type == "cuda":
-        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local >= there:
-            raise UsageError(f"--nproc-per-node: {local + 1} processes want a GPU each, and this machine has {there}.")
-        device = torch.device("cuda", local)
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise UsageError(
+                f"--nproc-per-node: {local_rank + 1} processes want a GPU each, and this machine has {gpus}: start at "
+                f"most {gpus}, or choose --device cpu."
+            )
+        device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
-    fresh = PrefixStore(_meeting(store, rank, world), store)
+    store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
+    own_store = PrefixStore(_group_id(store, rank, world), store)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=fresh, rank=rank, world_size=world, timeout=PATIENCE)
+    dist.init_process_group(backend, store=own_store, rank=rank, world_size=world, timeout=TIMEOUT)
     return device
 
 
-def _meeting(store: Store, rank: int, world: int) -> str:
-    """A word that these processes share and none before them.
+def _group_id(store: Store, rank: int, world: int) -> str:
+    """Agree on a random id that no earlier group of the same launch had.
 
-    After a failure torchrun starts processes anew, and the store still holds the addresses of the dead, which the
-    living would wait for. So each says hello with a word of its own, and the first one answers exactly that word.
+    After a failure torchrun starts processes anew with the same store, which still holds the addresses of the old ones;
+    the new ones would wait for those. So each rank writes a random id under its rank, the first one answers that very
+    id with its own, and the rank confirms. What earlier processes left is never answered or never confirmed.
     """
-    own = uuid.uuid4().hex
+    own_id = uuid.uuid4().hex
     if rank:
-        store.set(f"hello/{rank}", own)
-        word = store.get(f"answer/{own}").decode()
-        store.set(f"here/{word}/{rank}", "")
-        return word
-    missing, asked = set(range(1, world)), time.monotonic()
+        store.set(f"hello/{rank}", own_id)
+        group_id = store.get(f"answer/{own_id}").decode()
+        store.set(f"here/{group_id}/{rank}", "")
+        return group_id
+    missing, began = set(range(1, world)), time.monotonic()
     while missing:
         for other in sorted(missing):
             if store.check([f"hello/{other}"]):
-                store.set(f"answer/{store.get(f'hello/{other}').decode()}", own)
-        missing = {other for other in missing if not store.check([f"here/{own}/{other}"])}
-        if time.monotonic() - asked > PATIENCE.total_seconds():
-            raise RankLost(f"{len(missing)} of {world} processes did not come, such as process {min(missing)}.")
+                store.set(f"answer/{store.get(f'hello/{other}').decode()}", own_id)
+        missing = {other for other in missing if not store.check([f"here/{own_id}/{other}"])}
+        if time.monotonic() - began > TIMEOUT.total_seconds():
+            raise RankLost(
+                f"{len(missing)} of {world} processes did not start, such as process {min(missing)}: see their own "
+                f"messages, and start all anew."
+            )
         time.sleep(0.02)
-    return own
+    return own_id
 
 
 def leave_group() -> None:
-    """Part from the other processes."""
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def rank_and_world() -> Share:
-    """(rank, number of processes) of this one."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
+def rank_and_world() -> RankAndWorld:
+    """Return this process's rank, and the number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ONE_PROCESS
 
 
 def is_lost(err: BaseException) -> bool:
-    """Whether an error says that another process has gone."""
+    """Whether an error says that another process has ended."""
     words = (
         "Connection closed by peer",
         "Connection reset by peer",
@@ -97,7 +106,7 @@ def is_lost(err: BaseException) -> bool:
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over processes. Gradients are averaged over processes later, so here too they are averaged."""
+    """The mean over processes, whose gradients are averaged too, as those of all parameters are later."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -110,44 +119,45 @@ class _Mean(torch.autograd.Function):
         return mean(grads[0])
 
 
-_apart = False  # whether this process tries something by itself
+_local_only = False  # whether `mean` leaves the other processes out
 
 
 @contextmanager
 def local_only() -> Iterator[None]:
-    """Within the block `mean` is that of this process: what is computed is only tried, and nobody waits."""
-    global _apart
-    _apart = True
+    """Make `mean` return this process's own value within the block, without waiting for the others, for a trial."""
+    global _local_only
+    _local_only = True
     try:
         yield
     finally:
-        _apart = False
+        _local_only = False
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, with its gradient, twice if need be. All must call it together.
+    """Mean of a tensor over all processes, differentiable twice. All must call it together.
 
     A loss that uses it is, once its gradients are averaged over processes, that of the whole batch.
     """
-    return x if _apart or rank_and_world()[1] == 1 else _Mean.apply(x)
+    return x if _local_only or rank_and_world()[1] == 1 else _Mean.apply(x)
 
 
 @torch.no_grad()
 def all_mean_(tensors: Iterable[Tensor]) -> int:
-    """Replace tensors by their means over all processes, in one all-reduce. Returns its bytes."""
-    found = list(tensors)
-    if rank_and_world()[1] == 1 or not found:
+    """Replace tensors by their means over all processes, in one all-reduce a dtype. Returns the bytes exchanged."""
+    given = list(tensors)
+    world = rank_and_world()[1]
+    if world == 1 or not given:
         return 0
-    total = 0
-    for dtype in dict.fromkeys(t.dtype for t in found):
-        some = [t for t in found if t.dtype == dtype]
-        flat = torch.cat([t.reshape(-1) for t in some])
+    nbytes = 0
+    for dtype in dict.fromkeys(t.dtype for t in given):
+        alike = [t for t in given if t.dtype == dtype]
+        flat = torch.cat([t.reshape(-1) for t in alike])
         dist.all_reduce(flat)
-        flat /= rank_and_world()[1]
-        for t, value in zip(some, flat.split([t.numel() for t in some])):
+        flat /= world
+        for t, value in zip(alike, flat.split([t.numel() for t in alike])):
             t.copy_(value.view_as(t))
-        total += flat.numel() * flat.element_size()
-    return total
+        nbytes += flat.numel() * flat.element_size()
+    return nbytes
 
 
 @torch.no_grad()
@@ -155,57 +165,57 @@ def broadcast_(tensors: Iterable[Tensor]) -> None:
     """Replace tensors by those of the first process."""
     if rank_and_world()[1] > 1:
         for t in tensors:
-            whole = t.contiguous()
-            dist.broadcast(whole, 0)
-            t.copy_(whole)
+            contiguous = t.contiguous()
+            dist.broadcast(contiguous, 0)
+            t.copy_(contiguous)
 
 
 def broadcast_text(text: str | None) -> str:
-    """What the first process says, on all of them."""
+    """Return the first process's text on all of them; "" for None."""
     if rank_and_world()[1] == 1:
         return text or ""
     raw = (text or "").encode()
     size = torch.tensor([len(raw)])
     dist.broadcast(size, 0)
-    body = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if first() and raw else torch.zeros(int(size)).byte()
+    body = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if is_first() and raw else torch.zeros(int(size)).byte()
     if int(size):
         dist.broadcast(body, 0)
     return body.numpy().tobytes().decode()
 
 
 def on_first(work: Callable[[], str | None]) -> str:
-    """What the first process finds, on all of them; "" for nothing. Its ZooError is raised by all."""
+    """Run `work` in the first process, and return its text on all of them; "" for None. All raise its ZooError."""
     if rank_and_world()[1] == 1:
         return work() or ""
     answer = ""
-    if first():
+    if is_first():
         try:
-            answer = f"found {work() or ''}"
+            answer = f"{DONE} {work() or ''}"
         except ZooError as err:
             answer = f"{type(err).__name__} {err}"
     kind, _, text = broadcast_text(answer).partition(" ")
-    if kind == "found":
+    if kind == DONE:
         return text
-    found = next((c for c in _errors(ZooError) if c.__name__ == kind), ZooError)(text)
-    found.on_all_ranks = True
-    if first():
-        time.sleep(1)  # until the others have heard it: to them this process would seem to have died
-    raise found
+    error = next((cls for cls in _subclasses(ZooError) if cls.__name__ == kind), ZooError)(text)
+    error.on_all_ranks = True
+    if is_first():
+        time.sleep(1)  # until the others have received it: they would take this process's end for a failure
+    raise error
 
 
-def _errors(cls: type[ZooError]) -> list[type[ZooError]]:
-    return [cls, *(c for below in cls.__subclasses__() for c in _errors(below))]
+def _subclasses(cls: type[ZooError]) -> list[type[ZooError]]:
+    return [cls, *(c for below in cls.__subclasses__() for c in _subclasses(below))]
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any process."""
+    """Whether the flag is set in any process."""
     return all_max(int(flag)) > 0
 
 
 def all_max(number: int) -> int:
-    """The greatest of all processes' numbers."""
+    """The largest of all processes' numbers."""
     if rank_and_world()[1] == 1:
         return number
-    found = torch.tensor([number])
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)
+    largest = torch.tensor([number])
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)

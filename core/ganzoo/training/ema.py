@@ -13,7 +13,7 @@ def beta(batch: int, ema_kimg: float, images: int, rampup: float | None = None) 
         batch: images of the iteration
         ema_kimg: half-life in thousands of images
         images: images seen before
-        rampup: the half-life is at most this fraction of the images seen
+        rampup: the half-life is at most this fraction of the images seen; None for no such limit
     """
     half_life = ema_kimg * 1000
     if rampup is not None:
@@ -21,30 +21,30 @@ def beta(batch: int, ema_kimg: float, images: int, rampup: float | None = None) 
     return 0.5 ** (batch / max(half_life, 1e-8))
 
 
-def follower(net: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that does not learn."""
+def copy_of(net: nn.Module) -> nn.Module:
+    """Return a copy of a network in evaluation mode, without gradients, to average in."""
     return copy.deepcopy(net).eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def update(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Parameters, and the statistics that batch norm keeps of them, approach the network's by 1 - decay.
+    """Move an average towards a network by 1 - decay: parameters, and batch norm's means and variances.
 
     Other buffers are copied.
     """
-    ours: list[Tensor] = list(average.parameters())
-    theirs = [p.detach() for p in net.parameters()]
-    statistics = _statistics(net)
-    for (name, mine), buffer in zip(average.named_buffers(), net.buffers()):
-        if name in statistics and mine.is_floating_point():
-            ours.append(mine)
-            theirs.append(buffer)
+    averaged: list[Tensor] = list(average.parameters())
+    targets = [p.detach() for p in net.parameters()]
+    moving = _moving_statistics(net)
+    for (name, mean), buffer in zip(average.named_buffers(), net.buffers()):
+        if name in moving and mean.is_floating_point():
+            averaged.append(mean)
+            targets.append(buffer)
         else:
-            mine.copy_(buffer)
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
+            mean.copy_(buffer)
+    torch._foreach_lerp_(averaged, targets, 1 - decay)
 
 
-def _statistics(net: nn.Module) -> set[str]:
+def _moving_statistics(net: nn.Module) -> set[str]:
     """Names of batch norm's running means and variances."""
     norms = [name for name, m in net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    return {f"{name}.{kind}" for name in norms for kind in ("running_mean", "running_var")}
+    return {f"{norm}.{statistic}" for norm in norms for statistic in ("running_mean", "running_var")}

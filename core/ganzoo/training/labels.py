@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Labels of images: those of a dataset, and those that generated images are given."""
 
 from collections.abc import Iterable
 
@@ -11,22 +11,22 @@ from ganzoo.training.seeds import seed_of
 
 
 def labels_at(dataset: Dataset, indices: Iterable[int]) -> Tensor:
-    """Labels float32 [N, K] of some images."""
+    """Return the labels of some images, float32 [N, K]."""
     rows = [dataset.label(int(i)) for i in indices]
     return torch.from_numpy(np.array(rows, np.float32).reshape(len(rows), dataset.labels))
 
 
 def class_labels(dataset: Dataset, count: int, generator: torch.Generator) -> Tensor:
-    """Labels float32 [count, K] for generated images: those of images drawn uniformly.
+    """Labels for generated images, float32 [count, K]: those of images drawn uniformly.
 
     So classes are as frequent as in the data. Without labels: [count, 0], and nothing is drawn.
     """
     if not dataset.labels:
         return torch.zeros(count, 0)
-    drawn = torch.randint(len(dataset), (count,), generator=generator, device=generator.device)
-    return labels_at(dataset, drawn.tolist())
+    indices = torch.randint(len(dataset), (count,), generator=generator, device=generator.device)
+    return labels_at(dataset, indices.tolist())
 
 
 def drawn_labels(dataset: Dataset, count: int, *seed: int) -> Tensor:
-    """Labels [N, K] of images drawn from the set, the same for the same seed."""
+    """Like `class_labels`, the same for the same numbers of the seed."""
     return class_labels(dataset, count, torch.Generator().manual_seed(seed_of(*seed)))

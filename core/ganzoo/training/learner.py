@@ -1,13 +1,12 @@
 """A training in progress, of whatever a recipe describes: networks, optimizers, counters, and how one step is taken.
 
-`GradientLearner.descend` is a step of one optimizer: gradients of a loss over the batch, averaged over processes,
+`GradientLearner.optimize` is a step of one optimizer: gradients of a loss over the batch, averaged over processes,
 checked, and applied. A learner's `step` is a sequence of these, and reads like its paper.
 """
 
-from collections import defaultdict
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -16,16 +15,16 @@ from torch import Tensor, nn
 from ganzoo.errors import Diverged
 from ganzoo.interfaces import Experiment, Learner, SampleRng, Schedule
 from ganzoo.training import distributed
-from ganzoo.training.device import is_memory
-from ganzoo.training.seeds import seed_of
+from ganzoo.training.buffers import BufferSync, SideEffects
+from ganzoo.training.device import is_out_of_memory
+from ganzoo.training.gradients import GradientChecks, GradientNorms, step_if_finite
+from ganzoo.training.seeds import iteration_seed, sample_seed
+from ganzoo.training.statistics import Statistics
 
-HALF_SCALE = 2.0**8  # of losses in float16, whose gradients of single pixels would else vanish; divided out again
+HALF_SCALE = 2.0**8  # factor of losses in float16, whose gradients of single pixels would underflow; divided out again
+CONSTANT = 1 << 16  # numbers; a buffer of as many is a constant, such as a noise map, and no moving mean
 
-Batch = tuple[Tensor, Tensor, Tensor]  # uint8 images [N, C, H, W], their labels [N, K], labels for generated images
-
-
-class Reload(Exception):
-    """A gradient is not finite, and the recipe says to go back to the last state."""
+PartLoss = Callable[[range, SampleRng], Tensor]  # (rows of this process's share, what they draw) -> their mean loss, []
 
 
 class GradientLearner(Learner):
@@ -38,21 +37,23 @@ class GradientLearner(Learner):
     grows = False
 
     def __init__(self, experiment: Experiment, device: torch.device) -> None:
-        self.experiment, self.schedule, self.device = experiment, experiment.training, device
+        self.experiment = experiment
+        self.schedule = experiment.training
+        self.device = device
         self.images = 0  # real images shown
         self.iteration = 0
-        self.processes = distributed.rank_and_world()[1]  # that wrote the state it continues from
-        self.reloads = 0  # how often training went back to a state: what is drawn then is new
-        given = self.schedule.batch_gpu
-        self.micro_batch = None if given == "auto" else given  # images computed at once; None for all
-        self.scale = HALF_SCALE if self.schedule.precision == "fp16" else 1.0
+        self.processes = distributed.rank_and_world()[1]  # number of those that wrote the state it continues from
+        self.reloads = 0  # how often training went back to a state; what is drawn after that is new
+        batch_gpu = self.schedule.batch_gpu
+        self.micro_batch = None if batch_gpu == "auto" else batch_gpu  # images computed at once; None for all
+        self.scale = HALF_SCALE if self.schedule.precision == "fp16" else 1.0  # factor of losses
         self.notice: Callable[[str], None] = lambda text: None
-        self.stats: dict[str, list[Tensor]] = defaultdict(list)
-        self.frozen: set[nn.Parameter] = set()  # they keep what they were given
-        self._phase = 0  # of the step: each draws anew
-        self._known_to_fit: set[tuple[object, ...]] = set()  # phases that have fitted into memory
-        self._norms: list[tuple[str, str, list[str], Tensor]] = []  # network, phase and kimg, parameters, norms
-        self._versions: dict[int, int] = {}  # of buffers, when they were last averaged over processes
+        self.frozen: set[nn.Parameter] = set()  # parameters that keep what they were given
+        self.stats = Statistics()
+        self._gradient_checks = GradientChecks(self.schedule.on_nan)
+        self.buffer_sync = BufferSync(self._synced_buffers)
+        self._phase = 0  # index of the optimizer step within this iteration; part of every sample's seed
+        self._known_to_fit: set[tuple[object, ...]] = set()  # phases whose gradients have fitted into memory
 
     def batch(self) -> int:
         """Images of the next iteration, of all processes together."""
@@ -67,227 +68,164 @@ class GradientLearner(Learner):
     def begin(self) -> None:
         """Seed what this iteration draws. Called first in a step."""
         rank = distributed.rank_and_world()[0]
-        torch.manual_seed(seed_of(self.schedule.seed, self.images, *self._reload_salt(), *([rank] if rank else [])))
+        torch.manual_seed(iteration_seed(self.schedule.seed, self.images, self.reloads, rank))
         self._phase = 0
 
-    def optimize(self, network: str, phase: str, size: int, loss: Callable[[range, SampleRng], Tensor]) -> None:
-        """One step of a network's optimizer.
+    def optimize(self, network: str, phase: str, size: int, loss: PartLoss) -> None:
+        """Take one step of a network's optimizer.
 
-        Where memory runs out, the phase is done again in smaller parts; that is announced.
+        Where memory runs out, the gradients are computed again in smaller parts; that is announced.
 
         Args:
-            who: the network that learns; the others hold still
+            network: the one that learns; the others hold still
             phase: what the step is for, for messages
             size: images of this process's share
-            loss: the mean loss over a part of the share, as (range of it, what its samples draw)
+            loss: the mean loss over some rows of the share
         """
         for name, parameters in self._parameters.items():
             for _, parameter in parameters:
                 parameter.requires_grad_(name == network and parameter not in self.frozen)
+
         while not self._backward(network, phase, size, loss):
-            self._shrink(size)
+            self._halve_micro_batch(size)
         self._phase += 1
-        found = [(name, p) for name, p in self._parameters[network] if p.requires_grad and p.grad is not None]
-        distributed.all_mean_(p.grad for _, p in found if p.grad is not None)
-        self._apply(network, phase, found)
 
-    @cached_property
-    def _parameters(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
-        """Each network's, by name. To look for them takes longer than a small layer's work."""
-        return {name: list(net.named_parameters()) for name, net in self.nets.items()}
+        learning = [(name, p) for name, p in self._parameters[network] if p.requires_grad and p.grad is not None]
+        distributed.all_mean_(p.grad for _, p in learning if p.grad is not None)
+        self._apply(network, phase, learning)
 
-    @cached_property
-    def _small_buffers(self) -> list[Tensor]:
-        """What a phase may change, such as moving means; not what is only looked up."""
-        return [b for module in self.modules().values() for b in module.buffers() if b.numel() < 1 << 16]
+    def sample_rng(self, rows: range, size: int) -> SampleRng:
+        """Random numbers of some of the `size` samples of this process's share, in this phase."""
+        first = self.images + distributed.rank_and_world()[0] * size
+        seeds = [sample_seed(self.schedule.seed, first + row, self._phase, self.reloads) for row in rows]
+        return SampleRng(seeds, self.device)
 
-    def _backward(self, network: str, phase: str, size: int, loss: Callable[[range, SampleRng], Tensor]) -> bool:
-        """Gradients of a phase. False where memory ran out, here or in another process.
-
-        Of several processes each tries a new phase by itself first: where one fails in the midst of what all compute
-        together, the others would wait for it.
-        """
-        part, key = self.micro_batch or size, (network, phase, self.stage.level, self.micro_batch, size)
-        if distributed.rank_and_world()[1] == 1:
-            return self._try_backward(network, size, part, loss)
-        if key not in self._known_to_fit:
-            with distributed.local_only(), self._rolled_back(network):
-                fits = self._try_backward(network, size, part, loss)
-            if distributed.any_rank(not fits):
-                return False
-            self._known_to_fit.add(key)
-        self.optimizers[network].zero_grad(set_to_none=True)
-        self._accumulate(network, size, part, loss)
-        return True
-
-    def _try_backward(self, network: str, size: int, part: int, loss: Callable[[range, SampleRng], Tensor]) -> bool:
-        """Gradients of a phase, unless memory runs out: then nothing has happened."""
-        self.optimizers[network].zero_grad(set_to_none=True)
-        restore = self._side_effects()
-        try:
-            self._accumulate(network, size, part, loss)
-        except Exception as err:
-            if not is_memory(err) or part <= 1:
-                raise
-            self.optimizers[network].zero_grad(set_to_none=True)
-            restore()
-            return False
-        return True
-
-    @contextmanager
-    def _rolled_back(self, network: str) -> Iterator[None]:
-        """Nothing that happens within the block has happened."""
-        restore = self._side_effects()
-        yield
-        self.optimizers[network].zero_grad(set_to_none=True)
-        restore()
-
-    def _side_effects(self) -> Callable[[], None]:
-        """How to bring back what a phase changes beside gradients: buffers, the generator of random numbers, notes."""
-        kept = [(b, b.clone()) for b in self._small_buffers]
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        rng, noted = torch.get_rng_state(), {name: len(values) for name, values in self.stats.items()}
-
-        @torch.no_grad()
-        def restore() -> None:
-            for buffer, before in kept:
-                buffer.copy_(before)
-            torch.set_rng_state(rng)
-            if cuda is not None:
-                torch.cuda.set_rng_state(cuda, self.device)
-            for name, values in self.stats.items():
-                del values[noted.get(name, 0) :]
-
-        return restore
-
-    def _accumulate(self, network: str, size: int, part: int, loss: Callable[[range, SampleRng], Tensor]) -> None:
+    def _accumulate(self, network: str, size: int, loss: PartLoss) -> None:
+        """Compute the gradients of the mean loss over the share, in parts of `micro_batch` images."""
+        optimizer, part = self.optimizers[network], self.micro_batch or size
+        optimizer.zero_grad(set_to_none=True)
         for start in range(0, size, part):
             rows = range(start, min(start + part, size))
             (loss(rows, self.sample_rng(rows, size)) * (len(rows) / size * self.scale)).backward()
         if self.scale != 1:
-            gradients = (p.grad for group in self.optimizers[network].param_groups for p in group["params"])
+            gradients = (p.grad for group in optimizer.param_groups for p in group["params"])
             torch._foreach_div_([g for g in gradients if g is not None], self.scale)
 
-    def _shrink(self, size: int) -> None:
-        """Compute half as many images at once from now on."""
+    def _apply(self, network: str, phase: str, learning: Sequence[tuple[str, nn.Parameter]]) -> None:
+        """Let the optimizer step, unless a gradient is not finite: then weights and moments stay as they are."""
+        norms = torch.stack(torch._foreach_norm([p.grad for _, p in learning if p.grad is not None]))
+        total = torch.linalg.vector_norm(norms)
+        if phase == "main":
+            self.log(f"grad/{network}", total)
+        step_if_finite(self.optimizers[network], total)
+
+        names = [name for name, _ in learning]
+        moment = f"'{phase}' at {self.images / 1000:.1f} kimg"
+        self._gradient_checks.add(GradientNorms(network, moment, names, norms.detach()))
+        if self.device.type == "cpu":  # there is nothing to wait for
+            self._gradient_checks.check(self.notice)
+
+    @cached_property
+    def _parameters(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Each network's, by name; cached, as walking the modules takes longer than a small layer's work."""
+        return {name: list(net.named_parameters()) for name, net in self.nets.items()}
+
+    # --- where memory runs out ----------------------------------------------------------------------------------------
+
+    def _backward(self, network: str, phase: str, size: int, loss: PartLoss) -> bool:
+        """Compute the gradients of a phase. False where memory ran out, in this process or another.
+
+        Each of several processes first tries a new phase on its own: one that failed between collective operations
+        would leave the others waiting for it.
+        """
+        compute = partial(self._accumulate, network, size, loss)
+        if distributed.rank_and_world()[1] == 1:
+            return self._fits(compute, network, size)
+        key = (network, phase, self.stage.level, self.micro_batch, size)
+        if key not in self._known_to_fit:
+            with distributed.local_only():
+                fits = self._fits(compute, network, size, trial=True)
+            if distributed.any_rank(not fits):
+                return False
+            self._known_to_fit.add(key)
+        compute()
+        return True
+
+    def _fits(self, compute: Callable[[], None], network: str, size: int, *, trial: bool = False) -> bool:
+        """Compute gradients, and say whether memory sufficed; where it did not, or on a trial, undo everything.
+
+        Raises the error where a single image does not fit.
+        """
+        effects, fits = SideEffects(self._small_buffers, self.stats, self.device), True
+        try:
+            compute()
+        except Exception as err:
+            if not is_out_of_memory(err) or (self.micro_batch or size) <= 1:
+                raise
+            fits = False
+        if trial or not fits:
+            self.optimizers[network].zero_grad(set_to_none=True)
+            effects.undo()
+        return fits
+
+    def _halve_micro_batch(self, size: int) -> None:
+        """Compute half as many images at once from now on, in all processes."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        now = min(self.micro_batch or size, size)
-        self.micro_batch = distributed.all_max((now + 1) // 2)
+        tried = min(self.micro_batch or size, size)
+        self.micro_batch = distributed.all_max((tried + 1) // 2)
         self.notice(
-            f"out of memory with {now} images at once: going on with {self.micro_batch}. "
+            f"out of memory with {tried} images at once: going on with {self.micro_batch}. "
             f"The batch stays {self.batch()}; set training.batch_gpu to {self.micro_batch} to begin with it."
         )
 
-    def sample_rng(self, rows: range, size: int) -> SampleRng:
-        """What some samples of this process's share draw in this phase."""
-        at = self.images + distributed.rank_and_world()[0] * size
-        seeds = [seed_of(self.schedule.seed, at + i, self._phase, *self._reload_salt(), 1) for i in rows]
-        return SampleRng(seeds, self.device)
-
-    def _reload_salt(self) -> list[int]:
-        return [2**40 + self.reloads] if self.reloads else []
-
-    def _apply(self, network: str, phase: str, found: Sequence[tuple[str, nn.Parameter]]) -> None:
-        """Let the optimizer step, unless a gradient is not finite: then weights and moments stay as they are.
-
-        Fused Adam looks at a flag on the device, so nothing waits for a GPU; what happened is said at the next tick.
-        """
-        norms = torch.stack(torch._foreach_norm([p.grad for _, p in found if p.grad is not None]))
-        total, optimizer = torch.linalg.vector_norm(norms), self.optimizers[network]
-        self._norms.append(
-            (network, f"'{phase}' at {self.images / 1000:.1f} kimg", [n for n, _ in found], norms.detach())
-        )
-        if phase == "main":
-            self.log(f"grad/{network}", total)
-        if optimizer.defaults.get("fused"):
-            optimizer.grad_scale, optimizer.found_inf = None, (~total.isfinite()).float()  # type: ignore[attr-defined]
-            optimizer.step()
-        elif bool(total.isfinite()):
-            optimizer.step()
-        if self.device.type == "cpu":  # nothing to wait for
-            self.check_gradients()
-
-    def check_gradients(self) -> None:
-        """Say which gradients were not finite since the last look. Raises Diverged or Reload, as the recipe says."""
-        seen, self._norms = self._norms, []
-        for network, phase, names, norms in seen:
-            bad = (~norms.isfinite()).nonzero().flatten().tolist()
-            if not bad:
-                continue
-            what = (
-                f"the gradient of {network}.{names[bad[0]]} is not finite in phase {phase} "
-                f"({len(bad)} of {len(names)} parameters)"
-            )
-            if self.schedule.on_nan == "stop":
-                raise Diverged(
-                    f"training diverged: {what}. Its step was not taken. Lower training.lr, strengthen the penalty "
-                    f"(regularizers.*.gamma), use training.precision=fp32, or set training.on_nan to skip-step or "
-                    f"reload; what was written before is untouched."
-                )
-            if self.schedule.on_nan == "reload":
-                raise Reload(what)
-            self.notice(f"{what}: this step was skipped.")
+    @cached_property
+    def _small_buffers(self) -> list[Tensor]:
+        """Buffers that a phase may change, such as moving means."""
+        return [b for module in self.modules().values() for b in module.buffers() if b.numel() < CONSTANT]
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def sync_buffers(self) -> None:
-        """Average over processes what modules keep of their batches, such as moving means. Called once a step.
+    def broadcast_weights(self) -> None:
+        """Give all processes the parameters and buffers of the first one."""
+        modules = self.modules().values()
+        distributed.broadcast_(t for module in modules for t in [*module.parameters(), *module.buffers()])
+        self.buffer_sync.mark()
 
-        Only buffers that changed since the last time: an average of equal numbers need not be that number.
-        """
-        if distributed.rank_and_world()[1] == 1:
-            return
-        changed = [b for b in self._statistics() if self._versions.get(id(b)) != b._version]
-        distributed.all_mean_(changed)
-        self.mark_synced()
+    def after_restore(self) -> None:
+        """Take up a state that was just loaded: alike in all processes, and without what was logged before it."""
+        self.stats.clear()
+        self.buffer_sync.mark()
 
-    def mark_synced(self) -> None:
-        """Say that all processes have the same buffers now."""
-        self._versions = {id(b): b._version for b in self._statistics()}
-
-    def share_start(self) -> None:
-        """Give all processes the weights of the first one."""
-        distributed.broadcast_(
-            t for module in self.modules().values() for t in [*module.parameters(), *module.buffers()]
-        )
-        self.mark_synced()
-
-    def _statistics(self) -> Iterator[Tensor]:
+    def _synced_buffers(self) -> Iterator[Tensor]:
+        """Floating-point buffers; those of moving averages follow the others, alike in all processes."""
         for name, module in self.modules().items():
-            if not name.endswith("ema"):
+            if name not in self.averages:
                 yield from (b for b in module.buffers() if b.is_floating_point())
 
     # --- statistics ---------------------------------------------------------------------------------------------------
 
     def log(self, name: str, value: Tensor) -> None:
-        """Remember a mean for the next status line, without waiting for the device."""
-        self.stats[name].append(value.detach().mean())
+        """Add the mean of a tensor to the next status line, without waiting for the device."""
+        self.stats.log(name, value)
 
     def report(self) -> dict[str, float]:
         """Means since the last report, over all processes. Raises Diverged where one is not finite."""
-        self.check_gradients()
-        names = sorted(self.stats)
-        values = [torch.stack(self.stats[name]).float() for name in names]
-        self.stats.clear()
-        if self.schedule.on_nan == "skip-step":  # the steps that were skipped are not in the means
-            values = [v[v.isfinite()] if bool(v.isfinite().any()) else v for v in values]
-        if not names:
-            return {}
-        flat = torch.stack([v.mean() for v in values])
-        distributed.all_mean_([flat])
-        means = dict(zip(names, flat.tolist()))
-        bad = [f"{name} is {value}" for name, value in means.items() if value - value != 0]
-        if bad:
+        self._gradient_checks.check(self.notice)
+        means = self.stats.pop_means(only_finite=self.schedule.on_nan == "skip-step")
+        infinite = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
+        if infinite:
             raise Diverged(
-                f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(bad)}. Lower training.lr, "
+                f"training diverged at {self.images / 1000:.1f} kimg: {', '.join(infinite)}. Lower training.lr, "
                 "strengthen the penalty (regularizers.*.gamma), or use training.precision=fp32; "
                 "what was written before is untouched."
             )
         return means
 
 
-def adam(parameters: Iterable[nn.Parameter], options: Schedule, device: torch.device, **own: Any) -> torch.optim.Adam:
-    """Adam as a recipe describes it; `own` replaces some of its options."""
-    given: dict[str, Any] = {"lr": options.lr, "betas": options.betas, "eps": options.eps} | own
-    return torch.optim.Adam(parameters, fused=device.type in ("cpu", "cuda"), **given)
+def adam(
+    parameters: Iterable[nn.Parameter], schedule: Schedule, device: torch.device, **options: Any
+) -> torch.optim.Adam:
+    """Adam as a schedule describes it; `options` replace some of its own. Fused where the device has such a kernel."""
+    defaults: dict[str, Any] = {"lr": schedule.lr, "betas": schedule.betas, "eps": schedule.eps}
+    return torch.optim.Adam(parameters, fused=device.type in ("cpu", "cuda"), **defaults | options)

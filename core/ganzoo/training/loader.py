@@ -1,11 +1,12 @@
-"""From a dataset to batches. What is drawn depends on seed and images seen alone, so resuming needs no state.
+"""From a dataset to batches, whose contents depend on seed and position only, so that resuming needs no state.
 
-order   images [position, position + count) of training -> indices of the dataset
-mirrored the same images -> which of them are flipped
-Loader  reads them in threads, one batch ahead
+order     images [position, position + count) of a training -> indices of the dataset
+mirrored  the same images -> which of them are flipped
+Loader    reads them in threads, one batch ahead
 """
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,18 @@ from torch import Tensor
 from ganzoo.interfaces import Dataset
 
 Indices = NDArray[np.int64]
+CACHE_BYTES = 2 << 30  # a dataset whose decoded images fit is decoded once
+
+
+def images_at(dataset: Dataset, indices: Iterable[int]) -> Tensor:
+    """Return some images of a dataset, uint8 [N, C, H, W]. Raises what the dataset raises."""
+    return torch.from_numpy(np.stack([dataset.image(int(i)) for i in indices]))
+
+
+def shuffled(dataset: Dataset, seed: int = 0) -> Indices:
+    """Return the indices of all images in an order drawn from a seed."""
+    order: Indices = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
+    return order
 
 
 @lru_cache(maxsize=4)
@@ -29,22 +42,21 @@ def _epoch(n: int, seed: int, epoch: int) -> Indices:
 
 
 def order(n: int, seed: int, position: int, count: int) -> Indices:
-    """Dataset indices [count] of the images [position, position + count) of training; an epoch is a permutation."""
+    """Dataset indices [count] of the images [position, position + count) of a training; an epoch is a permutation."""
     if n < 1 or position < 0 or count < 0:
         raise ValueError(f"order of {count} images from {position} on, out of {n}")
-    parts = [np.empty(0, np.int64)]
+    epochs = [np.empty(0, np.int64)]
     while count > 0:
         epoch, start = divmod(position, n)
-        parts.append(_epoch(n, seed, epoch)[start : start + count])
-        position, count = position + len(parts[-1]), count - len(parts[-1])
-    return np.concatenate(parts)
+        epochs.append(_epoch(n, seed, epoch)[start : start + count])
+        position, count = position + len(epochs[-1]), count - len(epochs[-1])
+    return np.concatenate(epochs)
 
 
 def mirrored(seed: int, position: int, count: int) -> NDArray[np.bool_]:
-    """Which [count] of the images [position, position + count) of training are flipped, each with probability 1/2.
+    """Whether each of the images [position, position + count) of a training is flipped, [count], with probability 1/2.
 
-    One bit of splitmix64, a hash of (seed, position): so flips do not depend on how training is cut
-    into batches.
+    One bit of splitmix64, a hash of (seed, position), so that flips do not depend on how training is cut into batches.
     """
     mask = 2**64 - 1
     start = (seed * 0xD1342543DE82EF95 + position * 0x9E3779B97F4A7C15) & mask
@@ -56,33 +68,33 @@ def mirrored(seed: int, position: int, count: int) -> NDArray[np.bool_]:
     return bits
 
 
-CACHE_BYTES = 2 << 30  # a dataset whose decoded images fit is decoded once
-
-
 @dataclass
 class _Batch:
-    position: int
-    tensor: Tensor  # on its way to a GPU it must not be mistaken for free memory: so it is kept, not only its pixels
-    images: NDArray[np.uint8]  # its pixels
-    labels: NDArray[np.float32]
-    parts: "list[Future[None]]"
+    position: int  # index of its first image in the training
+    tensor: Tensor  # uint8 [N, C, H, W]; kept, since memory that a copy to a GPU still reads must not be reused
+    images: NDArray[np.uint8]  # the same memory, as the threads fill it
+    labels: NDArray[np.float32]  # [N, K]
+    parts: "list[Future[None]]"  # one a thread
 
 
 class Loader:
-    """Batches of a dataset, read one batch ahead. What a batch holds depends on (seed, position, count) alone.
+    """Batches of a dataset, read one batch ahead. Their contents depend on (seed, position, count) only.
 
     Args:
-        dataset: Where images come from.
-        seed: Decides their order and flips.
-        mirror: Flip each drawn image with probability 1/2.
-        workers: Threads that read; 0 reads in the caller's, without reading ahead.
-        cache_bytes: Images stay in memory once read if the whole dataset fits in so many bytes.
+        dataset: where images come from
+        seed: decides their order and flips
+        mirror: flip each image with probability 1/2
+        workers: threads that read; with 0 the caller's reads, and nothing is read ahead
+        cache_bytes: images stay in memory once read if the whole dataset fits in so many bytes
     """
 
     def __init__(
         self, dataset: Dataset, *, seed: int, mirror: bool = False, workers: int = 2, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        self.dataset, self.seed, self.mirror, self.workers = dataset, seed, mirror, workers
+        self.dataset = dataset
+        self.seed = seed
+        self.mirror = mirror
+        self.workers = workers
         self.waited = 0.0  # seconds that callers have waited for images
         self._shape = (dataset.channels, *dataset.size)
         self.decoded_bytes = len(dataset) * int(np.prod(self._shape))
@@ -94,9 +106,13 @@ class Loader:
         self._ahead: _Batch | None = None
 
     def batch(self, position: int, count: int, *, following: int | None = None) -> tuple[Tensor, Tensor]:
-        """The images [position, position + count) of training: uint8 [N, C, H, W] and labels float32 [N, K].
+        """Return the images [position, position + count) of a training, uint8 [N, C, H, W], and labels, float32 [N, K].
 
-        `following` is where the next batch will begin, by default where this one ends; it is read meanwhile.
+        Args:
+            position: of the first image in the training
+            count: N
+            following: position of the next batch, which is read meanwhile; None for where this one ends
+
         Raises what the dataset raises.
         """
         began = time.perf_counter()
@@ -119,7 +135,7 @@ class Loader:
     def _start(self, position: int, count: int) -> _Batch:
         indices = order(len(self.dataset), self.seed, position, count)
         flips = mirrored(self.seed, position, count) if self.mirror else np.zeros(count, bool)
-        pinned = torch.cuda.is_initialized()  # so that copies to the GPU need not wait
+        pinned = torch.cuda.is_initialized()  # copies from pinned memory to the GPU are asynchronous
         images = torch.empty((count, *self._shape), dtype=torch.uint8, pin_memory=pinned)
         batch = _Batch(position, images, images.numpy(), np.empty((count, self.dataset.labels), np.float32), [])
         if self._pool:
@@ -140,11 +156,11 @@ class Loader:
             return self.dataset.image(index)
         if not self._cached[index]:
             self._cache[index] = self.dataset.image(index)
-            self._cached[index] = True  # after the pixels: another thread may look; at worst both read the same image
+            self._cached[index] = True  # after the pixels, since other threads read it; at worst two decode one image
         return self._cache[index]
 
     def close(self) -> None:
-        """Stop the threads. What is being read is finished first."""
+        """Stop the threads, once they have finished the images that they are reading."""
         if self._ahead:
             _cancel(self._ahead)
             self._ahead = None

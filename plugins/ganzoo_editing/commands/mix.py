@@ -1,72 +1,58 @@
 """`gz mix`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ganzoo_cli.host import drawing as host
 from ganzoo_cli.host.console import say
-from ganzoo_cli.host.drawing import (
-    Checkpoint,
-    Class,
-    Cutoff,
-    Noise,
-    Outdir,
-    Psi,
-    about_with,
-    cautions,
-    fits,
-    loaded,
-    new_outdir,
-    numbers,
-    refuse,
-    report_on_interrupt,
-)
-from ganzoo_cli.host.options import Device
+from ganzoo_cli.host.drawing import Checkpoint, ClassDrawing, Outdir, parse_numbers, refuse, report_on_interrupt
+from ganzoo_cli.host.options import with_groups
 
 if TYPE_CHECKING:
     from ganzoo.model.model import Model
 
-COARSE = 7  # layers 0-6, which the StyleGAN tools mix unless told otherwise
-MOST_CELLS = 10_000
+COARSE = 7  # layers 0-6, which the StyleGAN tools mix by default
+MOST_CELLS = 10_000  # images of one grid
 
 Option = typer.Option
 
 
+@with_groups
 def mix(
     ckpt: Checkpoint,
+    *,
     rows: Annotated[str, Option(help="Seeds that give each row its image, as 85,100,10-12.")],
     cols: Annotated[str, Option(help="Seeds whose styles are taken, one a column.")],
     styles: Annotated[
         str | None, Option(help="Layers whose style comes from the column, as 0-6; else those of the coarser half.")
     ] = None,
-    trunc: Psi = 1.0,
-    trunc_cutoff: Cutoff = None,
-    class_: Class = None,
-    noise_mode: Noise = "const",
+    drawing: ClassDrawing,
     outdir: Outdir = Path("out"),
-    device: Device = "auto",
 ) -> None:
     """Mix styles: grid.png, with the row seeds down its left side and the column seeds above.
 
     Also writes each image, as 85-55.png for row 85 and column 55. Prints the files.
     """
-    down, across = numbers("--rows", rows), numbers("--cols", cols)
-    if (len(down) + 1) * (len(across) + 1) > MOST_CELLS:
-        refuse(f"--rows and --cols: {len(down):,} by {len(across):,} images are more than {MOST_CELLS:,}.")
-    asked = None if styles is None else numbers("--styles", styles)
-    model = loaded(ckpt, device)
-    model.label(class_)  # refuses what cannot be
+    row_seeds, column_seeds = parse_numbers("--rows", rows), parse_numbers("--cols", cols)
+    if (len(row_seeds) + 1) * (len(column_seeds) + 1) > MOST_CELLS:
+        refuse(f"--rows and --cols: {len(row_seeds):,} by {len(column_seeds):,} images are more than {MOST_CELLS:,}.")
+    asked = None if styles is None else parse_numbers("--styles", styles)
+    model = host.load_model(ckpt, drawing.device)
+    model.label(drawing.class_)  # refuses a class that the model does not have
     layers = _layers(model, asked, styles)
-    fits("--rows and --cols", model, len(across) + 1, len(down) + 1)
-    cautions(model, trunc)
-    new_outdir(outdir)
-    how = {"psi": trunc, "cutoff": trunc_cutoff, "label": class_, "noise": noise_mode}
-    _draw(model, down, across, layers, how, outdir)
+    host.refuse_large_grid("--rows and --cols", model, len(column_seeds) + 1, len(row_seeds) + 1)
+    host.note_limits(model, drawing.trunc)
+    host.ensure_outdir(outdir)
+    _draw(model, row_seeds, column_seeds, layers, drawing, outdir)
 
 
 def _layers(model: "Model", asked: list[int] | None, text: str | None) -> list[int]:
-    """The layers to mix. Refuses those that are not, and a generator in which mixing would change nothing."""
+    """The layers to mix: those that --styles names, or the coarser half.
+
+    Raises UsageError where there is no such layer, and for a generator in which mixing would change nothing.
+    """
     used = model.styled
     if len(used) < 2:
         refuse(
@@ -86,32 +72,36 @@ def _layers(model: "Model", asked: list[int] | None, text: str | None) -> list[i
 
 
 def _draw(
-    model: "Model", down: list[int], across: list[int], layers: list[int], how: dict[str, Any], outdir: Path
+    model: "Model",
+    row_seeds: list[int],
+    column_seeds: list[int],
+    layers: list[int],
+    drawing: ClassDrawing,
+    outdir: Path,
 ) -> None:
     import numpy as np
 
     from ganzoo.io import images
     from ganzoo.io.log import Log
 
-    about = about_with(model, how) | {"styles": layers}
-    made: dict[tuple[int, int], images.Pixels] = {}
-    sources = [(seed, seed) for seed in dict.fromkeys([*across, *down])]
-    wanted = sources + [(row, col) for row in down for col in across if row != col]
+    about = drawing.about(model) | {"styles": layers}
+    mixed: dict[tuple[int, int], images.Pixels] = {}
+    sources = [(seed, seed) for seed in dict.fromkeys([*column_seeds, *row_seeds])]
+    wanted = sources + [(row, col) for row in row_seeds for col in column_seeds if row != col]
     with report_on_interrupt("images", len(set(wanted)), outdir) as written, Log(None, len(wanted)) as log:
         for done, (row, col) in enumerate(wanted, 1):
-            if (row, col) in made:  # a seed that was named twice
+            if (row, col) in mixed:  # a seed that was named twice
                 continue
-            made[row, col] = image = model.pixels(model.mix(row, col, layers, **how))[0]
+            mixed[row, col] = image = model.pixels(model.mix(row, col, layers, **drawing.settings))[0]
             log.progress(done, f"{row}-{col}")
             path = outdir / f"{row}-{col}.png"
             images.save(image, path, about | {"row": row, "col": col})
             written.append(path)
             say(str(path))
         corner = np.full_like(image, 255)
-        tiles = [corner, *(made[col, col] for col in across)]
-        for row in down:
-            tiles += [made[row, row], *(made[row, col] for col in across)]
-        images.save(
-            images.grid(np.stack(tiles), len(across) + 1), outdir / "grid.png", about | {"rows": down, "cols": across}
-        )
+        tiles = [corner, *(mixed[col, col] for col in column_seeds)]
+        for row in row_seeds:
+            tiles += [mixed[row, row], *(mixed[row, col] for col in column_seeds)]
+        grid = images.grid(np.stack(tiles), len(column_seeds) + 1)
+        images.save(grid, outdir / "grid.png", about | {"rows": row_seeds, "cols": column_seeds})
         say(str(outdir / "grid.png"))

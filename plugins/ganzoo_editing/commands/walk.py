@@ -2,27 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ganzoo_cli.host import drawing as host
 from ganzoo_cli.host.console import say
-from ganzoo_cli.host.drawing import (
-    MOST,
-    Checkpoint,
-    Class,
-    Cutoff,
-    Psi,
-    about_with,
-    cautions,
-    fits,
-    loaded,
-    numbers,
-    places,
-    refuse,
-    report_on_interrupt,
-)
-from ganzoo_cli.host.options import Device
+from ganzoo_cli.host.drawing import MOST, Checkpoint, parse_grid, parse_numbers, refuse, report_on_interrupt
+from ganzoo_cli.host.options import with_groups
+from ganzoo_editing.commands.workbench import CodeDrawing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +25,6 @@ Latents = Annotated[
     list[Path] | None,
     Option(metavar="FILE", help="Keyframes from an .npz, .npy or .safetensors: z, w or ws; repeatable."),
 ]
-Foreign = Annotated[bool, Option("--foreign", help="Take also latents that say they belong to another model.")]
 Space = Annotated[
     Literal["z", "w"] | None,
     Option(help="z: great circles between latents; w: a spline through style codes; else w where layers have styles."),
@@ -47,8 +34,10 @@ Grid = Annotated[
 ]
 
 
+@with_groups
 def walk(
     ckpt: Checkpoint,
+    *,
     seeds: Annotated[str | None, Option(help="Seeds of the keyframes, as 0,3,10-20; else 0 to 5.")] = None,
     latents: Latents = None,
     frames: Annotated[int, Option(min=1, max=10_000, help="Steps from one keyframe to the next.")] = 60,
@@ -57,40 +46,33 @@ def walk(
         "walk.webp"
     ),
     loop: Annotated[bool, Option("--loop/--no-loop", help="Return to the first keyframe, or end at the last.")] = True,
-    foreign: Foreign = False,
     space: Space = None,
-    trunc: Psi = 1.0,
-    trunc_cutoff: Cutoff = None,
-    class_: Class = None,
-    noise_mode: Annotated[Literal["const", "none"], Option(help="const: stored noise; none: no noise.")] = "const",
+    drawing: CodeDrawing,
     grid: Grid = None,
-    device: Device = "auto",
 ) -> None:
     """Walk from seed to seed: a film in which every keyframe is exactly that seed's image. Prints the file."""
     if seeds is not None and latents:
         refuse(f"--seeds {seeds} and --latents {latents[0]}: give one of them.")
-    chosen = numbers("--seeds", seeds if seeds is not None else "0-5")
-    columns, rows = places(grid) if grid else (1, 1)
+    numbers = parse_numbers("--seeds", seeds if seeds is not None else "0-5")
+    columns, rows = parse_grid(grid) if grid else (1, 1)
     from ganzoo.io import film
+    from ganzoo.io.log import Log
     from ganzoo_editing.latent_walk import Walk
 
     film.check(out, fps)
-    model = loaded(ckpt, device)
-    fits(f"--grid {grid}", model, columns, rows)
+    model = host.load_model(ckpt, drawing.device)
+    host.refuse_large_grid(f"--grid {grid}", model, columns, rows)
     source = f"--latents {latents[0]}" if latents else f"--seeds {seeds or '0-5'}"
-    keys = _dealt(_keys(model, chosen, latents, space, class_, foreign), columns * rows, source, grid)
-    how: dict[str, Any] = {"psi": trunc, "cutoff": trunc_cutoff, "label": class_, "noise": noise_mode}
-    made = Walk(model, keys, frames, loop, **how)
-    if len(made) > MOST:
-        refuse(f"--frames {frames}: {source} then makes {len(made):,} frames, more than {MOST:,}.")
-    about = about_with(model, how) | {"space": "z" if keys.ndim == 3 else "w", "frames": frames, "loop": loop}
-    about |= {"latents": [path.name for path in latents]} if latents else {"seeds": chosen}
-    from ganzoo.io.log import Log
-
-    cautions(model, trunc)
-    with Log(None, len(made)) as log, report_on_interrupt("frames", len(made), out) as written:
-        frame_files = written if not film.check(out, fps) else []  # a film takes its name when it is whole
-        film.write(out, _drawn(made, columns, log, frame_files), len(made), fps=fps, loop=loop, about=about)
+    keys = _dealt(_keys(model, numbers, latents, space, drawing), columns * rows, source, grid)
+    route = Walk(model, keys, frames, loop, **drawing.settings)
+    if len(route) > MOST:
+        refuse(f"--frames {frames}: {source} then makes {len(route):,} frames, more than {MOST:,}.")
+    about = drawing.about(model) | {"space": "z" if keys.ndim == 3 else "w", "frames": frames, "loop": loop}
+    about |= {"latents": [file.name for file in latents]} if latents else {"seeds": numbers}
+    host.note_limits(model, drawing.trunc)
+    with Log(None, len(route)) as log, report_on_interrupt("frames", len(route), out) as written:
+        frame_files = written if not film.check(out, fps) else []  # a film takes its name when it is complete
+        film.write(out, _pictures(route, columns, log, frame_files), len(route), fps=fps, loop=loop, about=about)
     say(str(out))
 
 
@@ -99,31 +81,32 @@ def _keys(
     seeds: list[int],
     files: list[Path] | None,
     space: Literal["z", "w"] | None,
-    label: int | None,
-    foreign: bool,
+    drawing: CodeDrawing,
 ) -> "Tensor":
-    """The keyframes, as latents [K, Z] or style codes [K, L, W]."""
+    """The keyframes of files, or else of seeds: latents [K, Z] or style codes [K, L, W]."""
     from ganzoo.model import latent_files
     from ganzoo.training.seeds import latents
     from ganzoo_editing import latent_walk
 
-    found = (
-        [latent_files.stored(file, model, space, foreign=foreign) for file in files]
+    label = drawing.class_
+    sources = (
+        [latent_files.stored(file, model, space, foreign=drawing.foreign) for file in files]
         if files
         else [latents(seeds, model.G.z_dim)]
     )
-    if all(keys.ndim == 3 for keys in found):
+    if all(keys.ndim == 3 for keys in sources):
         if label is not None:
             refuse(f"--class {label}: style codes, as --latents holds them, have their class already: leave it out.")
     else:
-        model.label(label)  # refuses what cannot be
-    return latent_walk.gathered(model, found, space, label)
+        model.label(label)  # refuses a class that the model does not have
+    return latent_walk.keyframes(model, sources, space, label)
 
 
 def _dealt(keys: "Tensor", cells: int, source: str, grid: str | None) -> "Tensor":
-    """Keyframes [K, ...] dealt to the cells of the grid, [cells, K / cells, ...], one after the other.
+    """Deal keyframes [K, ...] to the cells of a grid, in order: [cells, K / cells, ...].
 
-    Where there is one for each cell, every cell walks through all of them, and starts at its own.
+    Where there is one for each cell, every cell walks through all of them, and starts at its own. Raises UsageError
+    where they cannot be dealt evenly.
     """
     import torch
 
@@ -140,8 +123,8 @@ def _dealt(keys: "Tensor", cells: int, source: str, grid: str | None) -> "Tensor
     return keys.unflatten(0, (cells, count // cells))
 
 
-def _drawn(walk: "Walk", columns: int, log: "Log", written: list[int]) -> Iterator["Pixels"]:
-    """The frames, one after the other; `written` takes those that the reader is done with."""
+def _pictures(walk: "Walk", columns: int, log: "Log", written: list[int]) -> Iterator["Pixels"]:
+    """Yield the frames as pictures [C, H, W]; `written` grows by each that the reader is done with."""
     from ganzoo.io.images import grid
 
     for i in range(len(walk)):

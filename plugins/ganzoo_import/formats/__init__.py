@@ -1,1 +1,1 @@
-"""A format of another project a file. Read `rosinality` first."""
+"""Formats of other projects, one module each. Read `rosinality` first."""

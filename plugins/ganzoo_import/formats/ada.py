@@ -1,9 +1,8 @@
 """StyleGAN2 of NVlabs: the network pickles of stylegan2-ada-pytorch, and the StyleGAN2 ones of stylegan3.
 
-A pickle holds modules as calls of `_reconstruct_persistent_obj` with the source text of their class, which nobody here
-reads, and their attributes. `generator_recipe` and `discriminator_recipe` turn the constructors' arguments into our
-part of a recipe; `generator` and `discriminator` turn a state dict into ours. The latter work on any part of a state
-dict, so they also say what a single weight is called here.
+A pickle holds modules as calls of `_reconstruct_persistent_obj` with the source text of their class, which is ignored,
+and their attributes. `generator_recipe` and `discriminator_recipe` convert constructor arguments into a part of a
+recipe; `generator` and `discriminator` rename the tensors of a state dict or of any part of one.
 """
 
 import re
@@ -12,21 +11,21 @@ from typing import Any
 
 from torch import Tensor
 
-from ganzoo.foreign.pickles import Object
+from ganzoo.foreign.pickles import Object, refuse
 from ganzoo.foreign.torchfile import tensors
-from ganzoo_import.formats.names import State, Tree, filter_of, level, mapped, only, refuse, reshaped, tensors_of
+from ganzoo_import.formats.names import State, Tree, filter_of, level, mapped, only, reshaped, tensors_of
 from ganzoo_import.interfaces import Converted, Importer
 
-Meta = Mapping[str, Any]  # a constructor's keyword arguments
-Modules = dict[str, dict[str, Any]]  # attributes of each module by its dotted name
+Meta = Mapping[str, Any]  # keyword arguments of a constructor
+Modules = dict[str, dict[str, Any]]  # {dotted name of a module: its attributes}
 
 PERSISTENT = "torch_utils.persistence _reconstruct_persistent_obj"
 CHANNELS = {"channel_base": 32768, "channel_max": 512}
 FILTERS = r"(.*\.)?resample_filter"
-LINEAR = ("affine", "embed", "out", "skip")  # layers without an activation
+LINEAR = ("affine", "embed", "out", "skip")  # layers without activation
 SIZES = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 
-# arguments of the constructors that are understood; and those that change no number, or rounding only
+# supported arguments of the constructors; ROUNDING are those that change no results but for rounding
 SYNTHESIS = {*CHANNELS, "architecture", "conv_clamp", "resample_filter", "use_noise", "activation", "kernel_size"}
 MAPPING = {"num_layers", "embed_features", "layer_features", "lr_multiplier", "w_avg_beta", "activation"}
 EPILOGUE = {"mbstd_group_size", "mbstd_num_channels", "activation"}
@@ -35,36 +34,36 @@ KWARGS = {"class_name", "mapping_kwargs", "synthesis_kwargs", "block_kwargs", "e
 ROUNDING = {"num_fp16_res", "use_fp16", "fp16_channels_last", "channels_last", "fused_modconv_default", "freeze_layers"}
 
 
-def _understood(given: Meta, known: set[str], where: str) -> dict[str, Any]:
-    """Arguments, if all are understood and those with one possible value have it."""
-    for name, value in given.items():
+def _supported(arguments: Meta, known: set[str], where: str) -> dict[str, Any]:
+    """Arguments among the known ones. Refuses others, and values other than the only supported one."""
+    for name, value in arguments.items():
         only_value = {"activation": "lrelu", "kernel_size": 3}.get(name, value)
         if name not in known | ROUNDING or value != only_value:
             refuse(f"its {where} was made with {name}={value!r:.60}, which ganzoo cannot express.")
-    return {name: value for name, value in given.items() if name in known}
+    return {name: value for name, value in arguments.items() if name in known}
 
 
-def _mlp(given: Meta) -> Tree:
-    """The arguments of a mapping network as ours."""
-    kwargs = {"num_layers": 8, "lr_multiplier": 0.01, **_understood(given, MAPPING, "mapping network")}
+def _mlp(arguments: Meta) -> Tree:
+    """Recipe of a mapping network."""
+    kwargs = {"num_layers": 8, "lr_multiplier": 0.01, **_supported(arguments, MAPPING, "mapping network")}
     if kwargs["num_layers"] not in range(1, 65):
         refuse(f"its mapping network has {kwargs['num_layers']!r:.20} layers, which no GAN has.")
     options = {"depth": kwargs["num_layers"], "lr_mul": kwargs["lr_multiplier"], "gain": "activation"}
-    named = {"width": kwargs.get("layer_features"), "embed_dim": kwargs.get("embed_features")}
-    return {"use": "mlp", **options, **{k: v for k, v in named.items() if v is not None}}
+    sizes = {"width": kwargs.get("layer_features"), "embed_dim": kwargs.get("embed_features")}
+    return {"use": "mlp", **options, **{k: v for k, v in sizes.items() if v is not None}}
 
 
 # --- the generator ---------------------------------------------------------------------------------------------------
 
 
 def generator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
-    """Its `Generator` arguments as our `generator:`.
+    """Recipe of a generator with these arguments.
 
     Args:
-        meta: arguments of the constructor
-        filters: options about resampling filters of "layer", "shortcut" and "image", where they are not the usual ones
+        meta: arguments of the constructor of `Generator`
+        filters: options of unusual resampling filters of "layer", "shortcut" and "image"
     """
-    kwargs = {**CHANNELS, **_understood(meta.get("synthesis_kwargs", {}), SYNTHESIS, "synthesis network")}
+    kwargs = {**CHANNELS, **_supported(meta.get("synthesis_kwargs", {}), SYNTHESIS, "synthesis network")}
     clamp, architecture = kwargs.get("conv_clamp"), kwargs.get("architecture", "skip")
     noise = {"use": "pixel_noise", "per": "layer"} if kwargs.get("use_noise", True) else None
     layer = {"use": "modconv", "noise": noise, "clamp": clamp, **filters.get("layer", {})}
@@ -87,7 +86,7 @@ def generator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
 
 
 def generator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its `Generator` as our composed generator; all renaming and axes, no factors."""
+    """Rename the tensors of a `Generator` and add axes."""
 
     def conv(match: re.Match[str]) -> str:
         index = 0 if match[1] == "4" else int(match[2])
@@ -114,15 +113,15 @@ def generator(state: State, meta: Meta) -> dict[str, Tensor]:
 
 
 def discriminator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
-    """Its `Discriminator` arguments as our `discriminator:`.
+    """Recipe of a discriminator with these arguments.
 
     Args:
-        meta: arguments of the constructor
-        filters: options about resampling filters of "layer" and "image", where they are not the usual ones
+        meta: arguments of the constructor of `Discriminator`
+        filters: options of unusual resampling filters of "layer" and "image"
     """
-    _understood({k: v for k, v in meta.items() if k not in KWARGS}, DISCRIMINATOR, "discriminator")
-    _understood(meta.get("block_kwargs", {}), {"activation", "resample_filter"}, "discriminator's blocks")
-    epilogue = _understood(meta.get("epilogue_kwargs", {}), EPILOGUE, "discriminator's last block")
+    _supported({k: v for k, v in meta.items() if k not in KWARGS}, DISCRIMINATOR, "discriminator")
+    _supported(meta.get("block_kwargs", {}), {"activation", "resample_filter"}, "discriminator's blocks")
+    epilogue = _supported(meta.get("epilogue_kwargs", {}), EPILOGUE, "discriminator's last block")
     architecture, clamp = meta.get("architecture", "resnet"), meta.get("conv_clamp")
     group, features = epilogue.get("mbstd_group_size", 4), epilogue.get("mbstd_num_channels", 1)
     head: Tree = {
@@ -152,7 +151,7 @@ def discriminator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
 
 
 def discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
-    """Its `Discriminator` as our composed discriminator."""
+    """Rename the tensors of a `Discriminator`."""
     return mapped(
         state,
         [
@@ -169,16 +168,16 @@ def discriminator(state: State, meta: Meta) -> dict[str, Tensor]:
 
 
 def filters_of(state: State) -> dict[str, Tree]:
-    """The options that the stored filters of either network ask for."""
+    """Options for the stored filters of either network, by "layer", "shortcut" and "image"."""
 
-    def those(pattern: str) -> list[Tensor]:
+    def kernels(pattern: str) -> list[Tensor]:
         return [kernel for key, kernel in state.items() if re.fullmatch(pattern, key)]
 
     up, down = r"synthesis\.b\d+\.conv0\.resample_filter", r"b\d+\.(conv1|skip)\.resample_filter"
     return {
-        "layer": filter_of(those(f"{up}|{down}"), "convolutions"),
-        "shortcut": filter_of(those(r"synthesis\.b\d+\.skip\.resample_filter"), "shortcuts"),
-        "image": filter_of(those(r"(synthesis\.)?b\d+\.resample_filter"), "images"),
+        "layer": filter_of(kernels(f"{up}|{down}"), "convolutions"),
+        "shortcut": filter_of(kernels(r"synthesis\.b\d+\.skip\.resample_filter"), "shortcuts"),
+        "image": filter_of(kernels(r"(synthesis\.)?b\d+\.resample_filter"), "images"),
     }
 
 
@@ -195,14 +194,14 @@ class ADA(Importer, name="stylegan2-ada", paper="arXiv:2006.06676"):
 
     globals = frozenset({PERSISTENT})
 
-    def recognises(self, found: Any) -> bool:
-        """A dictionary of persistent modules G, D, G_ema."""
-        nets = found if isinstance(found, dict) else {}
+    def recognises(self, data: Any) -> bool:
+        """Whether data are a dictionary of persistent modules G, D, G_ema."""
+        nets = data if isinstance(data, dict) else {}
         return any(isinstance(nets.get(n), Object) and nets[n].name == PERSISTENT for n in ("G_ema", "G"))
 
-    def convert(self, found: Any) -> Converted:
-        """Constructor arguments become the recipe, attributes check them, parameters and buffers the weights."""
-        nets = {name: unpacked(found[name], name) for name in ("G", "D", "G_ema") if found.get(name) is not None}
+    def convert(self, data: Any) -> Converted:
+        """Convert constructor arguments, checked by attributes, to a recipe, and rename parameters and buffers."""
+        nets = {name: unpacked(data[name], name) for name in ("G", "D", "G_ema") if data.get(name) is not None}
         if "G_ema" not in nets:
             nets["G_ema"] = nets.pop("G")
         for name, (_, state) in nets.items():
@@ -212,9 +211,12 @@ class ADA(Importer, name="stylegan2-ada", paper="arXiv:2006.06676"):
         if any(metas[name][size] != meta[size] for name in metas for size in ("c_dim", "img_resolution")):
             refuse("its networks differ in the size of their images or labels.")
         recipe, states = recipe_of(metas, {name: state for name, (_, state) in nets.items()})
-        used = [f"{name}.{key}" for name, (_, state) in nets.items() for key in state if not re.fullmatch(FILTERS, key)]
-        rest = [f"{name}.{key}" for name, (_, state) in nets.items() for key in state if re.fullmatch(FILTERS, key)]
-        others = {key: contents(value, key) for key, value in found.items() if key not in ("G", "D", "G_ema")}
+        used: list[str] = []
+        filters: list[str] = []
+        for name, (_, state) in nets.items():
+            for key in state:
+                (filters if re.fullmatch(FILTERS, key) else used).append(f"{name}.{key}")
+        others = {key: contents(value, key) for key, value in data.items() if key not in ("G", "D", "G_ema")}
         notes = [NOTE]
         if "D" not in nets:
             notes.append("the file holds no discriminator: the recipe has the usual one of its generator's width.")
@@ -224,16 +226,16 @@ class ADA(Importer, name="stylegan2-ada", paper="arXiv:2006.06676"):
             recipe=recipe,
             nets=states,
             used=tuple(used),
-            unused=(*rest, *(name for name, _ in tensors(others))),
+            unused=(*filters, *(name for name, _ in tensors(others))),
             notes=tuple(notes),
         )
 
 
 def recipe_of(metas: Mapping[str, Meta], states: Mapping[str, State]) -> tuple[Tree, dict[str, dict[str, Tensor]]]:
-    """The whole recipe, and our state dicts."""
+    """(the whole recipe, {network: renamed state dict})."""
     meta = metas["G_ema"]
-    without = {**meta.get("synthesis_kwargs", {}), "c_dim": meta["c_dim"], "architecture": "resnet"}
-    D = metas.get("D", {k: v for k, v in without.items() if k in DISCRIMINATOR})
+    default = {**meta.get("synthesis_kwargs", {}), "c_dim": meta["c_dim"], "architecture": "resnet"}
+    D = metas.get("D", {k: v for k, v in default.items() if k in DISCRIMINATOR})
     recipe: Tree = {
         "title": "StyleGAN2, imported",
         "paper": "arXiv:1912.04958",
@@ -248,7 +250,7 @@ def recipe_of(metas: Mapping[str, Meta], states: Mapping[str, State]) -> tuple[T
 
 
 def unpacked(value: Any, name: str) -> tuple[Modules, dict[str, Tensor]]:
-    """A persistent module's attributes and those of all inside it, by dotted name, and all their tensors."""
+    """({name: attributes} of a persistent module and all its submodules, {name: tensor} of all their tensors)."""
     modules: Modules = {}
     state: dict[str, Tensor] = {}
 
@@ -259,8 +261,8 @@ def unpacked(value: Any, name: str) -> tuple[Modules, dict[str, Tensor]]:
             refuse(f"its network {name} has a part '{path}' that is no module of NVlabs' persistence class.")
         modules[path] = {"class_name": meta.get("class_name"), **fields}  # type: ignore[union-attr]
         for kind in ("_parameters", "_buffers"):
-            own = {k: t for k, t in fields.get(kind, {}).items() if t is not None}
-            state.update({f"{path}.{k}".lstrip("."): t for k, t in own.items()})
+            present = {k: t for k, t in fields.get(kind, {}).items() if t is not None}
+            state.update({f"{path}.{k}".lstrip("."): t for k, t in present.items()})
         for key, child in fields.get("_modules", {}).items():
             if child is not None:
                 walk(child, f"{path}.{key}".lstrip("."))
@@ -270,12 +272,12 @@ def unpacked(value: Any, name: str) -> tuple[Modules, dict[str, Tensor]]:
 
 
 def contents(value: Any, name: str) -> Any:
-    """Another entry of the dictionary, as its tensors by name where it is a module: the augmentation pipe."""
+    """Content of another entry of the dictionary; of a module, such as the augmentation pipe, its tensors by name."""
     return unpacked(value, name)[1] if isinstance(value, Object) else value
 
 
-def arguments(modules: Modules, judge: bool) -> dict[str, Any]:
-    """A network's constructor arguments; where modules say what they were made with, that counts."""
+def arguments(modules: Modules, is_discriminator: bool) -> dict[str, Any]:
+    """Constructor arguments of a network; attributes of its modules take precedence."""
     top = modules[""]
     if top.get("_init_args") or not isinstance(top.get("_init_kwargs"), dict):
         refuse("its networks were made with unnamed arguments, which are not understood.")
@@ -286,24 +288,24 @@ def arguments(modules: Modules, judge: bool) -> dict[str, Any]:
         if fields.get("activation", wanted) != wanted:
             refuse(f"its layer '{path}' has the activation {fields['activation']!r}, which ganzoo cannot express here.")
     meta = {**top["_init_kwargs"], **{size: top[size] for size in SIZES if size in top}}
-    found = {
+    attributes = {
         "architecture": _agreed(modules, "architecture", r".*"),
         "conv_clamp": _agreed(modules, "conv_clamp", r".*\.(conv\d?|torgb)"),
         "use_noise": _agreed(modules, "use_noise", r".*"),
     }
-    given = {key: values[0] for key, values in found.items() if values}
-    if judge:
-        return meta | given
+    agreed = {key: values[0] for key, values in attributes.items() if values}
+    if is_discriminator:
+        return meta | agreed
     mapping = dict(meta.get("mapping_kwargs", {}))
     rates = [modules[path].get("bias_gain") for path in modules if re.fullmatch(r"mapping\.fc\d+", path)]
     return {
         **meta,
-        "synthesis_kwargs": {**meta.get("synthesis_kwargs", {}), **given},
+        "synthesis_kwargs": {**meta.get("synthesis_kwargs", {}), **agreed},
         "mapping_kwargs": {**mapping, "lr_multiplier": only(rates, "learning rates", 0.01)},
     }
 
 
 def _agreed(modules: Modules, key: str, pattern: str) -> list[Any]:
-    """The value that all modules of a name agree on, in a list; [] where none says."""
+    """The common value of an attribute of the modules whose name matches, in a list; [] if none has it."""
     values = [fields[key] for path, fields in modules.items() if key in fields and re.fullmatch(pattern, path)]
     return [only(values, key, None)] if values else []

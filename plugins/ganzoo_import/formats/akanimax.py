@@ -1,33 +1,33 @@
-"""ProGAN of akanimax/pro_gan_pytorch. Its generator is also that of akanimax/BMSG-GAN, but for what it does to z."""
+"""ProGAN of akanimax/pro_gan_pytorch, whose generator akanimax/BMSG-GAN shares, except for the latent's mapping."""
 
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo_import.formats.names import State, Tree, count_of, mapped, refuse, shape_of
+from ganzoo.foreign.pickles import refuse
+from ganzoo.types import Count
+from ganzoo_import.formats.names import State, Tree, count_of, mapped, shape_of
 from ganzoo_import.formats.nets import Net, StateDicts, conv_channels, dense_head, growing_discriminator
 
-Count = Annotated[int, Ge(1)]
-ROOT2 = math.sqrt(2)  # a gain that its layers without an activation have, too
+GENERATOR_KEYS = frozenset({"layers.0.conv_1.weight", "layers.0.conv_2.weight", "rgb_converters.0.weight"})
+ROOT2 = math.sqrt(2)  # gain of its layers, also of those without an activation
 EMBEDDER = r"layers\.(\d+)\.label_embedder\.weight"
 
 
 def generator_channels(state: State) -> list[int]:
-    """Channels coarse to fine: inputs of the layers that make images."""
+    """Channels, coarse to fine: inputs of the layers to RGB."""
     levels = count_of(state, r"rgb_converters\.(\d+)\.weight")
     return conv_channels(state, [f"rgb_converters.{i}.weight" for i in range(levels)], axis=1)
 
 
 def generator_recipe(state: State, mapping: str = "normalize", synthesis: str = "progressive") -> Tree:
-    """What the shapes of a `Generator` say, as our `generator:`.
+    """Read the recipe of a `Generator` from its shapes.
 
-    Its first layer is a transposed convolution whose scale counts the latent's length alone, so 4 times the paper's; no
-    pixel norm follows it.
+    Its first layer is a transposed convolution whose fan-in is the latent's length alone, so that its scale is 4 times
+    the paper's; no pixel norm follows it.
     """
     latent = shape_of(state, "layers.0.conv_1.weight", 4)[0]
     return {
@@ -45,7 +45,7 @@ def generator_recipe(state: State, mapping: str = "normalize", synthesis: str = 
 
 
 def generator(state: State) -> dict[str, Tensor]:
-    """Its `Generator` as our composed generator; all renaming and axes, no factors."""
+    """Rename the tensors of a `Generator` and permute axes."""
     source = dict(state)
     first = "layers.0.conv_1.weight"
     if first in source:
@@ -62,20 +62,20 @@ def generator(state: State) -> dict[str, Tensor]:
 
 
 def discriminator_channels(state: State) -> list[int]:
-    """Channels coarse to fine: outputs of the layers that take in images, of which the first is the finest."""
+    """Channels, coarse to fine: outputs of the layers from RGB, which are numbered from the finest."""
     levels = count_of(state, r"from_rgb\.(\d+)\.0\.weight")
     return conv_channels(state, [f"from_rgb.{i}.0.weight" for i in reversed(range(levels))])
 
 
 def last_block(state: State, name: str, group: int | None, **options: object) -> Tree:
-    """Our dense head for its last block, whose layers are convolutions: of 3x3, of 4x4 to a pixel, and of 1x1."""
+    """Recipe of a dense head for its last block of convolutions: 3x3, 4x4 to a pixel, and 1x1."""
     first, second = f"{name}.conv_1.weight", f"{name}.conv_2.weight"
     shape_of(state, first, 4), shape_of(state, second, 4)
     return dense_head(state[first], state[second], group, out_gain=ROOT2, **options)
 
 
 def discriminator_recipe(state: State, group: int | None = 4) -> Tree:
-    """What the shapes of a `Discriminator` say, as our `discriminator:`."""
+    """Read the recipe of a `Discriminator` from its shapes."""
     channels = discriminator_channels(state)
     conditional = any(re.fullmatch(EMBEDDER, key) for key in state)
     labelled = {"max_norm": 1.0, "activated": True} if conditional else {}
@@ -84,11 +84,11 @@ def discriminator_recipe(state: State, group: int | None = 4) -> Tree:
 
 
 def discriminator(state: State, finest: int) -> dict[str, Tensor]:
-    """Its `Discriminator` as our progressive one; all renaming and axes, no factors.
+    """Rename the tensors of a `Discriminator` and flatten the last two kernels.
 
     Args:
         state: all or some of its tensors
-        finest: our level of the finest images
+        finest: level of the finest images
     """
     flat = {f"layers.{finest}.conv_{i}.weight" for i in (2, 3)}
     source = {key: value.flatten(1) if key in flat else value for key, value in state.items()}
@@ -104,36 +104,24 @@ def discriminator(state: State, finest: int) -> dict[str, Tensor]:
     return mapped(source, [rgb, (r"layers\.(\d+)\.conv_([123])\.(weight|bias)", layer), labels])
 
 
-def is_generator(keys: set[str]) -> bool:
-    """Blocks of two convolutions, and layers that make images."""
-    return {"layers.0.conv_1.weight", "layers.0.conv_2.weight", "rgb_converters.0.weight"} <= keys
-
-
 class AkanimaxProGAN(StateDicts, name="akanimax-progan", paper="arXiv:1710.10196"):
     """ProGAN's networks (.pth) of akanimax/pro_gan_pytorch.
 
-    A file with a generator alone looks like one of akanimax/BMSG-GAN.
+    A file with only a generator cannot be told from one of akanimax/BMSG-GAN.
 
     Args:
-        group: group size of the discriminator's minibatch standard deviation, which the file does not say; null for
+        group: group size of the discriminator's minibatch standard deviation, which the file does not tell; null for
             the whole batch
     """
+
+    generator_keys = GENERATOR_KEYS
+    discriminator_keys = frozenset({"layers.0.conv_1.weight", "from_rgb.0.0.weight"})
 
     def __init__(self, *, group: Count | None = 4) -> None:
         self.group = group
 
-    @staticmethod
-    def is_generator(keys: set[str]) -> bool:
-        """Blocks of two convolutions, and layers that make images."""
-        return is_generator(keys)
-
-    @staticmethod
-    def is_discriminator(keys: set[str]) -> bool:
-        """Blocks of convolutions, and layers that take in images."""
-        return {"layers.0.conv_1.weight", "from_rgb.0.0.weight"} <= keys
-
     def refused(self, name: str, net: Net) -> str:
-        """Only the discriminator knows labels there, and here both networks do."""
+        """Refuse a conditional discriminator: there only the discriminator has labels, here both networks have."""
         conditional = any(re.fullmatch(EMBEDDER, key) for key in net.names)
         return (
             "its discriminator takes labels and its generator does not, which one recipe cannot say: the discriminator "
@@ -143,32 +131,28 @@ class AkanimaxProGAN(StateDicts, name="akanimax-progan", paper="arXiv:1710.10196
         )
 
     def to_generator(self, state: State) -> dict[str, Tensor]:
-        """Its generator as ours; latents have no mean of their own, and 0 is theirs."""
+        """Convert the generator; the mean of its latents is 0."""
         return {**generator(state), "w_mean": torch.zeros(shape_of(state, "layers.0.conv_1.weight", 4)[0])}
 
     def to_discriminator(self, state: State) -> dict[str, Tensor]:
-        """Its discriminator as ours."""
+        """Convert the discriminator."""
         return discriminator(state, len(discriminator_channels(state)) - 1)
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
-        """The whole recipe, from shapes and options."""
+        """Write the whole recipe, from shapes and options."""
         G, D = states["G_ema"], states.get("D")
         tree = generator_recipe(G)
-        return {
-            "title": "ProGAN of pro_gan_pytorch, imported",
-            "paper": "arXiv:1710.10196",
-            "image": {
-                "size": 4 << (len(tree["channels"]) - 1),
-                "channels": shape_of(G, "rgb_converters.0.weight", 4)[0],
-            },
-            "generator": tree,
-            "discriminator": discriminator_recipe(D, self.group) if D else growing_discriminator(tree["channels"]),
-            "loss": "wasserstein",
-            "regularizers": ["wgan_gp"],
-        }
+        return self.whole(
+            "ProGAN of pro_gan_pytorch",
+            shape_of(G, "rgb_converters.0.weight", 4)[0],
+            tree,
+            discriminator_recipe(D, self.group) if D else growing_discriminator(tree["channels"]),
+            loss="wasserstein",
+            regularizers=["wgan_gp"],
+        )
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
-        """What was assumed, and what differs from the paper."""
+        """Sentences on assumptions, and on differences from the paper."""
         if len(generator_channels(states["G_ema"])) < 2:
             refuse("its generator makes images of 4x4 only.")
         group = "null" if self.group is None else self.group

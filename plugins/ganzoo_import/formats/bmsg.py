@@ -1,4 +1,4 @@
-"""MSG-GAN of akanimax/BMSG-GAN, the code of the paper."""
+"""MSG-GAN of akanimax/BMSG-GAN, the paper's code."""
 
 import re
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ganzoo_import.formats.akanimax import generator, generator_recipe, is_generator, last_block
+from ganzoo_import.formats.akanimax import GENERATOR_KEYS, generator, generator_recipe, last_block
 from ganzoo_import.formats.names import State, Tree, count_of, mapped, shape_of
 from ganzoo_import.formats.nets import StateDicts, conv_channels
 
 
 def discriminator_channels(state: State) -> list[int]:
-    """Channels coarse to fine, of features and image together: inputs of the blocks, and what the last one keeps."""
+    """Channels of features and image together, coarse to fine: inputs of the blocks, and outputs of the last one."""
     levels = count_of(state, r"layers\.(\d+)\.conv_1\.weight")
     finer = conv_channels(state, [f"layers.{i}.conv_1.weight" for i in range(levels)], axis=1)
     return [*conv_channels(state, ["final_block.conv_1.weight"]), *finer]
 
 
 def discriminator_recipe(state: State) -> Tree:
-    """What the shapes of a `Discriminator` say, as our `discriminator:`."""
+    """Read the recipe of a `Discriminator` from its shapes."""
     return {
         "channels": discriminator_channels(state),
         "trunk": {"use": "pyramid", "down": "plain", "from_rgb": "linear", "combine": "lin_cat"},
@@ -28,7 +28,7 @@ def discriminator_recipe(state: State) -> Tree:
 
 
 def discriminator(state: State) -> dict[str, Tensor]:
-    """Its `Discriminator` as our pyramid one; all renaming and axes, no factors."""
+    """Rename the tensors of a `Discriminator` and flatten the last two kernels."""
     flat = {f"final_block.conv_{i}.weight" for i in (2, 3)}
     source = {key: value.flatten(1) if key in flat else value for key, value in state.items()}
 
@@ -52,57 +52,41 @@ def discriminator(state: State) -> dict[str, Tensor]:
 class BMSG(StateDicts, name="bmsg", paper="arXiv:1903.06048"):
     """MSG-GAN's networks (.pth) of akanimax/BMSG-GAN.
 
-    A file with a generator alone looks like one of akanimax/pro_gan_pytorch.
+    A file with only a generator cannot be told from one of akanimax/pro_gan_pytorch.
 
     Args:
-        normalize: scale latents to the norm √z_dim, as the training there does before it calls the generator; false
-            for the generator alone
+        normalize: scale latents to the norm √z_dim, as the project's training does before it calls the generator
     """
+
+    generator_keys = GENERATOR_KEYS
+    discriminator_keys = frozenset({"layers.0.conv_1.weight", "rgb_to_features.0.weight", "final_block.conv_1.weight"})
 
     def __init__(self, *, normalize: bool = True) -> None:
         self.normalize = normalize
 
-    @staticmethod
-    def is_generator(keys: set[str]) -> bool:
-        """Blocks of two convolutions, and layers that make images."""
-        return is_generator(keys)
-
-    @staticmethod
-    def is_discriminator(keys: set[str]) -> bool:
-        """Blocks of convolutions, layers that take in images, and a last block."""
-        return {"layers.0.conv_1.weight", "rgb_to_features.0.weight", "final_block.conv_1.weight"} <= keys
-
     def to_generator(self, state: State) -> dict[str, Tensor]:
-        """Its generator as ours; latents have no mean of their own, and 0 is theirs."""
+        """Convert the generator; the mean of its latents is 0."""
         return {**generator(state), "w_mean": torch.zeros(shape_of(state, "layers.0.conv_1.weight", 4)[0])}
 
     def to_discriminator(self, state: State) -> dict[str, Tensor]:
-        """Its discriminator as ours."""
+        """Convert the discriminator."""
         return discriminator(state)
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
-        """The whole recipe, from shapes and options."""
+        """Write the whole recipe, from shapes and options."""
         G, D = states["G_ema"], states.get("D")
         tree = generator_recipe(G, "normalize" if self.normalize else "identity", "pyramid")
-        usual = {
+        default = {
             "channels": tree["channels"],
             "trunk": {"use": "pyramid", "down": "plain", "from_rgb": "linear"},
             "head": {"use": "dense", "statistic": {"use": "minibatch_std", "group": None}},
         }
-        return {
-            "title": "MSG-GAN, imported",
-            "paper": "arXiv:1903.06048",
-            "image": {
-                "size": 4 << (len(tree["channels"]) - 1),
-                "channels": shape_of(G, "rgb_converters.0.weight", 4)[0],
-            },
-            "generator": tree,
-            "discriminator": discriminator_recipe(D) if D else usual,
-            "loss": "relativistic_average",
-        }
+        discriminator = discriminator_recipe(D) if D else default
+        channels = shape_of(G, "rgb_converters.0.weight", 4)[0]
+        return self.whole("MSG-GAN", channels, tree, discriminator, loss="relativistic_average")
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
-        """What was assumed."""
+        """Sentences on assumptions."""
         how = "the recipe normalises them" if self.normalize else "the recipe takes them as they are"
         return [
             "the generator there is given latents of norm √z_dim, and its file cannot say so: "

@@ -1,7 +1,7 @@
-"""What the networks of genforce/genforce share: names of tensors, and which layers resample within their convolution.
+"""Common parts of genforce/genforce's networks: names of tensors, and layers that resample within their convolution.
 
-It calls the layers `layer0`, `layer1`, ... in the order of the data, the generators' images `output0` (coarsest), ...
-and the discriminators' `input0` (finest), ...
+Layers are `layer0`, `layer1`, ... in the order of evaluation, layers to RGB `output0` (coarsest), ... and layers from
+RGB `input0` (finest), ...
 """
 
 import re
@@ -9,43 +9,44 @@ from typing import Literal
 
 from torch import Tensor
 
-from ganzoo_import.formats.names import State, Tree, count_of, mapped, refuse, shape_of
+from ganzoo.foreign.pickles import refuse
+from ganzoo_import.formats.names import State, Tree, count_of, mapped, shape_of
 from ganzoo_import.formats.nets import conv_channels, dense_head
 
-Fused = bool | Literal["auto"]  # auto: where images have 128 pixels or more
-FUSED_FROM = 128
+Fused = bool | Literal["auto"]  # auto: from FUSED_FROM on
+FUSED_FROM = 128  # pixels of the image's side
 LOD = r"(synthesis\.)?lod"
 KERNELS = r".*\.blur\.kernel"
 
 
 def fuses(fused: Fused, level: int) -> bool:
-    """Whether the layer that resamples between a level and the coarser one does so within its convolution."""
+    """Whether the layer between a level and the next coarser one resamples within its convolution."""
     return 4 << level >= FUSED_FROM if fused == "auto" else fused
 
 
 def mirrored(weight: Tensor) -> Tensor:
-    """A kernel turned round: a fused upsampling acts like a plain one with it."""
+    """Rotate a kernel by 180°, with which plain upsampling equals fused upsampling."""
     return weight.flip([2, 3])
 
 
 def generator_channels(state: State, prefix: str = "") -> list[int]:
-    """Channels coarse to fine: inputs of the layers that make images, of which there is one a level."""
+    """Channels, coarse to fine: inputs of the layers to RGB, one per level."""
     levels = count_of(state, rf"{prefix}output(\d+)\.weight")
     return conv_channels(state, [f"{prefix}output{i}.weight" for i in range(levels)], axis=1)
 
 
 def discriminator_channels(state: State) -> list[int]:
-    """Channels coarse to fine: outputs of the layers that take in images, of which there is one a level."""
+    """Channels, coarse to fine: outputs of the layers from RGB, one per level."""
     levels = count_of(state, r"input(\d+)\.weight")
     return conv_channels(state, [f"input{i}.weight" for i in reversed(range(levels))])
 
 
 def discriminator(state: State, finest: int) -> dict[str, Tensor]:
-    """Its PGGAN or StyleGAN discriminator as our progressive one; all renaming.
+    """Rename the tensors of a PGGAN or StyleGAN discriminator.
 
     Args:
         state: all or some of its tensors
-        finest: our level of the finest images
+        finest: level of the finest images
     """
 
     def layer(match: re.Match[str]) -> str:
@@ -61,14 +62,14 @@ def discriminator(state: State, finest: int) -> dict[str, Tensor]:
 
 
 def discriminator_head(state: State, group: int | None) -> tuple[Tree, int]:
-    """(options of our dense head, its number of outputs)."""
+    """(options of a dense head, its number of outputs)."""
     finest = len(discriminator_channels(state)) - 1
     conv, dense, out = (f"layer{2 * finest + i}.weight" for i in range(3))
     shape_of(state, conv, 4), shape_of(state, dense, 2)
     return dense_head(state[conv], state[dense], group), shape_of(state, out, 2)[0]
 
 
-def growing(state: State) -> list[str]:
-    """A sentence where a network says that it has not grown to its full size."""
+def growth_notes(state: State) -> list[str]:
+    """Note on a network that has not grown to its full size; [] for others."""
     lods = [float(state[key]) for key in ("lod", "synthesis.lod") if key in state and state[key].numel() == 1]
     return [f"it was saved amid its growth, {lods[0]:g} levels below its full size." for _ in lods[:1] if lods[0] > 0]

@@ -8,31 +8,21 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo_import.formats.genforce import (
-    LOD,
-    Fused,
-    discriminator,
-    discriminator_channels,
-    discriminator_head,
-    fuses,
-    generator_channels,
-    growing,
-    mirrored,
-)
-from ganzoo_import.formats.names import State, Tree, mapped, refuse, shape_of
+from ganzoo.foreign.pickles import refuse
+from ganzoo.types import Count
+from ganzoo_import.formats import genforce
+from ganzoo_import.formats.genforce import LOD, Fused, discriminator_channels, discriminator_head, fuses, mirrored
+from ganzoo_import.formats.names import State, Tree, mapped, shape_of
 from ganzoo_import.formats.nets import StateDicts, growing_discriminator
-
-Count = Annotated[int, Ge(1)]
 
 
 def fused_of(state: State, given: Fused | None = None) -> Fused:
-    """Which of a generator's layers upsample within their convolution.
+    """Layers of a generator that upsample within their convolution: `given`, or the first choice that shapes allow.
 
-    Fused layers store their weights as [in, out], which shows where the numbers differ. Of what the shapes allow, it is
-    what is given, or else "auto".
+    Fused layers store their weights as [in, out], which shapes reveal if both numbers differ.
     """
-    channels = generator_channels(state)
-    shown: dict[int, bool] = {}
+    channels = genforce.generator_channels(state)
+    shown: dict[int, bool] = {}  # by level
     for i in range(1, len(channels)):
         shape = shape_of(state, f"layer{2 * i}.weight", 4)[:2]
         if shape not in ((channels[i], channels[i - 1]), (channels[i - 1], channels[i])):
@@ -47,14 +37,14 @@ def fused_of(state: State, given: Fused | None = None) -> Fused:
 
 
 def generator_recipe(state: State, labels: int = 0, tanh: bool = False) -> Tree:
-    """What the shapes of a `PGGANGenerator` say, as our `generator:`."""
+    """Read the recipe of a `PGGANGenerator` from its shapes."""
     entering = shape_of(state, "layer0.weight", 4)[1]
     if entering <= labels:
         refuse(f"its generator takes {entering} numbers, which leave none for a latent beside {labels} labels.")
     return {
         "z_dim": entering - labels,
         "w_dim": entering,
-        "channels": generator_channels(state),
+        "channels": genforce.generator_channels(state),
         "output": "tanh" if tanh else "linear",
         "mapping": {"use": "normalize", "twice": True},
         "synthesis": {
@@ -67,9 +57,9 @@ def generator_recipe(state: State, labels: int = 0, tanh: bool = False) -> Tree:
 
 
 def generator(state: State, fused: Fused) -> dict[str, Tensor]:
-    """Its `PGGANGenerator` as our progressive generator; all renaming and axes, no factors.
+    """Rename the tensors of a `PGGANGenerator` and permute axes.
 
-    The 4x4 convolution of a padded pixel becomes a dense layer: output (y, x) used the kernel at (3 - y, 3 - x).
+    The 4x4 convolution of a padded pixel becomes a dense layer: its output (y, x) used the kernel at (3 - y, 3 - x).
     """
 
     def layer(match: re.Match[str]) -> str:
@@ -90,7 +80,7 @@ def generator(state: State, fused: Fused) -> dict[str, Tensor]:
 
 
 def discriminator_recipe(state: State, fused: Fused = "auto", group: int | None = 16) -> Tree:
-    """What the shapes of a `PGGANDiscriminator` say, as our `discriminator:`; with labels it also names classes."""
+    """Read the recipe of a `PGGANDiscriminator` from its shapes; with labels it also classifies."""
     head, outputs = discriminator_head(state, group)
     down = {"use": "plain", "fused": fused}
     return growing_discriminator(discriminator_channels(state), head, down, "acgan" if outputs > 1 else "dense")
@@ -100,14 +90,16 @@ class GenforcePGGAN(StateDicts, name="genforce-pggan", paper="arXiv:1710.10196")
     """ProGAN's checkpoints (.pth) of genforce/genforce.
 
     Args:
-        fused: which layers resample within their convolution: all, none, or "auto" for those from 128x128 on; null for
-            what the shapes of the generator's weights say, and "auto" where they leave it open
-        group: group size of the discriminator's minibatch standard deviation, which the file does not say; null for
+        fused: layers that resample within their convolution: all, none, or "auto" for those from 128x128 on; null
+            infers it from the shapes of the generator's weights, and takes "auto" if they allow it
+        group: group size of the discriminator's minibatch standard deviation, which the file does not tell; null for
             the whole batch
-        labels: number of labels that enter beside the latent; null for what the discriminator says, and 0 without one
-        tanh: whether the generator ends with one, which the file does not say
+        labels: number of labels beside the latent; null takes it from the discriminator, or 0 without one
+        tanh: whether the generator ends with tanh, which the file does not tell
     """
 
+    generator_keys = frozenset({"layer0.weight", "layer0.bias", "layer1.weight", "output0.weight", "output0.bias"})
+    discriminator_keys = frozenset({"layer0.weight", "layer0.bias", "input0.weight", "input0.bias"})
     left_out = LOD
 
     def __init__(
@@ -120,48 +112,41 @@ class GenforcePGGAN(StateDicts, name="genforce-pggan", paper="arXiv:1710.10196")
     ) -> None:
         self.fused, self.group, self.labels, self.tanh = fused, group, labels, tanh
 
-    @staticmethod
-    def is_generator(keys: set[str]) -> bool:
-        """Numbered layers and outputs, and no mapping network."""
-        return {"layer0.weight", "layer0.bias", "layer1.weight", "output0.weight", "output0.bias"} <= keys
-
-    @staticmethod
-    def is_discriminator(keys: set[str]) -> bool:
-        """Numbered layers and inputs, and no low-pass filters."""
-        wanted = {"layer0.weight", "layer0.bias", "input0.weight", "input0.bias"}
-        return wanted <= keys and not any(key.endswith("blur.kernel") for key in keys)
+    @classmethod
+    def is_discriminator(cls, keys: set[str]) -> bool:
+        """Whether keys are those of its discriminator, which has no low-pass filters as StyleGAN's has."""
+        return super().is_discriminator(keys) and not any(key.endswith("blur.kernel") for key in keys)
 
     def to_generator(self, state: State) -> dict[str, Tensor]:
-        """Its generator as ours; latents have no mean of their own, and 0 is theirs."""
+        """Convert the generator; the mean of its latents is 0."""
         mean = torch.zeros(shape_of(state, "layer0.weight", 4)[1])
         return {**generator(state, fused_of(state, self.fused)), "w_mean": mean}
 
     def to_discriminator(self, state: State) -> dict[str, Tensor]:
-        """Its discriminator as ours."""
-        return discriminator(state, len(discriminator_channels(state)) - 1)
+        """Convert the discriminator."""
+        return genforce.discriminator(state, len(discriminator_channels(state)) - 1)
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
-        """The whole recipe, from shapes and options."""
+        """Write the whole recipe, from shapes and options."""
         G, D = states["G_ema"], states.get("D")
-        named = discriminator_head(D, None)[1] - 1 if D else self.labels or 0
-        labels = named if self.labels is None else self.labels
-        if named != labels:
-            refuse(f"its discriminator names {named} classes, and labels is {labels}.")
+        classes = discriminator_head(D, None)[1] - 1 if D else self.labels or 0
+        labels = classes if self.labels is None else self.labels
+        if classes != labels:
+            refuse(f"its discriminator names {classes} classes, and labels is {labels}.")
         tree = generator_recipe(G, labels, self.tanh)
-        usual = growing_discriminator(tree["channels"], use="acgan" if labels else "dense")
-        return {
-            "title": "ProGAN, imported",
-            "paper": "arXiv:1710.10196",
-            "image": {"size": 4 << (len(tree["channels"]) - 1), "channels": shape_of(G, "output0.weight", 4)[0]},
-            "labels": labels,
-            "generator": tree,
-            "discriminator": discriminator_recipe(D, fused_of(G, self.fused), self.group) if D else usual,
-            "loss": "wasserstein",
-            "regularizers": ["wgan_gp", *(["acgan_d", "acgan_g"] if labels else [])],
-        }
+        default = growing_discriminator(tree["channels"], use="acgan" if labels else "dense")
+        return self.whole(
+            "ProGAN",
+            shape_of(G, "output0.weight", 4)[0],
+            tree,
+            discriminator_recipe(D, fused_of(G, self.fused), self.group) if D else default,
+            labels=labels,
+            loss="wasserstein",
+            regularizers=["wgan_gp", *(["acgan_d", "acgan_g"] if labels else [])],
+        )
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
-        """What was assumed."""
+        """Sentences on assumptions."""
         fused = fused_of(states["G_ema"], self.fused)
         group = "null" if self.group is None else self.group
         return [
@@ -170,5 +155,5 @@ class GenforcePGGAN(StateDicts, name="genforce-pggan", paper="arXiv:1710.10196")
             "where shapes do not show which layers resample within their convolution, which changes what they compute, "
             f"fused={str(fused).lower()} is assumed (--set fused=...).",
             "the reference normalises the latent twice, and so does the recipe.",
-            *growing(states["G_ema"]),
+            *genforce.growth_notes(states["G_ema"]),
         ]

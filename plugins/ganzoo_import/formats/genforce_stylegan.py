@@ -2,44 +2,31 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated
 
-from annotated_types import Ge, Gt
 from torch import Tensor
 
-from ganzoo_import.formats.genforce import (
-    KERNELS,
-    LOD,
-    Fused,
-    discriminator,
-    discriminator_channels,
-    discriminator_head,
-    fuses,
-    generator_channels,
-    growing,
-    mirrored,
-)
-from ganzoo_import.formats.names import State, Tree, count_of, mapped, only, refuse, reshaped, shape_of, taps_of
-from ganzoo_import.formats.nets import StateDicts, growing_discriminator, taken
+from ganzoo.foreign.pickles import refuse
+from ganzoo.types import Count, Positive
+from ganzoo_import.formats import genforce
+from ganzoo_import.formats.genforce import KERNELS, LOD, Fused, discriminator_channels, discriminator_head, fuses
+from ganzoo_import.formats.names import State, Tree, count_of, mapped, only, reshaped, shape_of, taps_of
+from ganzoo_import.formats.nets import StateDicts, assumed_note, growing_discriminator
 
-Count = Annotated[int, Ge(1)]
-Positive = Annotated[float, Gt(0)]
 SKIPPED = f"{LOD}|{KERNELS}"
 
 
 def blur_of(kernels: Iterable[Tensor]) -> list[float] | None:
-    """The taps of the low-pass filters that a network stores, the same one for every map; null for none."""
-    found = [taps_of(k[0, 0]) for k in kernels if k.ndim == 4 and len(k)]
-    taps = only(found, "their low-pass filters", None)
+    """Taps of a network's low-pass filters, which are equal for all maps; None without filters."""
+    taps = only((taps_of(k[0, 0]) for k in kernels if k.ndim == 4 and len(k)), "their low-pass filters", None)
     return list(taps) if taps else None
 
 
 def mapping_recipe(state: State, dense: str, lr_mul: float, embed: int | None = None) -> tuple[int, int, Tree]:
-    """(z_dim, w_dim, our mapping network) of dense layers `<dense>0`, `<dense>1`, ...
+    """(z_dim, w_dim, recipe of the mapping network) of dense layers `<dense>0`, `<dense>1`, ...
 
     Args:
         state: the generator's tensors
-        dense: the layers' name without the number
+        dense: name of the layers without the number
         lr_mul: learning rate multiplier
         embed: length of an embedded label; None without labels
     """
@@ -55,7 +42,7 @@ def mapping_recipe(state: State, dense: str, lr_mul: float, embed: int | None = 
 
 
 def synthesis_recipe(blur: list[float] | None, eps: float = 1e-8) -> Tree:
-    """StyleGAN's synthesis network with some filter and some eps in its instance norms."""
+    """Recipe of StyleGAN's synthesis network with these taps, and this eps of its instance norms."""
     noise = {"use": "pixel_noise", "per": "channel"}
     return {
         "use": "progressive",
@@ -66,21 +53,21 @@ def synthesis_recipe(blur: list[float] | None, eps: float = 1e-8) -> Tree:
 
 
 def generator_recipe(state: State, lr_mul: float = 0.01) -> Tree:
-    """What the shapes of a `StyleGANGenerator` say, as our `generator:`."""
+    """Read the recipe of a `StyleGANGenerator` from its shapes."""
     embed = shape_of(state, "mapping.label_weight", 2)[1] if "mapping.label_weight" in state else None
     z_dim, w_dim, mapping = mapping_recipe(state, "mapping.dense", lr_mul, embed)
     kernels = (value for key, value in state.items() if re.fullmatch(KERNELS, key))
     return {
         "z_dim": z_dim,
         "w_dim": w_dim,
-        "channels": generator_channels(state, r"synthesis."),
+        "channels": genforce.generator_channels(state, r"synthesis."),
         "mapping": mapping,
         "synthesis": synthesis_recipe(blur_of(kernels)),
     }
 
 
 def generator(state: State, fused: Fused) -> dict[str, Tensor]:
-    """Its `StyleGANGenerator` as our progressive generator; all renaming and axes, no factors."""
+    """Rename the tensors of a `StyleGANGenerator` and permute axes."""
     inside = {
         "weight": "conv.weight",
         "bias": "epilogue.bias",
@@ -99,7 +86,7 @@ def generator(state: State, fused: Fused) -> dict[str, Tensor]:
     for key, weight in state.items():
         index = int(m[1]) if (m := re.fullmatch(r"synthesis\.layer(\d{1,3})\.weight", key)) else 1
         if index % 2 == 0 and fuses(fused, index // 2):
-            source[key] = mirrored(weight)
+            source[key] = genforce.mirrored(weight)
     if "mapping.label_weight" in source:
         source["mapping.label_weight"] = source["mapping.label_weight"].T
     out = mapped(
@@ -118,9 +105,9 @@ def generator(state: State, fused: Fused) -> dict[str, Tensor]:
 
 
 def discriminator_recipe(state: State, group: int | None = 4, labels: int = 0) -> Tree:
-    """What the shapes of a `StyleGANDiscriminator` say, as our `discriminator:`; with labels it has a logit for each.
+    """Read the recipe of a `StyleGANDiscriminator` from its shapes; with labels it has a logit for each.
 
-    The mean of 2x2 pixels comes before the activation whether fused or not, so `fused` changes no number here.
+    The mean of 2x2 pixels precedes the activation, fused or not, so that `fused` changes no result here.
     """
     head, outputs = discriminator_head(state, group)
     down = down_recipe(blur_of(value for key, value in state.items() if re.fullmatch(KERNELS, key)))
@@ -129,7 +116,7 @@ def discriminator_recipe(state: State, group: int | None = 4, labels: int = 0) -
 
 
 def down_recipe(blur: list[float] | None) -> Tree:
-    """StyleGAN's discriminator block with some filter."""
+    """Recipe of StyleGAN's discriminator block with these taps."""
     return {"use": "plain", "blur": blur, "fused": True}
 
 
@@ -137,60 +124,47 @@ class GenforceStyleGAN(StateDicts, name="genforce-stylegan", paper="arXiv:1812.0
     """StyleGAN's checkpoints (.pth) of genforce/genforce.
 
     Args:
-        fused: which of the generator's layers upsample within their convolution, which turns their kernels round: all,
-            none, or "auto" for those from 128x128 on, as in the released networks; the file does not say
-        group: group size of the discriminator's minibatch standard deviation, which the file does not say; null for
+        fused: layers of the generator that upsample within their convolution, whose kernels are rotated: all, none, or
+            "auto" for those from 128x128 on, as in the released networks; the file does not tell
+        group: group size of the discriminator's minibatch standard deviation, which the file does not tell; null for
             the whole batch
-        lr_mul: learning rate multiplier of the mapping network, which the file does not say
+        lr_mul: learning rate multiplier of the mapping network, which the file does not tell
     """
 
+    generator_keys = frozenset({"mapping.dense0.weight", "synthesis.layer0.const", "synthesis.layer0.style.weight"})
+    discriminator_keys = frozenset({"layer0.weight", "input0.weight", "input0.bias", "layer1.blur.kernel"})
     left_out = SKIPPED
 
     def __init__(self, *, fused: Fused = "auto", group: Count | None = 4, lr_mul: Positive = 0.01) -> None:
         self.fused, self.group, self.lr_mul = fused, group, lr_mul
 
-    @staticmethod
-    def is_generator(keys: set[str]) -> bool:
-        """A mapping network, a styled constant."""
-        return {"mapping.dense0.weight", "synthesis.layer0.const", "synthesis.layer0.style.weight"} <= keys
-
-    @staticmethod
-    def is_discriminator(keys: set[str]) -> bool:
-        """Numbered layers and inputs, and low-pass filters."""
-        return {"layer0.weight", "input0.weight", "input0.bias", "layer1.blur.kernel"} <= keys
-
     def to_generator(self, state: State) -> dict[str, Tensor]:
-        """Its generator as ours."""
+        """Convert the generator."""
         return generator(state, self.fused)
 
     def to_discriminator(self, state: State) -> dict[str, Tensor]:
-        """Its discriminator as ours."""
-        return discriminator(state, len(discriminator_channels(state)) - 1)
+        """Convert the discriminator."""
+        return genforce.discriminator(state, len(discriminator_channels(state)) - 1)
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
-        """The whole recipe, from shapes and options."""
+        """Write the whole recipe, from shapes and options."""
         G, D = states["G_ema"], states.get("D")
         labels = shape_of(G, "mapping.label_weight", 2)[0] if "mapping.label_weight" in G else 0
         tree = generator_recipe(G, self.lr_mul)
         blur = tree["synthesis"]["block"]["layer"]["blur"]
-        usual = growing_discriminator(tree["channels"], down=down_recipe(blur), use="selection" if labels else "dense")
-        return {
-            "title": "StyleGAN, imported",
-            "paper": "arXiv:1812.04948",
-            "image": {
-                "size": 4 << (len(tree["channels"]) - 1),
-                "channels": shape_of(G, "synthesis.output0.weight", 4)[0],
-            },
-            "labels": labels,
-            "generator": tree,
-            "discriminator": discriminator_recipe(D, self.group, labels) if D else usual,
-            "loss": "logistic",
-            "regularizers": ["r1"],
-        }
+        default = growing_discriminator(
+            tree["channels"], down=down_recipe(blur), use="selection" if labels else "dense"
+        )
+        return self.whole(
+            "StyleGAN",
+            shape_of(G, "synthesis.output0.weight", 4)[0],
+            tree,
+            discriminator_recipe(D, self.group, labels) if D else default,
+            labels=labels,
+            loss="logistic",
+            regularizers=["r1"],
+        )
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
-        """What was assumed."""
-        return [
-            taken(self.fused, self.lr_mul, self.group),
-            *growing(states["G_ema"]),
-        ]
+        """Sentences on assumptions."""
+        return [assumed_note(self.fused, self.lr_mul, self.group), *genforce.growth_notes(states["G_ema"])]

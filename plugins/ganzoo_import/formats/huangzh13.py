@@ -2,36 +2,34 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt
 from torch import Tensor
 
+from ganzoo.types import Count, Positive
 from ganzoo_import.formats.genforce import Fused, fuses, mirrored
 from ganzoo_import.formats.genforce_stylegan import blur_of, down_recipe, mapping_recipe, synthesis_recipe
 from ganzoo_import.formats.names import State, Tree, count_of, mapped, reshaped, shape_of
-from ganzoo_import.formats.nets import StateDicts, conv_channels, dense_head, growing_discriminator, taken
+from ganzoo_import.formats.nets import StateDicts, assumed_note, conv_channels, dense_head, growing_discriminator
 
-Count = Annotated[int, Ge(1)]
 KERNELS = r".*\.kernel"
-EPS = 1e-5  # in its instance norms, a thousand times the paper's
+EPS = 1e-5  # of its instance norms, 1000 times the paper's
 
 
 def generator_channels(state: State) -> list[int]:
-    """Channels coarse to fine: inputs of the layers that make images."""
+    """Channels, coarse to fine: inputs of the layers to RGB."""
     levels = count_of(state, r"g_synthesis\.to_rgb\.(\d+)\.weight")
     return conv_channels(state, [f"g_synthesis.to_rgb.{i}.weight" for i in range(levels)], axis=1)
 
 
 def discriminator_channels(state: State) -> list[int]:
-    """Channels coarse to fine: outputs of the layers that take in images, of which the first is the finest."""
+    """Channels, coarse to fine: outputs of the layers from RGB, which are numbered from the finest."""
     levels = count_of(state, r"from_rgb\.(\d+)\.weight")
     return conv_channels(state, [f"from_rgb.{i}.weight" for i in reversed(range(levels))])
 
 
 def generator_recipe(state: State, lr_mul: float = 0.01) -> Tree:
-    """What the shapes of a `Generator` say, as our `generator:`."""
+    """Read the recipe of a `Generator` from its shapes."""
     z_dim, w_dim, mapping = mapping_recipe(state, "g_mapping.map.dense", lr_mul)
     kernels = (value for key, value in state.items() if key.endswith("conv0_up.intermediate.kernel"))
     return {
@@ -44,9 +42,9 @@ def generator_recipe(state: State, lr_mul: float = 0.01) -> Tree:
 
 
 def generator(state: State, fused: Fused) -> dict[str, Tensor]:
-    """Its `Generator` as our progressive generator; all renaming and axes, no factors.
+    """Rename the tensors of a `Generator` and permute axes.
 
-    The biases there are those of the convolutions, and noise is added after them: the same sum.
+    The biases there belong to the convolutions, and noise is added after them, which gives the same sum.
     """
     inside = {
         "top_epi.noise.weight": "noise.strength",
@@ -90,7 +88,7 @@ def generator(state: State, fused: Fused) -> dict[str, Tensor]:
 
 
 def noise_maps(state: State) -> dict[str, Tensor]:
-    """Maps of noise for our generator's noise mode "const", of which the files have none: drawn from seed 0."""
+    """Draw noise maps for noise mode "const", which the files lack, from seed 0."""
     draw, maps = torch.Generator().manual_seed(0), {}
     for key in sorted(key for key in state if key.endswith("noise.strength")):
         level = int(m[1]) if (m := re.match(r"synthesis\.blocks\.(\d{1,2})\.", key)) else 0
@@ -99,7 +97,7 @@ def noise_maps(state: State) -> dict[str, Tensor]:
 
 
 def discriminator_recipe(state: State, group: int | None = 4) -> Tree:
-    """What the shapes of a `Discriminator` say, as our `discriminator:`."""
+    """Read the recipe of a `Discriminator` from its shapes."""
     conv, dense = "final_block.conv.weight", "final_block.dense0.weight"
     shape_of(state, conv, 4), shape_of(state, dense, 2)
     blur = blur_of(value for key, value in state.items() if re.fullmatch(r"blocks\.\d+\.blur\.kernel", key))
@@ -108,11 +106,11 @@ def discriminator_recipe(state: State, group: int | None = 4) -> Tree:
 
 
 def discriminator(state: State, finest: int) -> dict[str, Tensor]:
-    """Its `Discriminator` as our progressive one; all renaming.
+    """Rename the tensors of a `Discriminator`.
 
     Args:
         state: all or some of its tensors
-        finest: our level of the finest images
+        finest: level of the finest images
     """
     last = {"conv": "conv", "dense0": "dense", "dense1": "out"}
 
@@ -134,62 +132,50 @@ class Huangzh13StyleGAN(StateDicts, name="huangzh13-stylegan", paper="arXiv:1812
     """StyleGAN's networks (.pth) of huangzh13/StyleGAN.pytorch.
 
     Args:
-        fused: which of the generator's layers upsample within their convolution, which turns their kernels round: all,
-            none, or "auto" for those from 128x128 on; the file does not say
-        group: group size of the discriminator's minibatch standard deviation, which the file does not say; null for
+        fused: layers of the generator that upsample within their convolution, whose kernels are rotated: all, none, or
+            "auto" for those from 128x128 on; the file does not tell
+        group: group size of the discriminator's minibatch standard deviation, which the file does not tell; null for
             the whole batch
-        lr_mul: learning rate multiplier of the mapping network, which the file does not say
+        lr_mul: learning rate multiplier of the mapping network, which the file does not tell
     """
 
+    generator_keys = frozenset(
+        {"g_mapping.map.dense0.weight", "g_synthesis.init_block.const", "g_synthesis.to_rgb.0.weight"}
+    )
+    discriminator_keys = frozenset({"from_rgb.0.weight", "blocks.0.conv1_down.weight", "final_block.dense1.weight"})
     left_out = KERNELS
 
-    def __init__(
-        self, *, fused: Fused = "auto", group: Count | None = 4, lr_mul: Annotated[float, Gt(0)] = 0.01
-    ) -> None:
+    def __init__(self, *, fused: Fused = "auto", group: Count | None = 4, lr_mul: Positive = 0.01) -> None:
         self.fused, self.group, self.lr_mul = fused, group, lr_mul
 
-    @staticmethod
-    def is_generator(keys: set[str]) -> bool:
-        """A mapping network, a styled constant."""
-        return {"g_mapping.map.dense0.weight", "g_synthesis.init_block.const", "g_synthesis.to_rgb.0.weight"} <= keys
-
-    @staticmethod
-    def is_discriminator(keys: set[str]) -> bool:
-        """Blocks that halve the size, layers that take in images, and a last block."""
-        return {"from_rgb.0.weight", "blocks.0.conv1_down.weight", "final_block.dense1.weight"} <= keys
-
     def to_generator(self, state: State) -> dict[str, Tensor]:
-        """Its generator as ours."""
-        ours = generator(state, self.fused)
-        return {**ours, **noise_maps(ours)}
+        """Convert the generator, and add noise maps."""
+        renamed = generator(state, self.fused)
+        return {**renamed, **noise_maps(renamed)}
 
     def to_discriminator(self, state: State) -> dict[str, Tensor]:
-        """Its discriminator as ours."""
+        """Convert the discriminator."""
         return discriminator(state, len(discriminator_channels(state)) - 1)
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
-        """The whole recipe, from shapes and options."""
+        """Write the whole recipe, from shapes and options."""
         G, D = states["G_ema"], states.get("D")
         tree = generator_recipe(G, self.lr_mul)
         blur = tree["synthesis"]["block"]["layer"]["blur"]
-        usual = growing_discriminator(tree["channels"], down=down_recipe(blur), from_rgb="linear")
-        return {
-            "title": "StyleGAN of huangzh13, imported",
-            "paper": "arXiv:1812.04948",
-            "image": {
-                "size": 4 << (len(tree["channels"]) - 1),
-                "channels": shape_of(G, "g_synthesis.to_rgb.0.weight", 4)[0],
-            },
-            "generator": tree,
-            "discriminator": discriminator_recipe(D, self.group) if D else usual,
-            "loss": "logistic",
-            "regularizers": ["r1"],
-        }
+        default = growing_discriminator(tree["channels"], down=down_recipe(blur), from_rgb="linear")
+        return self.whole(
+            "StyleGAN of huangzh13",
+            shape_of(G, "g_synthesis.to_rgb.0.weight", 4)[0],
+            tree,
+            discriminator_recipe(D, self.group) if D else default,
+            loss="logistic",
+            regularizers=["r1"],
+        )
 
     def notes(self, states: Mapping[str, State]) -> list[str]:
-        """What was assumed, and what differs from the paper."""
+        """Sentences on assumptions, and on differences from the paper."""
         return [
-            taken(self.fused, self.lr_mul, self.group),
+            assumed_note(self.fused, self.lr_mul, self.group),
             "the file holds no maps of noise: those of noise mode const are drawn from seed 0.",
             "its instance norms add 1e-5 to the variances where the paper's add 1e-8, and its discriminator has no "
             "activation after the layers that take in images; the recipe says so, too.",

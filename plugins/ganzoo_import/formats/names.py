@@ -1,13 +1,13 @@
-"""What importers share: renaming tensors by rules, checking what a file holds, and filters read back from kernels."""
+"""Helpers of importers: renaming tensors by rules, checking a file's contents, filters from stored kernels."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganzoo.errors import CheckpointError
+from ganzoo.foreign.pickles import refuse
 
 State = Mapping[str, Tensor]
 Tree = dict[str, Any]
@@ -15,20 +15,15 @@ Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 FILTER = (1.0, 3.0, 3.0, 1.0)
 
 
-def refuse(sentence: str) -> NoReturn:
-    """Raise CheckpointError; who knows the path puts it before the sentence."""
-    raise CheckpointError(sentence)
-
-
 def level(size: int | str) -> int:
-    """Our level of a square resolution: 4 is 0, 8 is 1, ..."""
+    """Level of a square resolution: 0 for 4, 1 for 8, ..."""
     return int(size).bit_length() - 3
 
 
 def mapped(state: State, rules: Rules, skip: str = r"$^") -> dict[str, Tensor]:
     """Rename each key by the first rule (pattern, replacement) that matches all of it.
 
-    A key that no rule matches is refused, unless it matches `skip`; so nothing of a file is lost unnoticed.
+    Keys that match `skip` are left out; any other key without a rule is refused, so that no tensor is lost unnoticed.
     """
     out: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -44,7 +39,7 @@ def mapped(state: State, rules: Rules, skip: str = r"$^") -> dict[str, Tensor]:
 
 
 def reshaped(state: State, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, Tensor]:
-    """Put leading or trailing axes of length 1 around the tensors whose key ends so; -1 stands for the own axes."""
+    """Add axes of length 1 to the tensors whose key ends in a suffix; -1 stands for the tensor's own axes."""
     out = dict(state)
     for key in state:
         for suffix, shape in shapes:
@@ -55,7 +50,7 @@ def reshaped(state: State, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dic
 
 
 def tensors_of(value: Any, what: str) -> dict[str, Tensor]:
-    """A state dict, checked to be one."""
+    """Check that a value is a state dict of float32, and return it."""
     if not isinstance(value, dict) or not value:
         refuse(f"{what} is no state dict.")
     for key, tensor in value.items():
@@ -67,22 +62,22 @@ def tensors_of(value: Any, what: str) -> dict[str, Tensor]:
 
 
 def shape_of(state: State, key: str, axes: int) -> tuple[int, ...]:
-    """A tensor's shape, checked to be there and to have so many axes."""
+    """Shape of a tensor, which must exist and have this number of axes."""
     if key not in state or state[key].ndim != axes:
         refuse(f"it lacks the tensor '{key}' with {axes} axes, from which the sizes of the network are read.")
     return tuple(state[key].shape)
 
 
 def count_of(state: State, pattern: str) -> int:
-    """How many consecutive numbers, from the first one on, the group of a pattern takes over the keys."""
-    found = {int(m[1]) for key in state if (m := re.fullmatch(pattern, key)) and len(m[1]) < 6}
-    if found and found != set(range(min(found), max(found) + 1)):
-        refuse(f"its layers are not numbered one by one: {sorted(found)[:20]}.")
-    return len(found)
+    """Count the numbers that the group of a pattern matches in the keys; they must be consecutive."""
+    numbers = {int(m[1]) for key in state if (m := re.fullmatch(pattern, key)) and len(m[1]) < 6}
+    if numbers and numbers != set(range(min(numbers), max(numbers) + 1)):
+        refuse(f"its layers are not numbered one by one: {sorted(numbers)[:20]}.")
+    return len(numbers)
 
 
 def taps_of(kernel: Tensor) -> tuple[float, ...]:
-    """The taps of a separable filter from its stored kernel, whose sum may be any gain; small integers where it can."""
+    """Taps of a separable filter from its stored kernel of any gain, as small integers if possible."""
     k = kernel.double()
     if k.ndim not in (1, 2) or not 0 < k.numel() <= 64**2 or not bool(torch.isfinite(k).all()) or abs(k.sum()) < 1e-6:
         refuse(f"it holds a resampling filter of shape {list(k.shape)} that is none.")
@@ -97,16 +92,16 @@ def taps_of(kernel: Tensor) -> tuple[float, ...]:
 
 
 def filter_of(kernels: Iterable[Tensor], what: str) -> Tree:
-    """{resample_filter: taps} where several kernels agree on taps other than (1, 3, 3, 1); {} for those."""
-    found = {taps_of(kernel) for kernel in kernels}
-    if len(found) > 1:
+    """{resample_filter: taps} for kernels with the same taps; {} for the usual taps (1, 3, 3, 1)."""
+    every = {taps_of(kernel) for kernel in kernels}
+    if len(every) > 1:
         refuse(f"its resampling filters of {what} differ from each other, which ganzoo does not have.")
-    return {"resample_filter": list(taps)} if (taps := next(iter(found), FILTER)) != FILTER else {}
+    return {"resample_filter": list(taps)} if (taps := next(iter(every), FILTER)) != FILTER else {}
 
 
 def only(values: Iterable[Any], what: str, default: Any) -> Any:
-    """The one value that all agree on."""
-    found = list(values)
-    if any(v != found[0] for v in found):
+    """Return the value that all have in common; the default if there are none."""
+    every = list(values)
+    if any(value != every[0] for value in every):
         refuse(f"its layers differ in {what}, which ganzoo does not have.")
-    return found[0] if found else default
+    return every[0] if every else default

@@ -1,32 +1,32 @@
-"""StyleGAN2 of rosinality/stylegan2-pytorch: files of its training and those that its converter writes.
+"""StyleGAN2 of rosinality/stylegan2-pytorch: files of its training and of its converter.
 
-The files hold state dicts and no constructor's arguments, so all sizes are read from shapes. `generator` and
-`discriminator` turn a state dict into ours.
+The files hold state dicts and no constructor arguments, so that sizes are read from shapes. `generator` and
+`discriminator` rename the tensors of a state dict.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt
 from torch import Tensor
 
+from ganzoo.foreign.pickles import refuse
 from ganzoo.foreign.torchfile import tensors
 from ganzoo.recipe.node import parse
 from ganzoo.recipe.source import Source
 from ganzoo.registry.lookup import registry
-from ganzoo_import.formats.names import State, Tree, count_of, filter_of, mapped, refuse, reshaped, shape_of, tensors_of
+from ganzoo.types import Count, Positive
+from ganzoo_import.formats.names import State, Tree, count_of, filter_of, mapped, reshaped, shape_of, tensors_of
 from ganzoo_import.interfaces import Converted, Importer
 
 KERNELS = r".*\.kernel"
 NETS = {"g_ema": "G_ema", "g": "G", "d": "D"}
-Count = Annotated[int, Ge(1)]
-MAX_Z = 1 << 16
+MAX_Z = 1 << 16  # numbers of a latent
 
 
 def generator(state: State) -> dict[str, Tensor]:
-    """Its `Generator` as our composed generator; all renaming and axes, no factors."""
+    """Rename the tensors of a `Generator` and change axes of length 1."""
     inside = {
         "conv.weight": "weight",
         "conv.modulation.weight": "affine.weight",
@@ -37,7 +37,7 @@ def generator(state: State) -> dict[str, Tensor]:
     }
 
     def layer(index: int, name: str) -> str:
-        """The first convolution stands alone; then two a level, of which the first one doubles the size."""
+        """Name of a layer: level 0 has one convolution, the others two, of which the first one doubles the size."""
         return f"synthesis.blocks.{(index + 1) // 2}.layers.{(index + 1) % 2 if index else 0}.{name}"
 
     parts = "|".join(map(re.escape, inside))
@@ -63,7 +63,7 @@ def generator(state: State) -> dict[str, Tensor]:
 
 
 def discriminator(state: State) -> dict[str, Tensor]:
-    """Its `Discriminator` as our composed discriminator; its convs run from fine to coarse."""
+    """Rename the tensors of a `Discriminator`, whose `convs` run from fine to coarse."""
     blocks = count_of(state, r"convs\.(\d+)\..*") - 1
 
     def block(match: re.Match[str]) -> str:
@@ -88,7 +88,7 @@ def discriminator(state: State) -> dict[str, Tensor]:
 
 
 def generator_recipe(state: State, lr_mul: float) -> Tree:
-    """What the shapes of a generator's tensors say, as our `generator:`."""
+    """Read the recipe of a generator from its shapes."""
     w_dim, z_dim = shape_of(state, "style.1.weight", 2)
     layers = count_of(state, r"convs\.(\d+)\.conv\.weight")
     channels = [shape_of(state, "input.input", 4)[1]]
@@ -113,7 +113,7 @@ def generator_recipe(state: State, lr_mul: float) -> Tree:
 
 
 def discriminator_recipe(channels: list[int], state: State, group: int) -> Tree:
-    """Our `discriminator:` of these channels, coarse to fine, and of the filters that a state dict stores."""
+    """Recipe of a discriminator with these channels, coarse to fine, and the filters in its state dict."""
     down = filter_of((v for k, v in state.items() if re.fullmatch(KERNELS, k)), "the discriminator")
     return {
         "channels": channels,
@@ -127,7 +127,7 @@ def discriminator_recipe(channels: list[int], state: State, group: int) -> Tree:
 
 
 def _channels(state: State) -> list[int]:
-    """A discriminator's channels, coarse to fine."""
+    """Channels of a discriminator, coarse to fine."""
     blocks = count_of(state, r"convs\.(\d+)\..*") - 1
     first = [shape_of(state, "convs.0.0.weight", 4)[0]]
     return [*first, *(shape_of(state, f"convs.{i}.conv2.1.weight", 4)[0] for i in range(1, blocks + 1))][::-1]
@@ -137,46 +137,46 @@ class Rosinality(Importer, name="rosinality", paper="arXiv:1912.04958"):
     """Checkpoints (.pt) of rosinality/stylegan2-pytorch: of its training (g, d, g_ema) and converted ones.
 
     Args:
-        lr_mul: learning rate multiplier of the mapping network, which the file does not say
-        group: group size of the discriminator's minibatch standard deviation, which the file does not say
-        samples: latents whose mean style code is taken, where the file holds none
+        lr_mul: learning rate multiplier of the mapping network, which the file does not tell
+        group: group size of the discriminator's minibatch standard deviation, which the file does not tell
+        samples: number of latents for the mean style code, if the file holds none
     """
 
-    def __init__(self, *, lr_mul: Annotated[float, Gt(0)] = 0.01, group: Count = 4, samples: Count = 10_000) -> None:
+    def __init__(self, *, lr_mul: Positive = 0.01, group: Count = 4, samples: Count = 10_000) -> None:
         self.lr_mul, self.group, self.samples = lr_mul, group, samples
 
-    def recognises(self, found: Any) -> bool:
-        """A state dict under g_ema, or g, with its names."""
-        nets = found if isinstance(found, dict) else {}
+    def recognises(self, data: Any) -> bool:
+        """Whether data have a state dict with its names under g_ema or g."""
+        nets = data if isinstance(data, dict) else {}
         net = nets.get("g_ema", nets.get("g"))
         return isinstance(net, dict) and {"style.1.weight", "input.input", "conv1.conv.weight"} <= net.keys()
 
-    def convert(self, found: Any) -> Converted:
-        """Shapes become the recipe; the mean style is the file's, or that of many latents."""
-        states = {ours: tensors_of(found[name], f"its '{name}'") for name, ours in NETS.items() if found.get(name)}
+    def convert(self, data: Any) -> Converted:
+        """Read the recipe from shapes, and rename tensors; without a mean style code in the file, estimate it."""
+        states = {ours: tensors_of(data[name], f"its '{name}'") for name, ours in NETS.items() if data.get(name)}
         if "G_ema" not in states:
             states["G_ema"] = states.pop("G")
         recipe = self.recipe(states)
         nets = {name: (discriminator if name == "D" else generator)(state) for name, state in states.items()}
-        notes, mean = self.mean(found.get("latent_avg"), recipe, nets["G_ema"])
+        notes, mean = self.mean(data.get("latent_avg"), recipe, nets["G_ema"])
         for name in nets.keys() - {"D"}:
             nets[name]["w_mean"] = mean
         if "D" not in nets:
             notes.append("the file holds no discriminator: the recipe has one of the generator's width.")
-        theirs = {ours: name for name, ours in NETS.items() if found.get(name)}
+        theirs = {ours: name for name, ours in NETS.items() if data.get(name)}
         theirs.setdefault("G_ema", "g")
         keys = [(f"{theirs[name]}.{key}", bool(re.fullmatch(KERNELS, key))) for name in states for key in states[name]]
-        rest = {key: value for key, value in found.items() if key not in (*NETS, "latent_avg")}
+        rest = {key: value for key, value in data.items() if key not in (*NETS, "latent_avg")}
         return Converted(
             recipe=recipe,
             nets=nets,
-            used=(*(key for key, kernel in keys if not kernel), *(["latent_avg"] if "latent_avg" in found else [])),
+            used=(*(key for key, kernel in keys if not kernel), *(["latent_avg"] if "latent_avg" in data else [])),
             unused=(*(key for key, kernel in keys if kernel), *(name for name, _ in tensors(rest))),
             notes=tuple(notes),
         )
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
-        """The whole recipe, from shapes alone."""
+        """Write the whole recipe, from shapes and options."""
         generator = generator_recipe(states["G_ema"], self.lr_mul)
         size = 4 << (len(generator["channels"]) - 1)
         channels = _channels(states["D"]) if "D" in states else generator["channels"]
@@ -190,22 +190,22 @@ class Rosinality(Importer, name="rosinality", paper="arXiv:1912.04958"):
             "regularizers": [{"use": "r1"}, {"use": "path_length"}],
         }
 
-    def mean(self, given: Any, recipe: Tree, state: State) -> tuple[list[str], Tensor]:
-        """(notes, mean style code)."""
+    def mean(self, latent_avg: Any, recipe: Tree, state: State) -> tuple[list[str], Tensor]:
+        """(notes, mean style code): the file's, or an estimate if that is None."""
         notes = [
             f"the file does not say lr_mul of the mapping network nor the group of the minibatch standard deviation: "
             f"the reference's usual {self.lr_mul} and {self.group} are taken (--set lr_mul=..., group=...).",
             "the file does not say how to go on training: the recipe has the StyleGAN2 paper's loss and penalties.",
         ]
         w_dim = recipe["generator"]["w_dim"]
-        if given is not None:
-            if not isinstance(given, Tensor) or given.numel() != w_dim:
+        if latent_avg is not None:
+            if not isinstance(latent_avg, Tensor) or latent_avg.numel() != w_dim:
                 refuse("its 'latent_avg' is no mean style code.")
-            return notes, given.reshape(-1).float()
+            return notes, latent_avg.reshape(-1).float()
         return [*notes, self.estimate], self.estimated(recipe, state)
 
     def estimated(self, recipe: Tree, state: State) -> Tensor:
-        """The mean style code of so many latents of seed 0, added up in float64."""
+        """Mean style code of `samples` latents of seed 0, summed in float64."""
         z_dim, w_dim = recipe["generator"]["z_dim"], recipe["generator"]["w_dim"]
         if z_dim > MAX_Z:
             refuse(f"its latents have {z_dim:,} numbers, which no GAN has.")
@@ -214,17 +214,17 @@ class Rosinality(Importer, name="rosinality", paper="arXiv:1912.04958"):
             network = node.bind()(z_dim, w_dim, 0)
         weights = {k.removeprefix("mapping."): t for k, t in state.items() if k.startswith("mapping.")}
         network.load_state_dict(weights, assign=True)
-        draw, total, left = torch.Generator().manual_seed(0), torch.zeros(w_dim, dtype=torch.float64), self.samples
+        rng = torch.Generator().manual_seed(0)
+        total = torch.zeros(w_dim, dtype=torch.float64)
         with torch.no_grad():
-            while left > 0:
-                z = torch.randn(min(left, 1000), z_dim, generator=draw)
+            for start in range(0, self.samples, 1000):
+                z = torch.randn(min(self.samples - start, 1000), z_dim, generator=rng)
                 total += network(z).double().sum(dim=0)
-                left -= len(z)
         return (total / self.samples).float()
 
     @property
     def estimate(self) -> str:
-        """What a user should know of the mean."""
+        """Note on an estimated mean."""
         return (
             f"the file holds no mean style code: the mean of {self.samples:,} latents (seed 0) stands for it in "
             "truncation."

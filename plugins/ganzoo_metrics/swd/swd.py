@@ -140,7 +140,9 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         directions: Annotated[int, Ge(1)] = 128,
     ) -> None:
         super().__init__(shape, seed, num=num, num_real=num)
-        self.patches_per_image, self.patch, self.directions = patches_per_image, patch, repeats * directions
+        self.patches_per_image, self.patch = patches_per_image, patch
+        self.repeats, self.directions = repeats, directions
+        self.projections = repeats * directions  # directions in all
         self.width = shape.channels * patch**2
         self.sizes = pyramid_sizes(shape.size)
         if any(min(size) < patch for size in self.sizes):
@@ -157,7 +159,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
     def _block(self, images: int) -> int:
         """Number of directions on which so many images of both sets are projected at a time."""
         fitting = PROJECTION_BYTES // (2 * 4 * (images * self.patches_per_image + SKEW))
-        return max(1, min(self.directions, DIRECTIONS, fitting))
+        return max(1, min(self.projections, DIRECTIONS, fitting))
 
     def update(self, images: Tensor, which: Which) -> None:
         """Take in uint8 images [N, C, H, W] of the metric's shape. Image i of a set has its own patch positions.
@@ -240,13 +242,13 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
     def _distance(self, level: int, projections: Floats) -> float:
         """Sliced Wasserstein distance at a level, K directions at a time; `projections` [2, K, N] is working space."""
         total = 0.0
-        directions = draw_directions(self.seed, level, self.width, self.directions)
+        directions = draw_directions(self.seed, level, self.width, self.projections)
         for some in torch.split(directions, projections.shape[1], dim=1):
             used = projections[:, : some.shape[1]]
             for which, out in zip(WHICH, used):
                 self.stores[which, level].project(some, out)
             total += float(row_distances(*used).sum())
-        return total / self.directions
+        return total / self.projections
 
     def _check_contrast(self) -> None:
         for (which, level), store in self.stores.items():

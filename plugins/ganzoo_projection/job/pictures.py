@@ -1,18 +1,14 @@
-"""The images of a projection: read and fitted by the code that reads trainings'; and what stresses a generator.
-
-The stress tests are Image2StyleGAN's (arXiv:1904.03189, section 4): an image moved, scaled, turned, with parts missing.
-"""
+"""The images to be projected: files, and those of folders and archives, fitted to the generator as datasets do it."""
 
 import os
-import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ganzoo.errors import DataError, UsageError
+from ganzoo.interfaces.dataset import Dataset, UnfitImage
 from ganzoo.io.images import Pixels
 from ganzoo.model.model import Model
 from ganzoo.recipe.datasets import dataset_for, open_set, options_for
@@ -23,118 +19,112 @@ MOST = 5  # bad images that one sentence names
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to be projected: the name of its folder, where it comes from, and what reads it, uint8 [C, H, W]."""
+    """An image to be projected.
+
+    Args:
+        name: folder of its results
+        source: the file, or the place in a folder or archive, as the user named it
+        read: returns the image as uint8 [C, H, W] in the size that the model makes; raises DataError
+    """
 
     name: str
     source: str
     read: Callable[[], Pixels]
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A dataset whose images have names, in order: relative paths with slashes."""
+
+    names: Sequence[str]
+
+
 def pictures(
-    sources: Sequence[Path], model: Model, given: Mapping[str, Any], scratch: Path, outdir: Path | None = None
+    sources: Sequence[Path], model: Model, options: Mapping[str, Any], outdir: Path | None = None
 ) -> list[Picture]:
-    """Files, and the images of folders and zips, fitted to the size that a model makes, by the code of datasets.
+    """Find the images of files, folders and archives; none is read yet.
 
     Args:
         sources: where they are
-        model: its recipe says how its training's images were fitted
-        given: options of the dataset, in place of the recipe's
-        scratch: an empty folder, needed as long as pictures are read
-        outdir: where results are written; what lies there is no input of a folder that holds it
+        model: its recipe says how the images of its training were fitted
+        options: options of the dataset, in place of the recipe's
+        outdir: folder of the results, whose images are no input of a folder that holds it
 
     Raises DataError or UsageError.
     """
     found: list[Picture] = []
     faults: list[DataError] = []
-    for i, source in enumerate(sources):
+    for source in sources:
         try:
-            found += _of(source, model, given, scratch / str(i), outdir)
+            found += _pictures_of(source, model, options, outdir)
         except DataError as err:
             faults.append(err)
     refuse_bad(faults)
     taken: set[str] = set()
     named = []
-    for p in found:
-        names = (p.name if i == 1 else f"{p.name}-{i}" for i in count(1))
-        name = next(name for name in names if name not in taken)
+    for picture in found:
+        candidates = (picture.name if i == 1 else f"{picture.name}-{i}" for i in count(1))
+        name = next(name for name in candidates if name not in taken)
         taken.add(name)
-        named.append(replace(p, name=name))
+        named.append(replace(picture, name=name))
     return named
 
 
 def refuse_bad(faults: Sequence[DataError]) -> None:
     """Raise DataError for all that is wrong with the images, if anything is; it names up to five of them."""
-    said = list(dict.fromkeys(str(err) for err in faults))
-    if len(said) == 1:
-        raise DataError(said[0])
-    if said:
-        more = f"; and {len(said) - MOST} more" if len(said) > MOST else ""
-        named = "; ".join(sentence.rstrip(".") for sentence in said[:MOST])
-        raise DataError(f"{len(said)} of the inputs cannot be used: {named}{more}.")
+    sentences = list(dict.fromkeys(str(err) for err in faults))
+    if len(sentences) == 1:
+        raise DataError(sentences[0])
+    if sentences:
+        more = f"; and {len(sentences) - MOST} more" if len(sentences) > MOST else ""
+        named = "; ".join(sentence.rstrip(".") for sentence in sentences[:MOST])
+        raise DataError(f"{len(sentences)} of the inputs cannot be used: {named}{more}.")
 
 
-def _of(source: Path, model: Model, given: Mapping[str, Any], scratch: Path, outdir: Path | None) -> Iterator[Picture]:
-    """The pictures of one source. A file is read as the only one of a folder: datasets are folders."""
+def _pictures_of(source: Path, model: Model, options: Mapping[str, Any], outdir: Path | None) -> Iterator[Picture]:
+    """Yield the images of one source."""
     if not source.exists():
         raise DataError(f"there is no image or folder {source}: check the path; it may be an image, a folder or a zip.")
-    scratch.mkdir()
-    known = registry()
-    single = source.is_file() and _is_image(source, scratch)
-    where = str(scratch) if single else str(source)
-    if single:
-        link = scratch / source.name
-        try:
-            link.symlink_to(source.absolute())
-        except OSError:
-            shutil.copy(source, link)
-
-    options = {**options_for(where, model.header.recipe.get("dataset") or {}, known), **given}
-    options.pop("use", None)
-    size = model.G.shape.sizes[model.stage.level]
-    try:
-        dataset = open_set(where, size, model.G.shape.channels, 0, known, options)
-    except DataError as err:
-        raise _said(err, source, scratch) from None
-    names = getattr(dataset, "names", None) or [f"image{i:05d}" for i in range(len(dataset))]
-
-    def reader(index: int) -> Callable[[], Pixels]:
-        def read() -> Pixels:
-            try:
-                return dataset.image(index)
-            except DataError as err:
-                raise _said(err, source, scratch) from None
-
-        return read
-
-    kept = [i for i, name in enumerate(names) if not _inside(source, name, outdir)]
+    dataset = _opened(source, model, options)
+    names = dataset.names if isinstance(dataset, Named) else [f"image{i:05d}" for i in range(len(dataset))]
+    kept = [i for i, name in enumerate(names) if not _is_result(source, name, outdir)]
     if not kept:
         raise DataError(f"{source} holds no images but those in --outdir {outdir}: give a folder of other images.")
+    is_image = list(names) == [source.name]
     for i in kept:
-        name = names[i]
-        stem = str(Path(name).with_suffix("")).replace(os.sep, "-").replace("/", "-")
-        yield Picture(stem, str(source) if single else f"{source}/{name}", reader(i))
+        folder = str(Path(names[i]).with_suffix("")).replace(os.sep, "-").replace("/", "-")
+        yield Picture(folder, str(source) if is_image else f"{source}/{names[i]}", _reader(dataset, i))
 
 
-def _inside(source: Path, name: str, outdir: Path | None) -> bool:
-    """Whether an image of a folder lies in the folder of results within it."""
+def _opened(source: Path, model: Model, options: Mapping[str, Any]) -> Dataset:
+    """Open a source as a dataset of the model's size and channels, with the options of the training's dataset."""
+    known, data = registry(), str(source)
+    try:
+        dataset_for(data, known)
+    except UsageError:  # a file name alone is no path to a dataset
+        data = str(source.absolute())
+    given = options_for(data, model.header.recipe.get("dataset") or {}, known)
+    size = model.G.shape.sizes[model.stage.level]
+    return open_set(data, size, model.G.shape.channels, 0, known, {**given, **options}, flag="")
+
+
+def _reader(dataset: Dataset, index: int) -> Callable[[], Pixels]:
+    def read() -> Pixels:
+        try:
+            return dataset.image(index)
+        except UnfitImage as err:  # it speaks of a recipe, and there is none here
+            cures = [err.change_file, *(f"add --dataset {option}" for option in err.options)]
+            fault = f"{err.found}, the model makes {err.wanted}"
+            raise DataError(fault, place=err.place, cure=" or ".join(filter(None, cures))) from None
+
+    return read
+
+
+def _is_result(source: Path, name: str, outdir: Path | None) -> bool:
+    """Whether an image of a folder lies in the folder of the results within it."""
     if outdir is None or not source.is_dir():
         return False
-    home = outdir.resolve()
-    if home == source.resolve():
+    results = outdir.resolve()
+    if results == source.resolve():
         raise UsageError(f"--outdir {outdir} is the folder of the images themselves: choose another --outdir.")
-    return source.resolve() in home.parents and (source / name).parent.resolve().is_relative_to(home)
-
-
-def _said(err: DataError, source: Path, scratch: Path) -> DataError:
-    """The sentence with the file's own name, and with the flags of `gz project` where a recipe's options are named."""
-    text = str(err).replace("the recipe wants", "the model makes")
-    text = re.sub(r"(choose a smaller image\.size or )?(set )?\bdataset\.(\w+=\w+)", r"add --dataset \3", text)
-    return DataError(text.replace(str(scratch / source.name), str(source)).replace(str(scratch), str(source)))
-
-
-def _is_image(source: Path, folder: Path) -> bool:
-    """Whether a file is an image by itself, rather than an archive of a dataset that knows it."""
-    try:
-        return dataset_for(str(source), registry()) is dataset_for(str(folder), registry())
-    except UsageError:
-        return True
+    return source.resolve() in results.parents and (source / name).parent.resolve().is_relative_to(results)

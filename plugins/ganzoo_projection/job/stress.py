@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Stress tests: an image shifted, scaled, turned, or with parts masked (arXiv:1904.03189, section 4)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,28 +14,36 @@ from ganzoo_projection.job.pictures import Picture
 
 
 def moved(image: Pixels, right: float, down: float, scale: float, degrees: float) -> Pixels:
-    """An image shifted by parts of its width and height, scaled and turned around its centre; borders are repeated."""
+    """uint8 [C, H, W], shifted, then scaled and turned around its centre; border pixels fill what is uncovered.
+
+    Args:
+        image: the image
+        right: shift, as a part of the width
+        down: shift, as a part of the height
+        scale: above 1 enlarges
+        degrees: angle
+    """
     h, w = image.shape[1:]
     angle = np.deg2rad(degrees)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     theta = torch.tensor([[cos, -sin * h / w, 0.0], [sin * w / h, cos, 0.0]], dtype=torch.float64)
     theta[:, 2] = -theta[:, :2] @ torch.tensor([2.0 * right, 2.0 * down], dtype=torch.float64)
     x = torch.from_numpy(image.astype(np.float64))[None]
-    at = F.affine_grid(theta[None], [1, len(image), h, w], align_corners=False)
-    made = F.grid_sample(x, at, mode="bilinear", padding_mode="border", align_corners=False)
-    found: Pixels = made[0].round().clamp(0, 255).to(torch.uint8).numpy()
-    return found
+    positions = F.affine_grid(theta[None], [1, len(image), h, w], align_corners=False)
+    sampled = F.grid_sample(x, positions, mode="bilinear", padding_mode="border", align_corners=False)
+    pixels: Pixels = sampled[0].round().clamp(0, 255).to(torch.uint8).numpy()
+    return pixels
 
 
 def masked(image: Pixels, top: float, left: float, bottom: float, right: float) -> Pixels:
-    """An image of which a part, given in parts of height and width, is medium gray."""
+    """uint8 [C, H, W] with a medium gray rectangle, whose sides are parts of the height and width."""
     h, w = image.shape[1:]
-    found = image.copy()
-    found[:, round(top * h) : round(bottom * h), round(left * w) : round(right * w)] = 128
-    return found
+    covered = image.copy()
+    covered[:, round(top * h) : round(bottom * h), round(left * w) : round(right * w)] = 128
+    return covered
 
 
-# a shift of 0.15 is that of 150 of 1024 pixels
+# shifts of 15% are about those of 150 of 1024 pixels in the paper
 STRESS: dict[str, Callable[[Pixels], Pixels]] = {
     "as it is": lambda image: image,
     "right 15%": lambda image: moved(image, 0.15, 0, 1, 0),
@@ -50,27 +58,24 @@ STRESS: dict[str, Callable[[Pixels], Pixels]] = {
 }
 
 
-def stressed(given: Sequence[Picture]) -> list[Picture]:
+def stressed(pictures: Sequence[Picture]) -> list[Picture]:
     """Each image in all variants of STRESS."""
 
-    def variant(p: Picture, change: Callable[[Pixels], Pixels]) -> Callable[[], Pixels]:
-        return lambda: np.ascontiguousarray(change(p.read()))
+    def variant(original: Picture, name: str, change: Callable[[Pixels], Pixels]) -> Picture:
+        folder = f"{original.name}-{name.replace(' ', '-').replace('%', '')}"
+        return Picture(folder, f"{original.source} ({name})", lambda: np.ascontiguousarray(change(original.read())))
 
-    return [
-        Picture(f"{p.name}-{what.replace(' ', '-').replace('%', '')}", f"{p.source} ({what})", variant(p, change))
-        for p in given
-        for what, change in STRESS.items()
-    ]
+    return [variant(original, name, change) for original in pictures for name, change in STRESS.items()]
 
 
 def figure(records: Sequence[report.Record], outdir: Path, path: Path) -> None:
-    """What became of the variants, in the order of `stressed`: targets over projections, with PSNR."""
+    """Draw the variants in the order of `stressed`: targets over projections, with PSNR."""
     from matplotlib.figure import Figure
 
     columns = len(STRESS)
     rows = 2 * (len(records) // columns)
-    made = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
-    axes = made.subplots(rows, columns, squeeze=False)
+    canvas = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    axes = canvas.subplots(rows, columns, squeeze=False)
     for i, record in enumerate(records):
         row, column = divmod(i, columns)
         for j, which in enumerate(("target", "proj")):
@@ -80,4 +85,4 @@ def figure(records: Sequence[report.Record], outdir: Path, path: Path) -> None:
             axis.set(xticks=[], yticks=[])
             axis.set_title(f"{record['psnr']:.1f} dB" if j else list(STRESS)[column], fontsize=9)
     with atomic_write(path) as temporary:
-        made.savefig(temporary, dpi=90, format="png")
+        canvas.savefig(temporary, dpi=90, format="png")

@@ -1,22 +1,24 @@
 """A network that finds latents in one pass: ResNet-like, trained on images of the generator itself."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, UsageError
+from ganzoo.interfaces import Extractor
 from ganzoo.model import checkpoint
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import Make
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Image, Maps
-from ganzoo_projection.interfaces import Count, FrozenGenerator, Perceptual, Projector, Space, Variables, Weight
-from ganzoo_projection.perceptual import shrunk
+from ganzoo_projection.interfaces import FrozenGenerator, Projector, Variables, Weight
+from ganzoo_projection.perceptual import LPIPS, Outputs, shrunk, upgraded_comparison
 
 PREFIX = "E"  # of its tensors in a snapshot
 LARGEST = 512  # channels
@@ -118,6 +120,14 @@ def load(path: Path, view: FrozenGenerator) -> Encoder:
     return net.eval().requires_grad_(False)
 
 
+def training_comparison(recipe: Mapping[str, Any]) -> "tuple[Make[Extractor], dict[str, Any]]":
+    """Return the extractor by which an encoder was trained to compare images, and what of it at which size."""
+    options = upgraded_comparison(recipe)
+    node = component_from(Extractor.kind, options.get("perceptual"), registry())
+    names = ("outputs", "lambdas", "side", "enlarge")
+    return node.bind(), {name: options[name] for name in names if name in options}
+
+
 class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
     """A trained encoder finds the latent in one pass; steps of optimization may refine it.
 
@@ -126,11 +136,13 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
 
     Args:
         weights: snapshot of an encoder for this generator, or its run directory
-        perceptual: how images are compared; null for the one that the encoder was trained with
+        perceptual: the extractor by which images are compared; null for that of the encoder's training, with its
+            outputs, lambdas, side and enlarge
         lr: Adam's learning rate while refining
     """
 
     needs_weights: ClassVar[bool] = True
+    default_outputs: ClassVar[Outputs] = LPIPS
 
     def __init__(
         self,
@@ -138,44 +150,41 @@ class EncoderProjector(Projector, name="encoder", paper="arXiv:2008.00951"):
         /,
         *,
         weights: Path | None = None,
-        perceptual: Make[Perceptual] | None = None,
+        perceptual: Make[Extractor] | None = None,
         steps: Annotated[int, Ge(0)] = 0,
-        space: Space = "w+",
         lr: Annotated[float, Gt(0)] = 0.01,
         lambda_percept: Weight = 0.8,
         lambda_mse: Weight = 1.0,
-        patience: Count | None = None,
-        improvement: Annotated[float, Interval(ge=0, lt=1)] = 0.001,
+        **options: Any,
     ) -> None:
         if weights is None:
             raise UsageError("the projector encoder needs a trained one: --set weights=runs/00000-encoder-mine.")
         self.weights = snapshot(weights)
         head = checkpoint.header(self.weights)
         if perceptual is None:
-            perceptual = component_from("perceptual", head.recipe.get("perceptual"), registry()).bind()
+            perceptual, trained = training_comparison(head.recipe)
+            options |= {name: value for name, value in trained.items() if options.get(name) is None}
         super().__init__(
             channels,
             perceptual=perceptual,
             steps=steps,
-            space=space,
             lambda_percept=lambda_percept,
             lambda_mse=lambda_mse,
-            patience=patience,
-            improvement=improvement,
+            **options,
         )
         self.rate, self.digest = lr, head.digest
 
     def begin(self, view: FrozenGenerator, target: Image) -> Variables:
-        """What the encoder finds. Raises CheckpointError for one of another generator."""
+        """The latents that the encoder finds. Raises CheckpointError for an encoder of another generator."""
         net = load(self.weights, view).to(view.mean)
-        found = torch.cat([net(one[None]) for one in target])  # alone: an image never notices its company
+        latents = torch.cat([net(image[None]) for image in target])  # one by one: independent of the batch, to the bit
         if not view.mapped:
-            return {"latent": found}
+            return {"latent": latents}
         if self.space == "w":
-            if found.shape[1] == 1:
-                return {"latent": found}
+            if latents.shape[1] == 1:
+                return {"latent": latents}
             raise UsageError(f"--space w: {self.weights} finds a style code for each layer: choose --space w+.")
-        return {"latent": found.expand(-1, view.G.num_ws, -1)}
+        return {"latent": latents.expand(-1, view.G.num_ws, -1)}
 
     def lr(self, step: int) -> float:
         """The same at every step."""

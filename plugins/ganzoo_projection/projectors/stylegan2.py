@@ -1,27 +1,16 @@
 """StyleGAN2's projector: one style code and all noise maps at once (arXiv:1912.04958, appendix D)."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Gt, Interval
 from torch import Tensor
 
-from ganzoo.registry.component import Make
 from ganzoo.types import Image, PerSample
-from ganzoo_projection.interfaces import (
-    NOISE,
-    Count,
-    FrozenGenerator,
-    Perceptual,
-    Projector,
-    Space,
-    Start,
-    Variables,
-    Weight,
-)
-from ganzoo_projection.perceptual import LPIPSDistance
+from ganzoo_projection.interfaces import NOISE, FrozenGenerator, LatentSearch, Space, Variables, Weight
+from ganzoo_projection.perceptual import LPIPS, Outputs
 
 SMALLEST = 8  # side at which the noise regularizer's pyramid ends
 
@@ -58,11 +47,10 @@ def normalise(noise: Tensor) -> None:
     noise *= noise.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
 
 
-class StyleGAN2(Projector, name="stylegan2", paper="arXiv:1912.04958"):
-    """Searches one style code and all noise maps, with noise on the code that fades, by LPIPS.
+class StyleGAN2(LatentSearch, name="stylegan2", paper="arXiv:1912.04958"):
+    """Searches one style code and all noise maps, with noise on the code that fades, by LPIPS at 256.
 
     Args:
-        init: the start: "mean" of many style codes, "uniform" numbers from -1 to 1, or a "random" latent's code
         lr: Adam's learning rate at its height
         lr_up: part of the time in which it rises
         lr_down: part of the time in which it falls
@@ -71,37 +59,23 @@ class StyleGAN2(Projector, name="stylegan2", paper="arXiv:1912.04958"):
         lambda_noise: weight of the noise maps' regularizer, which keeps them from holding the image
     """
 
+    default_outputs: ClassVar[Outputs] = LPIPS
+
     def __init__(
         self,
         channels: int,
         /,
         *,
-        perceptual: Make[Perceptual] = LPIPSDistance,
-        steps: Annotated[int, Ge(0)] = 1000,
         space: Space = "w",
-        init: Start = "mean",
         lr: Annotated[float, Gt(0)] = 0.1,
         lr_up: Annotated[float, Interval(ge=0, le=1)] = 0.05,
         lr_down: Annotated[float, Interval(ge=0, le=1)] = 0.25,
         w_noise: Weight = 0.05,
         w_noise_ramp: Annotated[float, Interval(gt=0, le=1)] = 0.75,
         lambda_noise: Weight = 1e5,
-        lambda_percept: Weight = 1.0,
-        lambda_mse: Weight = 0.0,
-        patience: Count | None = None,
-        improvement: Annotated[float, Interval(ge=0, lt=1)] = 0.001,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            channels,
-            perceptual=perceptual,
-            steps=steps,
-            space=space,
-            init=init,
-            lambda_percept=lambda_percept,
-            lambda_mse=lambda_mse,
-            patience=patience,
-            improvement=improvement,
-        )
+        super().__init__(channels, space=space, **options)
         self.rate, self.lr_up, self.lr_down = lr, lr_up, lr_down
         self.w_noise, self.w_noise_ramp, self.lambda_noise = w_noise, w_noise_ramp, lambda_noise
 

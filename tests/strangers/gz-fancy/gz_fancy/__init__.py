@@ -64,10 +64,10 @@ class SquaredHinge(zoo.Loss, name="squared_hinge"):
     critic = True
 
     def d(self, real: Tensor, fake: Tensor) -> Tensor:
-        return (F.relu(1 - real).square() + F.relu(1 + fake).square()).flatten()
+        return zoo.per_sample(F.relu(1 - real).square() + F.relu(1 + fake).square())
 
     def g(self, fake: Tensor, real: Tensor) -> Tensor:
-        return -fake.flatten()
+        return -zoo.per_sample(fake)
 
 
 class EMALogit(zoo.Regularizer, name="ema_logit", paper="arXiv:2104.03310"):
@@ -93,10 +93,13 @@ class EMALogit(zoo.Regularizer, name="ema_logit", paper="arXiv:2104.03310"):
         self.register_buffer("anchors", torch.zeros(2))
 
     def penalty(self, batch: zoo.GanBatch) -> Tensor:
-        real, fake = batch.D(batch.real, batch.real_label, batch.stage), batch.D(batch.fake, batch.label, batch.stage)
-        now = torch.stack([real.mean(), fake.mean()]).detach()
-        self.anchors.lerp_(now, 1 - self.decay)
-        return self.weight * ((real - self.anchors[1]).square() + (fake - self.anchors[0]).square()).flatten()
+        real, fake = (
+            zoo.per_sample(batch.D(images, label, batch.stage))
+            for images, label in ((batch.real, batch.real_label), (batch.fake, batch.label))
+        )
+        now = torch.stack([real, fake], dim=1).detach()
+        means = self.moving_mean("anchors", now, 1 - self.decay, batch)
+        return self.weight * ((real - means[1]).square() + (fake - means[0]).square())
 
 
 @hookimpl

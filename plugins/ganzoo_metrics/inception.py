@@ -10,6 +10,7 @@ It differs from the Inception-v3 of later libraries, so numbers are comparable o
 Architecture: arXiv:1512.00567, figures 5 to 7 and table 1. Names of the layers are those of the published state dict.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -19,10 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganzoo.foreign.published import Published, fit
-from ganzoo.foreign.rgb import rgb, three_channels
-from ganzoo.interfaces import Features
-from ganzoo.io.hashes import fingerprint
-from ganzoo.types import Maps, Progress, Size
+from ganzoo.foreign.rgb import as_rgb, require_rgb
+from ganzoo.interfaces import Extractor
+from ganzoo.types import Image, Maps, Progress, Size
 
 SIDE = 299
 CLASSES = 1008
@@ -42,7 +42,7 @@ WEIGHTS = Published(
 
 
 def _neighbours(old: int, new: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each new sample: the old ones before and after it, and how far it is between them, [new] each."""
+    """Return for each new sample the old ones before and after it, and its distance from the first, [new] each."""
     scaled = torch.arange(new, device=like.device) * old  # in units of 1 / new: exact
     before = scaled // new
     return before, (before + 1).clamp(max=old - 1), (scaled % new).to(like.dtype) / new
@@ -258,7 +258,7 @@ class InceptionGraph(nn.Module):
         return self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))).mean(dim=(2, 3))
 
 
-class Inception(Features, name="inception", paper="arXiv:1512.00567"):
+class Inception(Extractor, name="inception", paper="arXiv:1512.00567"):
     """Inception-v3 of 2015-12-05, the network of published FID, KID and IS.
 
     Outputs: pool [N, 2048]; logits [N, 1008]; logits_unbiased [N, 1008], without the output bias, as IS takes them.
@@ -273,12 +273,13 @@ class Inception(Features, name="inception", paper="arXiv:1512.00567"):
             name, and for any where it has another
     """
 
-    taps: ClassVar[tuple[str, ...]] = ("pool", "logits", "logits_unbiased")
+    outputs: ClassVar[tuple[str, ...]] = ("pool", "logits", "logits_unbiased")
+    rgb: ClassVar[bool] = True
     needs_weights: ClassVar[bool] = True
 
     @classmethod
     def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
-        """The published weights, into the cache directory."""
+        """Bring the published weights into the cache directory."""
         return [WEIGHTS.fetch(offline, progress)]
 
     def __init__(
@@ -290,19 +291,16 @@ class Inception(Features, name="inception", paper="arXiv:1512.00567"):
         sha256: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{8,64})?$")] = "",
     ) -> None:
         super().__init__()
-        three_channels("extractor", self.name, channels, "Choose 'conv-random', which takes any number.")
+        require_rgb(self.name, channels)
         tensors, path = WEIGHTS.load(weights, sha256)
         named = {n: t for n, t in tensors.items() if not n.endswith(".num_batches_tracked")}  # counters of training
         self.net = fit(InceptionGraph, named, path, WEIGHTS)
-        self.fingerprint = fingerprint(self.net)
 
-    def train(self, mode: bool = True) -> "Inception":
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Features of images [N, 1 or 3, H, W] with values 0 to 255."""
-        x = tf1_bilinear(rgb(images), (SIDE, SIDE))
+    def forward(self, images: Image, outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Return the named outputs. Raises RecipeError."""
+        self.prepare(outputs)
+        x = tf1_bilinear((as_rgb(images) + 1) * 127.5, (SIDE, SIDE))
         pool = self.net((x - 128) / 128)
         unbiased = F.linear(pool, self.net.fc.weight)
-        return {"pool": pool, "logits": unbiased + self.net.fc.bias, "logits_unbiased": unbiased}
+        found = {"pool": pool, "logits_unbiased": unbiased, "logits": unbiased + self.net.fc.bias}
+        return {name: found[name] for name in outputs}

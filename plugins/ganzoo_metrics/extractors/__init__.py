@@ -1,1 +1,0 @@
-"""Networks through which metrics look."""
