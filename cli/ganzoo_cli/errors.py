@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 from ganzoo.errors import Interrupted, PluginError, ZooError, is_interrupt
-from ganzoo_cli.host import torchrun
+from ganzoo_cli.host import processes
 
 BUG = 1
 
@@ -16,14 +16,14 @@ def run(args: Sequence[str] | None) -> int:
     words = sys.argv[1:] if args is None else args
     try:
         code = _invoke(words)
-        torchrun.clear_exit_code()
+        processes.clear_exit_code()
         sys.stdout.flush()
         return code
     except SystemExit as err:  # rich and click exit like this when the reader of a pipe has gone
         return err.code if isinstance(err.code, int) else 1
     except BaseException as err:
         sentence, code = explain(err, words)
-        sentence, code = torchrun.attributed(err, sentence), torchrun.exit_code(err, code)
+        sentence, code = processes.attributed(err, sentence), processes.exit_code(err, code)
         if os.environ.get("GZ_TRACEBACK") == "1":
             traceback.print_exception(err)
         for line in sentence.splitlines():

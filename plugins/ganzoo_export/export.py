@@ -37,7 +37,7 @@ TOLERANCE = 1 / 255  # largest difference of images in [-1, 1]: half a step of 8
 
 
 def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
-    """One of a checkpoint's networks, with its weights, on the CPU in evaluation mode. Raises CheckpointError."""
+    """Build a network of a checkpoint with its weights, on the CPU in evaluation mode. Raises CheckpointError."""
     header, tensors = checkpoint.read(path)
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then overwritten
         gan = build_gan(path, header)

@@ -35,7 +35,6 @@ class FeatureMetric(Metric):
 
     Args:
         num: number of generated images
-        num_real: number of real images; null for all there are
         extractor: the network whose features are compared; another one than the default gives values of another name,
             with the extractor's after a slash
     """
@@ -48,9 +47,9 @@ class FeatureMetric(Metric):
         shape: Shape,
         seed: int,
         /,
+        num_real: int | None = 0,  # an option of those that compare with real images
         *,
         num: Annotated[int, Ge(2)] = 50_000,
-        num_real: Annotated[int, Ge(2)] | None = None,
         extractor: Make[Extractor] = Inception,
     ) -> None:
         super().__init__(shape, seed, num=num, num_real=num_real)
@@ -92,15 +91,15 @@ class FeatureMetric(Metric):
     def enough(self, counts: Mapping[Which, int], least: int) -> None:
         """Raise DataError unless there are that many images of each set."""
         if any(n < least for n in counts.values()):
-            found = " and ".join(f"{n} {which}" for which, n in counts.items())
-            raise DataError(f"{self.name} needs at least {least} images of each set; it was given {found} ones.")
+            given = " and ".join(f"{n} {which}" for which, n in counts.items())
+            raise DataError(f"{self.name} needs at least {least} images of each set; it was given {given} ones.")
 
 
 class RowMetric(FeatureMetric):
     """A metric that keeps the features themselves: 4 * D bytes an image, float32."""
 
-    def __init__(self, shape: Shape, seed: int, /, **options: Any) -> None:
-        super().__init__(shape, seed, **options)
+    def __init__(self, shape: Shape, seed: int, /, num_real: int | None = 0, **options: Any) -> None:
+        super().__init__(shape, seed, num_real, **options)
         self._rows: dict[Which, list[Tensor]] = {"real": [], "fake": []}
 
     def update(self, batch: Tensor, which: Which) -> None:

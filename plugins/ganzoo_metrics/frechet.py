@@ -1,9 +1,10 @@
 """Frechet distance between Gaussians fitted to features: FID where the features are Inception's (arXiv:1706.08500)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import DataError
@@ -141,6 +142,7 @@ class FID(FeatureMetric, name="fid", paper="arXiv:1706.08500"):
     not matter. Memory: 8 * D^2 bytes a set, 34 MB for Inception's 2,048 features.
 
     Args:
+        num_real: number of real images; null for all there are
         ddof: 0 divides covariances by N (stylegan2-ada-pytorch, EDM), 1 by N - 1 (TTUR, StyleGAN in TensorFlow,
             torch-fidelity, torchmetrics, clean-fid)
     """
@@ -151,8 +153,17 @@ class FID(FeatureMetric, name="fid", paper="arXiv:1706.08500"):
         "fid50k_full": {"num": 50_000, "num_real": None},
     }
 
-    def __init__(self, shape: Shape, seed: int, /, *, ddof: Literal[0, 1] = 0, **options: Any) -> None:
-        super().__init__(shape, seed, **options)
+    def __init__(
+        self,
+        shape: Shape,
+        seed: int,
+        /,
+        *,
+        num_real: Annotated[int, Ge(2)] | None = None,
+        ddof: Literal[0, 1] = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(shape, seed, num_real, **options)
         self.ddof = ddof
         self.primary = self.titled("fid", "frechet")
         self.moments: dict[Which, Moments] = {}

@@ -302,5 +302,5 @@ class Inception(Extractor, name="inception", paper="arXiv:1512.00567"):
         x = tf1_bilinear((as_rgb(images) + 1) * 127.5, (SIDE, SIDE))
         pool = self.net((x - 128) / 128)
         unbiased = F.linear(pool, self.net.fc.weight)
-        found = {"pool": pool, "logits_unbiased": unbiased, "logits": unbiased + self.net.fc.bias}
-        return {name: found[name] for name in outputs}
+        features = {"pool": pool, "logits_unbiased": unbiased, "logits": unbiased + self.net.fc.bias}
+        return {name: features[name] for name in outputs}

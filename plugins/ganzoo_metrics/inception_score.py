@@ -8,10 +8,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ganzoo.errors import DataError
-from ganzoo.interfaces import Extractor, Shape
-from ganzoo.registry.component import Make
+from ganzoo.interfaces import Shape
 from ganzoo_metrics.collect import RowMetric
-from ganzoo_metrics.inception import Inception
 
 
 def exp_kl(logits: Tensor) -> float:
@@ -55,7 +53,6 @@ class InceptionScore(RowMetric, name="is", paper="arXiv:1606.03498"):
     `exp_kl/<extractor>` and `exp_kl_std/<extractor>`. Memory: 4 * classes bytes an image, 200 MB for 50,000.
 
     Args:
-        num: number of generated images
         splits: number of parts; the score rises with the size of a part
     """
 
@@ -63,17 +60,8 @@ class InceptionScore(RowMetric, name="is", paper="arXiv:1606.03498"):
     lower_is_better = False
     aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {"is50k": {"num": 50_000}}
 
-    def __init__(
-        self,
-        shape: Shape,
-        seed: int,
-        /,
-        *,
-        num: Annotated[int, Ge(2)] = 50_000,
-        splits: Annotated[int, Ge(1)] = 10,
-        extractor: Make[Extractor] = Inception,
-    ) -> None:
-        super().__init__(shape, seed, num=num, num_real=0, extractor=extractor)
+    def __init__(self, shape: Shape, seed: int, /, *, splits: Annotated[int, Ge(1)] = 10, **options: Any) -> None:
+        super().__init__(shape, seed, **options)
         self.splits = splits
         self.primary = self.titled("is", "exp_kl")
 

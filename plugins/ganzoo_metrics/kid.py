@@ -76,6 +76,7 @@ class KID(RowMetric, name="kid", paper="arXiv:1801.01401"):
     Memory: 4 * D bytes an image of either set, 820 MB for 50,000 and 50,000 with Inception's 2,048 features.
 
     Args:
+        num_real: number of real images; null for all there are
         subsets: number of subsets
         subset_size: images in a subset; fewer if a set has fewer
     """
@@ -92,11 +93,12 @@ class KID(RowMetric, name="kid", paper="arXiv:1801.01401"):
         seed: int,
         /,
         *,
+        num_real: Annotated[int, Ge(2)] | None = None,
         subsets: Annotated[int, Ge(1)] = 100,
         subset_size: Annotated[int, Ge(2)] = 1000,
         **options: Any,
     ) -> None:
-        super().__init__(shape, seed, **options)
+        super().__init__(shape, seed, num_real, **options)
         self.subsets, self.subset_size = subsets, subset_size
         self.primary = self.titled("kid", "mmd3")
 

@@ -173,6 +173,7 @@ class PrecisionRecall(RowMetric, name="pr", paper="arXiv:1904.06991"):
     4,096 activations, and 0.1 GB to work in. Decisions are those of exact distances, though most are made in float32.
 
     Args:
+        num_real: number of real images; null for all there are
         k: which neighbour a ball reaches to, for precision and recall
         k_density: the same for density and coverage
         float16: keep features, and compare distances and radii, in half precision: as NVIDIA's program
@@ -194,13 +195,14 @@ class PrecisionRecall(RowMetric, name="pr", paper="arXiv:1904.06991"):
         seed: int,
         /,
         *,
+        num_real: Annotated[int, Ge(2)] | None = None,
         k: Annotated[int, Ge(1)] = 3,
         k_density: Annotated[int, Ge(1)] = 5,
         float16: bool = False,
         extractor: Make[Extractor] = VGG16,
         **options: Any,
     ) -> None:
-        super().__init__(shape, seed, extractor=extractor, **options)
+        super().__init__(shape, seed, num_real, extractor=extractor, **options)
         self.k, self.k_density, self.float16 = k, k_density, float16
         self.primary = self.titled("coverage")
 

@@ -95,12 +95,12 @@ def project(
 
     node = search.node(method, nested(flags, settings))
     generator = search.freeze(model, class_, seed)
-    found = pictures(images, model, fitting, outdir)[:num]
+    inputs = pictures(images, model, fitting, outdir)[:num]
     job = Job(
         model=model,
         generator=generator,
         method=node,
-        pictures=stress_tests.stressed(found) if stress else found,
+        pictures=stress_tests.stressed(inputs) if stress else inputs,
         outdir=outdir,
         batch=batch,
         film=film,

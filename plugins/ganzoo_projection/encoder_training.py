@@ -174,10 +174,10 @@ class EncoderLearner(GradientLearner):
             ws = self.G.styles(z, own, self.view.stage)
             images = self.G.synthesize(ws, self.view.stage)[-1]
         latent = self.E(images)
-        found = self.codes(latent, own)
+        codes = self.codes(latent, own)
         variance = self.view.spread**2 / ws.shape[-1]
-        far = (found - ws).square().flatten(1).mean(dim=1) / max(variance, 1e-12)
-        loss = e.lambda_latent * far + self.reconstruction(images, found, "synthetic")
+        far = (codes - ws).square().flatten(1).mean(dim=1) / max(variance, 1e-12)
+        loss = e.lambda_latent * far + self.reconstruction(images, codes, "synthetic")
         self.log("loss/latent", far)
         if e.lambda_real:
             x = to_unit(real[some].to(self.device))

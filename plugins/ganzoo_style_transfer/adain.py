@@ -150,8 +150,8 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
             )
         path = self.weights.expanduser()
         if path.is_dir():
-            found = sorted(path.glob("snapshot-*.safetensors"))
-            path = found[-1] if found else path
+            snapshots = sorted(path.glob("snapshot-*.safetensors"))
+            path = snapshots[-1] if snapshots else path
         if path.suffix != ".safetensors":
             make = self.features or NormalisedVGG19
             features = build(make, device)

@@ -86,16 +86,16 @@ class Goal:
             blank = {name: torch.zeros_like(x) for name, x in own.items()}
             self.scales = dict.fromkeys(["content", *style_layers], 1.0)
             if relative:
-                found = self.parts(blank)
-                self.scales = {name: float(value) or 1.0 for name, value in found.items()}
+                blank_parts = self.parts(blank)
+                self.scales = {name: float(value) or 1.0 for name, value in blank_parts.items()}
 
     def parts(self, maps: Mapping[str, Maps]) -> dict[str, Tensor]:
         """Content loss and each layer's style loss, scalars, not yet weighted."""
-        found = {"content": gatys_content_loss(maps[self.content_layer], self.content).sum()}
+        parts = {"content": gatys_content_loss(maps[self.content_layer], self.content).sum()}
         for name in self.style_layers:
             each = [share * self.statistic.distance(maps[name], style[name]).sum() for share, style in self.styles]
-            found[name] = torch.stack(each).sum()
-        return {name: value / self.scales[name] for name, value in found.items()}
+            parts[name] = torch.stack(each).sum()
+        return {name: value / self.scales[name] for name, value in parts.items()}
 
     def __call__(self, x: Image) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts by name: total, content, style (the layers' mean), each style layer."""
@@ -152,8 +152,8 @@ class Pixels(StyleTransferRun):
             self.tried.append((self.image.detach().clone(), value, self.image.grad))
             return value
 
-        found = self.optimizer.step(loss)
-        if not (math.isfinite(found or 0) and self.image.isfinite().all()):
+        value = self.optimizer.step(loss)
+        if not (math.isfinite(value or 0) and self.image.isfinite().all()):
             raise Diverged(
                 f"the loss is no longer finite at step {self.done}: choose smaller weights, or a smaller lr."
             )
@@ -190,34 +190,34 @@ class Pixels(StyleTransferRun):
 
 def packed(memory: Mapping[str, object]) -> dict[str, Tensor]:
     """Turn the state that a torch optimizer keeps of a tensor into tensors: numbers of [], lists item by item."""
-    found: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     for name, value in memory.items():
         if isinstance(value, Tensor):
-            found[f"tensor:{name}"] = value
+            state[f"tensor:{name}"] = value
         elif isinstance(value, int | float):
-            found[f"number:{name}"] = torch.tensor(
+            state[f"number:{name}"] = torch.tensor(
                 value, dtype=torch.int64 if isinstance(value, int) else torch.float64
             )
         elif (
             isinstance(value, list) and all(isinstance(item, Tensor) for item in value) and name != "al"
         ):  # al: scratch
-            found[f"list:{name}"] = torch.tensor(len(value))
-            found |= {f"item:{name}:{i}": item for i, item in enumerate(value)}
-    return found
+            state[f"list:{name}"] = torch.tensor(len(value))
+            state |= {f"item:{name}:{i}": item for i, item in enumerate(value)}
+    return state
 
 
 def unpacked(state: Mapping[str, Tensor], device: torch.device) -> dict[str, object]:
     """The inverse of `packed`, in memory of its own: sums round by where a tensor begins, and a file's is anywhere."""
-    found: dict[str, object] = {}
+    memory: dict[str, object] = {}
     for key, value in state.items():
         kind, _, name = key.partition(":")
         if kind == "tensor":
-            found[name] = value.clone() if name == "step" else value.to(device, copy=True)  # Adam counts on the CPU
+            memory[name] = value.clone() if name == "step" else value.to(device, copy=True)  # Adam counts on the CPU
         elif kind == "number":
-            found[name] = value.item()
+            memory[name] = value.item()
         elif kind == "list":
-            found[name] = [state[f"item:{name}:{i}"].to(device, copy=True) for i in range(int(value))]
-    return found
+            memory[name] = [state[f"item:{name}:{i}"].to(device, copy=True) for i in range(int(value))]
+    return memory
 
 
 class Gatys(Transfer, name="gatys", paper="arXiv:1508.06576"):

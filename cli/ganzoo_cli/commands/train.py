@@ -9,7 +9,7 @@ import typer
 
 from ganzoo.io.launch import is_distributed, is_first
 from ganzoo_cli.commands.next_steps import left_off, summary
-from ganzoo_cli.host import torchrun
+from ganzoo_cli.host import processes
 from ganzoo_cli.host.console import known, note, say, table
 from ganzoo_cli.host.options import Device, Sets
 
@@ -53,7 +53,7 @@ WATCHDOG = "What to do when training goes wrong (mode collapse, divergence, ...)
 Watch = Annotated[str, Option(metavar="warn|stop|off", help=WATCHDOG)]
 Desc = Annotated[str, Option(help="A word for the run directory's name.")]
 Gpus = Annotated[
-    int | None, Option(min=1, max=64, help="Processes on this machine, one a GPU; torchrun starts them for several.")
+    int | None, Option(min=1, max=64, help="Processes on this machine, one a GPU; for several machines use torchrun.")
 ]
 DryRun = Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, memory and time; write nothing.")]
 
@@ -104,7 +104,7 @@ def train(
     if dry_run:
         return _dry_run(_share(node, source, gpus or 1), source, device)
     if gpus and gpus > 1 and not is_distributed():
-        raise typer.Exit(torchrun.torchrun(gpus, sys.argv[1:]))
+        raise typer.Exit(processes.run_processes(gpus, sys.argv[1:]))
     where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
     text = _as_given(source, overrides)
     return _train(node, source, recipe, text=text, **where, device=device, workers=workers)

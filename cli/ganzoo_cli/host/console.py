@@ -92,14 +92,14 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
 def pairs(items: Sequence[str], flag: str = "--set") -> dict[str, Any]:
     """KEY=VALUE words of a flag as options of a component. Raises UsageError, which begins with the flag."""
     from ganzoo.errors import UsageError
-    from ganzoo.recipe.source import parse_yaml
+    from ganzoo.recipe.source import parse_value
 
     options: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or not key or key == "use":
             raise UsageError(place=f"{flag} {item}", cure="write it as option=value")
-        options[key] = parse_yaml(f"v: {text}", f"{flag} {item}").tree["v"]
+        options[key] = parse_value(text, f"{flag} {item}")
     return options
 
 

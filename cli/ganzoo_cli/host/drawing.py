@@ -1,4 +1,4 @@
-"""What the commands that draw images share: their options, the model, and what they refuse and note."""
+"""Shared by the commands that draw images: their options, loading the model, refusals and notes."""
 
 import re
 from collections.abc import Iterator

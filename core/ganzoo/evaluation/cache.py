@@ -47,7 +47,7 @@ def _file(metric: Metric, dataset: Dataset, seed: int, source: Source) -> Path |
 
 def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, source: Source) -> list[Metric]:
     """Give the metrics what is kept of the real images. Returns those for which there was something."""
-    found = []
+    recalled = []
     for metric in metrics:
         path, kept = _file(metric, dataset, seed, source), None
         if path is not None and path.is_file():
@@ -57,8 +57,8 @@ def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, source: Sourc
             continue
         with suppress(KeyError, RuntimeError):
             metric.merge("real", kept or {})
-            found.append(metric)
-    return found
+            recalled.append(metric)
+    return recalled
 
 
 def remember(metrics: Sequence[Metric], dataset: Dataset, seed: int, source: Source) -> None:

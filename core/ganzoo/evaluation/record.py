@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The record of a measurement: values, and all that is needed to know what was measured."""
 
 import time
 from collections.abc import Mapping

@@ -58,11 +58,11 @@ class ConvRandom(RandomConvs, Extractor, name="conv-random"):
         if min(h, w) < (least := self.least(outputs)):
             raise DataError(f"conv-random takes images of at least {least}x{least} pixels, not {w}x{h}.")
         maps = self.maps(images)
-        found = dict(zip(self.layers, maps))
+        features = dict(zip(self.layers, maps))
         pool = maps[-1].mean(dim=(2, 3))
-        for name in set(outputs) - found.keys():
-            found[name] = self._vector(name, maps, pool)
-        return {name: found[name] for name in outputs}
+        for name in set(outputs) - features.keys():
+            features[name] = self._vector(name, maps, pool)
+        return {name: features[name] for name in outputs}
 
     def _vector(self, name: str, maps: list[Maps], pool: Tensor) -> Tensor:
         if name == "fc2":

@@ -210,14 +210,14 @@ class VGG16(VGGLayers, name="vgg16", paper="arXiv:1409.1556"):
         self.prepare(outputs)
         x = as_rgb(images)
         layers = [name for name in outputs if name in self.layers]
-        found: dict[str, Tensor] = self.net(self.preprocessed(x), layers) if layers else {}
+        features: dict[str, Tensor] = self.net(self.preprocessed(x), layers) if layers else {}
         if "lpips" in outputs:
             maps = self.net(vgg.imagenet(x), lpips_.LAYERS)
-            found["lpips"] = lpips_.lpips_vector(list(maps.values()), [self.get_buffer(f"lin{i}") for i in range(5)])
+            features["lpips"] = lpips_.lpips_vector(list(maps.values()), [self.get_buffer(f"lin{i}") for i in range(5)])
         if "fc2" in outputs:
             assert isinstance(self.net, vgg.DenseVGG)
             resized = x
             if self.resize != "pool":
                 resized = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=self.resize == "antialias")
-            found["fc2"] = self.net.dense(vgg.imagenet(resized))
-        return {name: found[name] for name in outputs}
+            features["fc2"] = self.net.dense(vgg.imagenet(resized))
+        return {name: features[name] for name in outputs}

@@ -24,7 +24,7 @@ Net = TypeVar("Net", bound=nn.Module)
 class MissingWeights(CheckpointError):
     """A published file of weights that is not there; the sentence speaks of a component's option.
 
-    A command that sets options by flags makes its own cure of the fields.
+    A command that sets options by flags builds a cure of its own from the fields.
 
     Args:
         fault: what is missing
@@ -86,8 +86,10 @@ class Published:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
                 _download(self.url, temporary, progress)
-                if not (found := file_hash(temporary)).startswith(self.sha256):
-                    raise CheckpointError(f"what {self.url} gave has the sha256 {found[:16]}, not {self.sha256}. {how}")
+                if not (digest := file_hash(temporary)).startswith(self.sha256):
+                    raise CheckpointError(
+                        f"what {self.url} gave has the sha256 {digest[:16]}, not {self.sha256}. {how}"
+                    )
         except (OSError, HTTPException) as err:
             raise CheckpointError(f"{self.url} could not be fetched to {path} ({err}). {how}") from None
         return path
@@ -121,9 +123,9 @@ class Published:
         """
         path = self.locate(given)
         expected = sha256 or (self.sha256 if path.name == self.file else "")
-        if expected and not (found := file_hash(path)).startswith(expected.lower()):
+        if expected and not (digest := file_hash(path)).startswith(expected.lower()):
             raise CheckpointError(
-                f"{path} is not the file that was expected: its sha256 begins with {found[: max(8, len(expected))]}, "
+                f"{path} is not the file that was expected: its sha256 begins with {digest[: max(8, len(expected))]}, "
                 f"not with {expected}. Fetch it anew. {self.how.format(path=path)}"
             )
         contents = read(path)

@@ -18,11 +18,11 @@ from ganzoo.types import Size
 class UnfitImage(DataError):
     """An image whose size or channels are not those that a dataset was opened for; the sentence speaks of a recipe.
 
-    A command without a recipe makes its own sentence of the fields.
+    A command without a recipe builds a sentence of its own from the fields.
 
     Args:
-        found: the image's own size or channels, as "is 5x5"
-        wanted: those it was opened for, as "16x16"
+        actual: the image's size or channels, as "is 5x5"
+        expected: those that the dataset was opened for, as "16x16"
         place: the file
         change_file: what to do with the file, as "resize it"
         change_recipe: what to do with a recipe, as "choose a smaller image.size"
@@ -31,8 +31,8 @@ class UnfitImage(DataError):
 
     def __init__(
         self,
-        found: str,
-        wanted: str,
+        actual: str,
+        expected: str,
         *,
         place: str = "",
         change_file: str = "",
@@ -41,9 +41,9 @@ class UnfitImage(DataError):
     ) -> None:
         settings = " or ".join(f"dataset.{option}" for option in options)
         cures = filter(None, (change_recipe, change_file, settings and f"set {settings}"))
-        super().__init__(f"{found}, the recipe wants {wanted}", place=place, cure=" or ".join(cures))
-        self.args = (found, wanted)  # with which a copy is built
-        self.found, self.wanted = found, wanted
+        super().__init__(f"{actual}, the recipe wants {expected}", place=place, cure=" or ".join(cures))
+        self.args = (actual, expected)  # a copy is built with these
+        self.actual, self.expected = actual, expected
         self.change_file, self.options = change_file, tuple(options)
 
 

@@ -214,9 +214,9 @@ class Monitor(ABC):
 
 
 class Experiment(Component, ABC, kind="experiment"):
-    """() What is trained: networks and their images. Its learner trains them.
+    """() Networks, and the images they are trained on. Its learner trains them.
 
-    A recipe's top level; `use: gan` where it does not say.
+    The top level of a recipe, which is a `gan` unless it has another `use`.
     """
 
     next_step: ClassVar[str] = ""  # the command that uses what was trained, with {folder} for the run directory
@@ -227,22 +227,22 @@ class Experiment(Component, ABC, kind="experiment"):
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """What a snapshot holds, by the prefix of its tensors."""
+        """Return the networks of a snapshot, by the prefix of their tensors."""
 
     @abstractmethod
     def learner(self, device: torch.device) -> Learner:
-        """A training of it, from the beginning."""
+        """Return a learner at the beginning of its training."""
 
     @abstractmethod
     def dataset(self) -> Dataset | None:
         """Open the real images, if the recipe names them. Raises DataError."""
 
     def metrics(self, seed: int) -> list[Metric]:
-        """What is measured at each snapshot, fresh, to be filled once."""
+        """Return fresh metrics, each for one measurement: those of every snapshot."""
         return []
 
     def loggers(self) -> list[Logger]:
-        """Where a run tells how it goes, beside its own files. Raises PluginError where a package is missing."""
+        """Return loggers that a run reports to, beside its own files. Raises PluginError where a package is missing."""
         return []
 
     def monitors(self) -> list[Monitor]:
@@ -250,7 +250,7 @@ class Experiment(Component, ABC, kind="experiment"):
         return []
 
     def stage_at(self, images: int) -> Stage:
-        """Where growth stands after so many images; the last stage for what does not grow."""
+        """Stage of growth after so many images; the last stage for an experiment that does not grow."""
         return Stage(len(self.shape.sizes) - 1)
 
     @classmethod
@@ -262,7 +262,7 @@ class Experiment(Component, ABC, kind="experiment"):
 
     @property
     def ranking(self) -> type[Metric] | None:
-        """The metric that says which snapshot is best."""
+        """The metric that ranks snapshots; None without metrics."""
         return None
 
 

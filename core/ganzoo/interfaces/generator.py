@@ -69,6 +69,7 @@ class Generator(Network, Component, kind="generator"):
 
     @z_dim.setter
     def z_dim(self, length: int) -> None:
+        """Set the length of a latent."""
         self._z_dim = length
         if type(self).map is Generator.map:  # then a style code is as long as a latent with its label
             self.register_buffer("w_mean", torch.zeros(length + self.labels))

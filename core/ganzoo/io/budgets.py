@@ -6,7 +6,7 @@ Every reader of files takes its limits from this table, so that it can be seen, 
 # images
 IMAGE_BYTES = 512 << 20  # bytes of one image file, unpacked
 IMAGE_PIXELS = 89_478_485  # pixels of one image: Pillow's threshold for a decompression bomb, 1 GiB at 12 bytes a pixel
-IMAGE_CHUNKS = 1_000_000  # chunks of a PNG, or segments of a JPEG
+IMAGE_CHUNKS = 200_000  # chunks of a PNG, or segments of a JPEG
 METADATA_BYTES = 16 << 20  # bytes of an image's metadata that are searched for its orientation
 TIFF_TAGS = 4_096  # entries of a TIFF's or an EXIF block's directory; what follows is ignored
 TIFF_VALUES = 16  # values of an entry that are looked at

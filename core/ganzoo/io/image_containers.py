@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF files without their metadata, so that no text, profile or odd tag keeps pixels from being read.
+"""PNG, JPEG, AVIF and TIFF files without metadata, so that no text, profile or odd tag keeps pixels from being read.
 
 A stripped file holds what decides about pixels and nothing else. Read from the metadata are the orientation, by EXIF
 or else XMP, and the transparent colour of a PNG. Damaged structure is passed on as it is, for the decoder to refuse.
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -21,7 +22,10 @@ PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples of a pixel by colour typ
 GRAY, RGB, PALETTE, GRAY_ALPHA = 0, 2, 3, 4  # colour types
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 EXIF_SEGMENT, XMP_SEGMENT = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+FILL = re.compile(rb"\xff*")  # bytes before a JPEG's marker
+EXIF_IN_AVIF = re.compile(rb"(?:Exif\0\0|\0{4})((?:II\*\0|MM\0\*).{4})", re.DOTALL)
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\s*[\"'<]")
+BARE_MARKERS = frozenset({0x00, 0x01, 0xD8, 0xD9, 0xDA, *range(0xD0, 0xD8)})  # without a segment, or of the pixels
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # of the JPEG segments that hold the size
 
 # tags of TIFF and EXIF; the descriptive ones say nothing about pixels
@@ -65,7 +69,7 @@ def strip(data: bytes, form: str) -> Stripped:
 
     Raises ValueError for more chunks than `budgets.IMAGE_CHUNKS`.
     """
-    known = {"PNG": _strip_png, "JPEG": _strip_jpeg, "TIFF": _strip_tiff}
+    known = {"PNG": _strip_png, "JPEG": _strip_jpeg, "AVIF": _strip_avif, "TIFF": _strip_tiff}
     return known[form](data) if form in known else Stripped(data)
 
 
@@ -88,10 +92,8 @@ def _strip_png(data: bytes) -> Stripped:
     if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         return Stripped(data)
     width, height, depth, colours, *_ = struct.unpack(">IIBBBBB", chunks[0][1])
-    alpha = _png_transparency(chunks)
-    note = ""
+    alpha, palette, note = _png_transparency(chunks), b"", ""
     transparent: tuple[int, ...] | None = None
-    palette = b""
     if alpha is not None and colours == PALETTE and 0 < len(alpha) <= 256:
         palette = _png_chunk(b"tRNS", bytes(alpha))
     elif alpha is not None and colours in (GRAY, RGB) and len(alpha) == 2 * PNG_SAMPLES[colours]:
@@ -131,29 +133,24 @@ def _png_chunk(kind: bytes, contents: bytes) -> bytes:
 
 def _png_transparency(chunks: Sequence[Chunk]) -> memoryview | None:
     """Contents of the tRNS chunk, which stands before the pixels."""
-    for kind, contents, _ in chunks:
-        if kind == b"IDAT":
-            return None
-        if kind == b"tRNS":
-            return contents
-    return None
+    before = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks)
+    return next((contents for kind, contents, _ in before if kind == b"tRNS"), None)
 
 
 def _png_metadata(chunks: Sequence[Chunk]) -> tuple[bytes, bytes]:
     """EXIF and XMP, from chunks of their own or from text."""
-    exif, profile, xmp = b"", b"", b""
+    exif, texts = b"", dict.fromkeys((b"XML:com.adobe.xmp", b"Raw profile type exif"), b"")
     for kind, contents, _ in chunks:
         if kind == b"eXIf":
             exif = exif or bytes(contents)
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             keyword = bytes(contents[:80]).partition(b"\0")[0]
-            if keyword == b"XML:com.adobe.xmp":
-                xmp = xmp or _png_text(kind, contents[len(keyword) + 1 :])
-            elif keyword == b"Raw profile type exif":  # as ImageMagick writes it: a name, a length, and hex digits
-                with suppress(ValueError):
-                    digits = _png_text(kind, contents[len(keyword) + 1 :]).split(b"\n", 3)[3]
-                    profile = bytes.fromhex(digits.decode("ascii"))
-    return exif or profile, xmp
+            if texts.get(keyword) == b"":
+                texts[keyword] = _png_text(kind, contents[len(keyword) + 1 :]) or b"\0"
+    xmp, profile = texts.values()
+    with suppress(ValueError, IndexError):  # ImageMagick writes a name, a length, and hex digits
+        exif = exif or bytes.fromhex(profile.split(b"\n", 3)[3].decode("ascii"))
+    return exif, xmp
 
 
 def _png_text(kind: bytes, contents: memoryview) -> bytes:
@@ -187,7 +184,7 @@ def halves(data: bytes) -> tuple[bytes, bytes]:
     sizes = [rows * (1 + 2 * samples * columns) for columns, rows in passes]
     try:
         packed = b"".join(contents for kind, contents, _ in chunks if kind == b"IDAT")
-        raw = zlib.decompressobj().decompress(packed, sum(sizes))
+        raw = zlib.decompressobj().decompress(packed, max(1, sum(sizes)))
     except zlib.error as err:
         raise ValueError(f"broken pixels: {err}") from None
     if len(raw) < sum(sizes):
@@ -210,9 +207,7 @@ def halves(data: bytes) -> tuple[bytes, bytes]:
     return high, low
 
 
-# --- JPEG ------------------------------------------------------------------------------------------------------------
-
-FILL = re.compile(rb"\xff*")  # before a marker
+# --- JPEG and AVIF ---------------------------------------------------------------------------------------------------
 
 
 def _strip_jpeg(data: bytes) -> Stripped:
@@ -225,7 +220,7 @@ def _strip_jpeg(data: bytes) -> Stripped:
         after = match.end() if match else position
         head = data[after : after + 3]  # marker and length
         end = after + 1 + int.from_bytes(head[1:3], "big")
-        is_segment = after > position and len(head) == 3 and not _is_without_length(head[0])
+        is_segment = after > position and len(head) == 3 and head[0] not in BARE_MARKERS
         if not is_segment or not after + 3 <= end <= len(data):
             kept.append(whole[position:])
             return Stripped(b"".join(kept), orientation(exif, xmp), size)
@@ -244,9 +239,13 @@ def _strip_jpeg(data: bytes) -> Stripped:
     raise ValueError(f"more than {budgets.IMAGE_CHUNKS:,} segments")
 
 
-def _is_without_length(marker: int) -> bool:
-    """Whether a marker has no segment, or the pixels follow it."""
-    return marker in (0x00, 0x01, 0xD8, 0xD9, 0xDA) or 0xD0 <= marker <= 0xD7
+def _strip_avif(data: bytes) -> Stripped:
+    """Empty the EXIF block of an AVIF, which is turned by a property of its own."""
+    emptied = bytearray(data)
+    for match in EXIF_IN_AVIF.finditer(data):
+        at = match.start(1) + struct.unpack(("<" if match[1][:2] == b"II" else ">") + "4xI", match[1])[0]
+        emptied[at : at + 2] = bytes(len(emptied[at : at + 2]))  # number of tags
+    return Stripped(bytes(emptied))
 
 
 # --- TIFF ------------------------------------------------------------------------------------------------------------

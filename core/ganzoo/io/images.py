@@ -16,7 +16,7 @@ from ganzoo.io.files import atomic_write
 Pixels = NDArray[np.uint8]
 
 TILE = 64  # pixels a side, to about which small images are enlarged in a grid, so that one sees what they show
-PIXELS = 500_000_000  # of the largest picture; larger ones fill memory, and few programs open them
+PIXELS = 500_000_000  # pixels of the largest picture; larger ones fill memory, and few programs open them
 
 
 def picture(image: Pixels) -> PIL.Image:

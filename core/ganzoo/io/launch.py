@@ -1,10 +1,13 @@
-"""This process's place among those that torchrun started, by its environment. Imports no torch: the CLI asks too."""
+"""This process's place among those that `gz train --gpus` or torchrun started, by its environment. Needs no torch."""
 
 import os
 
+STORE_FILE = "GZ_STORE_FILE"  # environment variable: the file through which the processes of `--gpus` meet
+RESTART_COUNT = "GZ_RESTART_COUNT"  # environment variable: how often `--gpus` has started them anew
+
 
 def is_distributed() -> bool:
-    """Whether torchrun started this process as one of several."""
+    """Whether `gz train --gpus` or torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
@@ -14,5 +17,5 @@ def is_first() -> bool:
 
 
 def restarts() -> int:
-    """Return how often torchrun has started these processes anew after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    """Return how often these processes have been started anew after a failure."""
+    return int(os.environ.get(RESTART_COUNT) or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))

@@ -24,7 +24,7 @@ from ganzoo.errors import CheckpointError, Interrupted, ZooError
 from ganzoo.io.files import atomic_write
 from ganzoo.io.hashes import digest
 
-KEY = "ganzoo-job"  # of the metadata of the file
+KEY = "ganzoo-job"  # in the metadata of a .safetensors
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ganzoo.types import Styles
 Space = Literal["z", "w"]
 FORMAT = 1
 KEY = "ganzoo-latents"  # in the metadata of a .safetensors
-NAMES = ("ws", "w", "z")  # of arrays of codes and latents, as the StyleGAN tools' projectors choose them
+NAMES = ("ws", "w", "z")  # names of arrays of codes and latents in files of the StyleGAN tools' projectors
 DIRECTIONS = "directions"  # name of an array of directions in which codes are moved
 FARTHEST = 1e6  # largest magnitude of a number of a code; larger ones come from another kind of file
 MAKE_AGAIN = "project or save the latents again"

@@ -110,16 +110,11 @@ class Conv2d(nn.Module):
 
 
 class ActConv2d(Conv2d):
-    """Convolution, bias, leaky ReLU(0.2).
+    """Convolution, bias, leaky ReLU(0.2); other arguments as in Conv2d.
 
     Args:
-        fan_in: input channels
-        fan_out: output channels
-        kernel: side of the kernel; odd
         gain: what √2 multiplies, the weight or the activation
         clamp: limit of the absolute output; None for no limit
-        down: taps of the filter; None does not downsample
-        equalized: scale at run time; False scales the initial weight instead
     """
 
     def __init__(

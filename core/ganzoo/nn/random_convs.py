@@ -55,9 +55,9 @@ class RandomConvs(nn.Module):
         if min(x.shape[2:]) < LEAST:
             h, w = x.shape[2:]
             raise DataError(f"the random convolutions need images of at least {LEAST}x{LEAST} pixels, not {w}x{h}.")
-        found: list[Maps] = []
+        maps: list[Maps] = []
         for i in range(len(WIDTHS)):
             weight = self.get_buffer(f"conv{i}").to(x.dtype)
             x = F.relu(F.conv2d(F.avg_pool2d(x, 2) if i else x, weight, padding=1))
-            found.append(x)
-        return found
+            maps.append(x)
+        return maps

@@ -9,7 +9,7 @@ from typing import Any
 
 from ganzoo.errors import RecipeError, did_you_mean
 from ganzoo.recipe.node import ROOT
-from ganzoo.recipe.source import Source, Where, load_yaml, parse_yaml, to_yaml
+from ganzoo.recipe.source import Source, Where, load_yaml, parse_value, to_yaml
 from ganzoo.registry import plugin as plugins
 
 
@@ -111,7 +111,7 @@ def _override(source: Source, item: str) -> None:
     flag = f"--set {item}"
     if not equals or not key:
         raise RecipeError(cure="write it as path.to.option=value", origin=flag)
-    value = parse_yaml(f"v: {text}", flag).tree["v"]
+    value = parse_value(text, flag)
     *parents, last = key.split(".")
     place: Any = source.tree
     where: Where = ()

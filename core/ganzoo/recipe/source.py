@@ -95,6 +95,16 @@ def parse_yaml(text: str, name: str) -> Source:
     return source
 
 
+def parse_value(text: str, flag: str) -> Any:
+    """Parse the value of an option given as KEY=VALUE, in which `#` begins no comment: `#ff0000` is a colour.
+
+    Raises RecipeError, which begins with the flag.
+    """
+    if re.search(r"(^|\s)#", text) and text.lstrip()[:1] not in ('"', "'", "[", "{"):
+        return text.strip()
+    return parse_yaml(f"v: {text}", flag).tree["v"]
+
+
 def _plain(value: Any, where: Where, source: Source) -> Any:
     if len(source.origins) > MAX_VALUES or len(where) > 50:
         raise RecipeError(f"more than {MAX_VALUES} values or 50 levels: this is no recipe.", origin=source.name)

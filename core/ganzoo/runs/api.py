@@ -51,7 +51,7 @@ class TrainingRun:
     def model(self) -> Model:
         """The newest snapshot, loaded. Raises CheckpointError where there is none, or none of a generator."""
         if not self.snapshots:
-            raise CheckpointError(f"{self.folder} holds no snapshot: train with a larger kimg.")
+            raise CheckpointError("holds no snapshot", place=str(self.folder), cure="train with a larger kimg")
         return load(self.snapshots[0], self.device)
 
     @property
@@ -175,7 +175,7 @@ def _as_given(written: Source, settings: Sequence[str]) -> str:
 
 
 def _without_rampup(source: Source) -> list[str]:
-    """What a run that begins with the weights of another does otherwise: their average need not be ramped up."""
+    """Settings of a run that begins with the weights of another: their average need not be ramped up."""
     training = source.tree.get("training")
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
 

@@ -1,4 +1,4 @@
-"""What every component must do, and how each kind is tried. A plugin's test is one line: `conformance("plugin")`.
+"""The contract of components, and how each kind is tried. A plugin's test is one line: `conformance("plugin")`.
 
 Imports everything below. Read `conformance` first.
 """

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ganzoo.interfaces import Shape, Stage
 from ganzoo.registry.component import Component, options
+from ganzoo.types import Size
 
 N, C, W, K = 4, 6, 8, 3  # samples, channels, length of a style code, labels
 Inputs = tuple[Any, ...]
@@ -43,14 +44,8 @@ class Case:
             y.ndim == len(self.shape) and all(b is None or a == b for a, b in zip(y.shape, self.shape))
         )
 
-    @property
-    def wanted(self) -> str:
-        """The shape in words, with 'any' where an axis may have any length."""
-        shape = self.shape or ()
-        return f"({', '.join('any' if n is None else str(n) for n in shape)})" if None in shape else str(shape)
 
-
-def maps(size: tuple[int, int], channels: int = C) -> Tensor:
+def maps(size: Size, channels: int = C) -> Tensor:
     """Draw normal maps [N, channels, *size]."""
     return torch.randn(N, channels, *size, requires_grad=True)
 
@@ -60,9 +55,24 @@ def codes(*shape: int) -> Tensor:
     return torch.randn(N, *shape, requires_grad=True)
 
 
-def labels() -> Tensor:
-    """One-hot labels [N, K]."""
-    return torch.eye(K)[torch.arange(N) % K]
+def labels(count: int = K) -> Tensor | None:
+    """Return one-hot labels [N, K]; None where there are no classes."""
+    return torch.eye(count)[torch.arange(N) % count] if count else None
+
+
+def images(size: Size, stage: Stage, accepts: str) -> tuple[Tensor, ...]:
+    """Draw what a discriminator of two sizes takes at a stage: the finest image in use, or all of them."""
+    pyramid = tuple(maps(s, 3) for s in (_halved(size), size)[: stage.level + 1])
+    return pyramid if accepts == "pyramid" else pyramid[-1:]
+
+
+def cases(cls: type[Component], size: Size) -> list[Case]:
+    """Return the cases of a class of one of core's kinds, at a size."""
+    return CASES[cls.kind](cls, size)
+
+
+def _halved(size: Size) -> Size:
+    return size[0] // 2, size[1] // 2
 
 
 def _half_maps(module: nn.Module, inputs: Inputs) -> Inputs:
@@ -79,8 +89,9 @@ def _half_network(module: Any, inputs: Inputs) -> Inputs:
     return inputs
 
 
-def _part(sizes: tuple[Any, ...], shape: tuple[int | None, ...], calls: Calls, keeps_half: bool = True) -> Case:
-    return Case(sizes, calls, shape, half=_half_maps, keeps_half=keeps_half)
+def _part(sizes: tuple[Any, ...], shape: tuple[int | None, ...], inputs: Callable[[Any], Inputs], **more: Any) -> Case:
+    """The case of a part that is called once, on maps of any precision."""
+    return Case(sizes, lambda m: [inputs(m)], shape, half=_half_maps, **{"keeps_half": True} | more)
 
 
 def _stages(grows: bool) -> list[Stage]:
@@ -88,137 +99,87 @@ def _stages(grows: bool) -> list[Stage]:
     return [*([Stage(0), Stage(1, 0.5)] if grows else []), Stage(1)]
 
 
-def _norm(cls: Any, h: int, w: int) -> list[Case]:
-    return [_part((C,), (N, C, h, w), lambda m: [(maps((h, w)),)])]
-
-
-def _noise(cls: Any, h: int, w: int) -> list[Case]:
-    return [_part((C, (h, w)), (N, C, h, w), lambda m: [(maps((h, w)),)])]
-
-
-def _statistic(cls: Any, h: int, w: int) -> list[Case]:
-    return [Case((C, (h, w)), lambda m: [(maps((h, w)),)], (N, None, h, w))]
-
-
-def _mapping(cls: Any, h: int, w: int) -> list[Case]:
-    found = []
-    for z_dim, k in ((W, 0), (W + 3, 0), (W, K)):
+def _mapping(cls: Any, size: Size) -> list[Case]:
+    def case(z_dim: int, k: int) -> Case:
         w_dim = z_dim + k if cls.keeps_size else W
-        label = labels() if k else None
-        calls: Calls = lambda m, z_dim=z_dim, label=label: [(codes(z_dim), label)]  # type: ignore[misc]  # noqa: E731
-        found.append(Case((z_dim, w_dim, k), calls, (N, w_dim), optional=bool(k)))
-    return found
+        return Case((z_dim, w_dim, k), lambda m: [(codes(z_dim), labels(k))], (N, w_dim), optional=bool(k))
+
+    return [case(W, 0), case(W + 3, 0), case(W, K)]
 
 
-def _stem(cls: Any, h: int, w: int) -> list[Case]:
-    return [Case((W, C, (h, w)), lambda m: [(codes(W),)], (N, C, h, w))]
+def _generator(cls: Any, size: Size) -> list[Case]:
+    shape = Shape((_halved(size), size), 3)
+
+    def case(k: int, **chosen: int) -> Case:
+        def calls(m: Any) -> list[Inputs]:
+            grows = getattr(m, "synthesis", m).grows
+            return [(codes(m.z_dim), labels(k), stage) for stage in _stages(grows)]
+
+        return Case((shape, k), calls, (N, 3, *size), chosen, half=_half_network, optional=bool(k))
+
+    if "z_dim" in options(cls).model_fields:
+        return [case(0, z_dim=5), case(0, z_dim=7), case(K, z_dim=5)]
+    return [case(0), case(K)]
 
 
-def _layer(cls: Any, h: int, w: int) -> list[Case]:
-    shape, half = (N, C + 2, h, w), (h // 2, w // 2)
+def _discriminator(cls: Any, size: Size) -> list[Case]:
+    shape = Shape((_halved(size), size), 3)
+
+    def case(k: int) -> Case:
+        def calls(m: Any) -> list[Inputs]:
+            grows = getattr(m, "trunk", m).grows
+            return [(images(size, stage, m.accepts), labels(k), stage) for stage in _stages(grows)]
+
+        return Case((shape, k), calls, (N, None), half=_half_network, optional=bool(k))
+
+    return [case(0), case(K)]
+
+
+def _layer(cls: Any, s: Size) -> list[Case]:
     return [
-        _part((C, C + 2, W, (h, w), True), shape, lambda m: [(maps(half), codes(W))]),
-        _part((C, C + 2, W, (h, w), False), shape, lambda m: [(maps((h, w)), codes(W))]),
+        _part((C, C + 2, W, s, True), (N, C + 2, *s), lambda m: (maps(_halved(s)), codes(W))),
+        _part((C, C + 2, W, s, False), (N, C + 2, *s), lambda m: (maps(s), codes(W))),
     ]
 
 
-def _block(cls: Any, h: int, w: int) -> list[Case]:
-    half = (h // 2, w // 2)
+def _block(cls: Any, s: Size) -> list[Case]:
     return [
-        _part((C, C + 2, W, (h, w), False), (N, C + 2, h, w), lambda m: [(maps(half), codes(m.num_ws, W))]),
-        _part((C, C, W, (h, w), True), (N, C, h, w), lambda m: [(maps((h, w)), codes(m.num_ws, W))]),
+        _part((C, C + 2, W, s, False), (N, C + 2, *s), lambda m: (maps(_halved(s)), codes(m.num_ws, W))),
+        _part((C, C, W, s, True), (N, C, *s), lambda m: (maps(s), codes(m.num_ws, W))),
     ]
 
 
-def _to_rgb(cls: Any, h: int, w: int) -> list[Case]:
-    return [_part((C, W, 3), (N, 3, h, w), lambda m: [(maps((h, w)), codes(W))], keeps_half=False)]
-
-
-def _synthesis(cls: Any, h: int, w: int) -> list[Case]:
-    plan = [((h // 2, w // 2), C), ((h, w), C - 2)]
+def _synthesis(cls: Any, s: Size) -> list[Case]:
+    plan = [(_halved(s), C), (s, C - 2)]
     calls: Calls = lambda m: [(codes(m.num_ws, W), stage) for stage in _stages(cls.grows)]  # noqa: E731
-    return [Case((plan, W, 3), calls, (N, 3, h, w), half=_half_topology)]
+    return [Case((plan, W, 3), calls, (N, 3, *s), half=_half_topology)]
 
 
-def _down(cls: Any, h: int, w: int) -> list[Case]:
-    return [_part((C, C + 2, (h, w)), (N, C + 2, h // 2, w // 2), lambda m: [(maps((h, w)),)])]
+def _trunk(cls: Any, s: Size) -> list[Case]:
+    plan = [(_halved(s), C), (s, C)]
+    calls: Calls = lambda m: [(images(s, stage, m.accepts), stage) for stage in _stages(cls.grows)]  # noqa: E731
+    return [Case((plan, 3), calls, (N, None, *_halved(s)), half=_half_topology)]
 
 
-def _from_rgb(cls: Any, h: int, w: int) -> list[Case]:
-    return [_part((3, C), (N, C, h, w), lambda m: [(maps((h, w), 3),)])]
+def _head(cls: Any, s: Size) -> list[Case]:
+    return [Case((C, s, k), lambda m, k=k: [(maps(s), labels(k))], (N, None), optional=bool(k)) for k in (0, K)]  # type: ignore[misc]
 
 
-def images(size: tuple[int, int], stage: Stage, accepts: str) -> tuple[Tensor, ...]:
-    """Draw what a discriminator of two sizes takes at a stage: the finest image in use, or all of them."""
-    half = (size[0] // 2, size[1] // 2)
-    pyramid = tuple(maps(s, 3) for s in (half, size)[: stage.level + 1])
-    return pyramid if accepts == "pyramid" else pyramid[-1:]
-
-
-def _trunk(cls: Any, h: int, w: int) -> list[Case]:
-    plan = [((h // 2, w // 2), C), ((h, w), C)]
-    calls: Calls = lambda m: [(images((h, w), s, m.accepts), s) for s in _stages(cls.grows)]  # noqa: E731
-    return [Case((plan, 3), calls, (N, None, h // 2, w // 2), half=_half_topology)]
-
-
-def _head(cls: Any, h: int, w: int) -> list[Case]:
-    return [
-        Case((C, (h, w), 0), lambda m: [(maps((h, w)),)], (N, None)),
-        Case((C, (h, w), K), lambda m: [(maps((h, w)), labels())], (N, None), optional=True),
-    ]
-
-
-def _generator(cls: Any, h: int, w: int) -> list[Case]:
-    shape, found = Shape(((h // 2, w // 2), (h, w)), 3), []
-    lengths = [{"z_dim": n} for n in (5, 7)] if "z_dim" in options(cls).model_fields else [{}]
-    for k, chosen in [(0, each) for each in lengths] + [(K, lengths[0])]:
-        label = labels() if k else None
-
-        def calls(m: Any, label: Tensor | None = label) -> list[Inputs]:
-            grows = getattr(getattr(m, "synthesis", m), "grows", False)
-            return [(codes(m.z_dim), label, stage) for stage in _stages(grows)]
-
-        found.append(Case((shape, k), calls, (N, 3, h, w), chosen, half=_half_network, optional=bool(k)))
-    return found
-
-
-def _discriminator(cls: Any, h: int, w: int) -> list[Case]:
-    shape, found = Shape(((h // 2, w // 2), (h, w)), 3), []
-    for k in (0, K):
-        label = labels() if k else None
-
-        def calls(m: Any, label: Tensor | None = label) -> list[Inputs]:
-            grows = getattr(getattr(m, "trunk", m), "grows", False)
-            return [(images((h, w), stage, m.accepts), label, stage) for stage in _stages(grows)]
-
-        found.append(Case((shape, k), calls, (N, None), half=_half_network, optional=bool(k)))
-    return found
-
-
-def _augment(cls: Any, h: int, w: int) -> list[Case]:
-    return [Case((), lambda m: [((maps((h, w), 3),),)], (N, 3, h, w))]
-
-
-CASES: dict[str, Callable[[Any, int, int], list[Case]]] = {
-    "norm": _norm,
-    "noise": _noise,
-    "statistic": _statistic,
+CASES: dict[str, Callable[[Any, Size], list[Case]]] = {
+    "norm": lambda cls, s: [_part((C,), (N, C, *s), lambda m: (maps(s),))],
+    "noise": lambda cls, s: [_part((C, s), (N, C, *s), lambda m: (maps(s),))],
+    "statistic": lambda cls, s: [Case((C, s), lambda m: [(maps(s),)], (N, None, *s))],
     "mapping": _mapping,
-    "stem": _stem,
+    "stem": lambda cls, s: [Case((W, C, s), lambda m: [(codes(W),)], (N, C, *s))],
     "layer": _layer,
     "block": _block,
-    "to_rgb": _to_rgb,
+    "to_rgb": lambda cls, s: [_part((C, W, 3), (N, 3, *s), lambda m: (maps(s), codes(W)), keeps_half=False)],
     "synthesis": _synthesis,
-    "down": _down,
-    "from_rgb": _from_rgb,
+    "down": lambda cls, s: [_part((C, C + 2, s), (N, C + 2, *_halved(s)), lambda m: (maps(s),))],
+    "from_rgb": lambda cls, s: [_part((3, C), (N, C, *s), lambda m: (maps(s, 3),))],
     "trunk": _trunk,
     "head": _head,
     "generator": _generator,
     "discriminator": _discriminator,
-    "augment": _augment,
+    "augment": lambda cls, s: [Case((), lambda m: [((maps(s, 3),),)], (N, 3, *s))],
 }
-
-
-def cases(cls: type[Component], size: tuple[int, int]) -> list[Case]:
-    """Return the cases of a class's kind, at a size."""
-    return CASES[cls.kind](cls, *size)

@@ -32,7 +32,7 @@ SIZES = ((8, 8), (12, 8))  # each component is built for a square and for anothe
 
 
 class Nonconforming(AssertionError):
-    """What a component does wrong: one line each."""
+    """The faults of a plugin, one line each."""
 
 
 def conformance(plugin: str) -> None:

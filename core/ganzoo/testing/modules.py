@@ -84,7 +84,7 @@ def _check_outputs(module: Any, cls: Any, case: Case, results: Sequence[Any]) ->
         return
     y = last(results[-1])
     if not case.fits(y):
-        yield f"gives {tuple(y.shape)}, not {case.wanted}"
+        yield f"gives {tuple(y.shape)}, not {case.shape}"
     if cls.kind in ("statistic", "trunk") and y.shape[1] != module.out_channels:
         yield f"gives {tuple(y.shape)}, not the {module.out_channels} channels it promises"
     if cls.kind == "generator":

@@ -125,7 +125,8 @@ class SmallExperiment(AdversarialExperiment):
         """Train for one iteration on fixed random images."""
         draw = torch.Generator().manual_seed(1)
         real = torch.randint(0, 256, (N, 3, *self.shape.size), generator=draw, dtype=torch.uint8)
-        label = labels() if self.labels else torch.zeros(N, 0)
+        one_hot = labels(self.labels)
+        label = torch.zeros(N, 0) if one_hot is None else one_hot
         self.learner(torch.device("cpu")).step(real, label, label)
 
 
@@ -155,7 +156,7 @@ def _batch(small: SmallExperiment, seed: int | None = None) -> GanBatch:
     """A whole batch of random images and latents; new ones where there is no seed."""
     draw = torch.Generator()
     draw.manual_seed(seed) if seed is not None else draw.seed()
-    label, shape = labels() if small.labels else None, (N, 3, *small.shape.size)
+    label, shape = labels(small.labels), (N, 3, *small.shape.size)
     return GanBatch(
         G=small.G,
         D=lambda images, label, stage: small.D(images, label, stage),

@@ -57,7 +57,7 @@ def check_state(
 
 
 def _check_seed(module: Any, output: Callable[[Any], Tensor]) -> Iterator[str]:
-    """What it draws depends on torch's seed, and not on those of Python and numpy."""
+    """Its random numbers depend on torch's seed, and not on those of Python and numpy."""
     states, results = (random.getstate(), np.random.get_state()), []
     kept = {name: t.clone() for name, t in module.state_dict().items()}
     for seed in (1, 2):
@@ -92,7 +92,7 @@ def attributes(module: nn.Module) -> Values:
 
 
 def frozen(value: Any, depth: int) -> Any:
-    """What can be compared later of a value that may change in place; None for what holds no state."""
+    """Copy a value that may change in place, so that it can be compared later; None for one that holds no state."""
     if isinstance(value, Tensor):
         return tuple(value.shape), tuple(value.detach().cpu().flatten().tolist())
     if isinstance(value, np.ndarray):

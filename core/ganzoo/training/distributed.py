@@ -21,7 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from ganzoo.errors import RankLost, UsageError, ZooError
-from ganzoo.io.launch import is_distributed, is_first
+from ganzoo.io.launch import STORE_FILE, is_distributed, is_first
 
 RankAndWorld = tuple[int, int]  # (rank, number of processes)
 ONE_PROCESS: RankAndWorld = (0, 1)
@@ -41,16 +41,28 @@ def join_group(device: torch.device) -> torch.device:
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= gpus:
             raise UsageError(
-                f"--nproc-per-node: {local_rank + 1} processes want a GPU each, and this machine has {gpus}: start at "
+                f"--gpus: {local_rank + 1} processes want a GPU each, and this machine has {gpus}: start at "
                 f"most {gpus}, or choose --device cpu."
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
-    own_store = PrefixStore(_group_id(store, rank, world), store)
+    store, rank, world = _store()
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=own_store, rank=rank, world_size=world, timeout=TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     return device
+
+
+def _store() -> tuple[Store, int, int]:
+    """Return where the processes meet, this one's rank, and their number.
+
+    Those of `gz train --gpus` meet through a file, so that nothing listens for it. torchrun has a store of its own,
+    which listens on every interface: for networks that are private.
+    """
+    if path := os.environ.get(STORE_FILE):
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        return dist.FileStore(path, world), rank, world  # type: ignore[attr-defined]
+    store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
+    return PrefixStore(_group_id(store, rank, world), store), rank, world
 
 
 def _group_id(store: Store, rank: int, world: int) -> str:

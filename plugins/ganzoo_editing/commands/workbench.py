@@ -1,4 +1,4 @@
-"""What the commands of editing share: options, codes from files and seeds, pictures and codes to files."""
+"""Options of editing commands, codes from files and seeds, and files of pictures and codes."""
 
 import math
 import re

@@ -25,10 +25,10 @@ from ganzoo_projection.job.results import REPORT, Results, pixels_hash
 from ganzoo_projection.search import Projection
 
 STATE = "project.state.safetensors"
-PLAN = ("digest", "options", "weights", "seed", "label", "batch", "film")  # of a report: what decides its results
+PLAN = ("digest", "options", "weights", "seed", "label", "batch", "film")  # fields of a report that decide its results
 CURE = "choose another --outdir, or begin anew with --overwrite"
 GLANCE = 0.2  # seconds between two readings of the loss, each of which waits for the device
-FRAMES = 60  # of a film
+FRAMES = 60  # frames of a film
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Job:
     overwrite: bool = False
 
     def _about(self) -> Record:
-        """What the files of each image say of the model and the method."""
+        """Description of the model and the method, in the files of each image."""
         options, label = self.method.dump(), self.generator.label
         growing = {"stage": self.model.unfinished} if self.model.unfinished else {}
         return {

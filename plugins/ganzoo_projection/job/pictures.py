@@ -52,17 +52,17 @@ def pictures(
 
     Raises DataError or UsageError.
     """
-    found: list[Picture] = []
+    unnamed: list[Picture] = []
     faults: list[DataError] = []
     for source in sources:
         try:
-            found += _pictures_of(source, model, options, outdir)
+            unnamed += _pictures_of(source, model, options, outdir)
         except DataError as err:
             faults.append(err)
     refuse_bad(faults)
     taken: set[str] = set()
     named = []
-    for picture in found:
+    for picture in unnamed:
         candidates = (picture.name if i == 1 else f"{picture.name}-{i}" for i in count(1))
         name = next(name for name in candidates if name not in taken)
         taken.add(name)
@@ -114,7 +114,7 @@ def _reader(dataset: Dataset, index: int) -> Callable[[], Pixels]:
             return dataset.image(index)
         except UnfitImage as err:  # it speaks of a recipe, and there is none here
             cures = [err.change_file, *(f"add --dataset {option}" for option in err.options)]
-            fault = f"{err.found}, the model makes {err.wanted}"
+            fault = f"{err.actual}, the model makes {err.expected}"
             raise DataError(fault, place=err.place, cure=" or ".join(filter(None, cures))) from None
 
     return read

@@ -31,7 +31,7 @@ Record = dict[str, Any]
 
 def pixels(path: Path) -> Pixels:
     """Read an image that was written here: uint8 [C, H, W]."""
-    exact = path.with_suffix(".npy")  # of an image whose channels are no colours
+    exact = path.with_suffix(".npy")  # there only if the channels are no colours
     if exact.exists():
         return np.asarray(np.load(exact, allow_pickle=False))
     array = np.asarray(PIL.open(path))
@@ -97,8 +97,8 @@ def write(folder: Path, about: Record, records: Sequence[Record], pictures: Sequ
 
     Args:
         folder: where they are written
-        about: what is said of all images
-        records: what is said of each image
+        about: the model and the method
+        records: numbers of each image
         pictures: files in the folder that the page shows
     """
     report = {**about, "measures": MEASURES, "summary": summary(records), "images": list(records)}

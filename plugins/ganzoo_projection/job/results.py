@@ -47,8 +47,8 @@ class Results:
         outdir: it has a folder for each image
         model: makes the images
         generator: the model's, as projectors see it
-        about: what the files of an image say of the model and the method
-        used: what the report says besides: the perceptual distance, the projector's weights, whether there are films
+        about: description of the model and the method, in the files of each image
+        used: what the report adds to it: the perceptual distance, the projector's weights, whether there are films
     """
 
     outdir: Path
@@ -59,7 +59,7 @@ class Results:
 
     @property
     def about_all(self) -> Record:
-        """What the report says of the model and the method."""
+        """Description of the model and the method in the report."""
         return self.about | self.used
 
     def existing(self, pictures: Sequence[Picture]) -> list[Path]:

@@ -102,8 +102,8 @@ class StyleGAN2(LatentSearch, name="stylegan2", paper="arXiv:1912.04958"):
         for name, t in variables.items():
             if name.startswith(NOISE):
                 sizes.setdefault(t.shape, []).append(t)
-        found = [correlation(torch.cat(maps, dim=1)) for maps in sizes.values()]
-        return self.lambda_noise * torch.stack(found).sum(dim=0) if found else None
+        correlations = [correlation(torch.cat(maps, dim=1)) for maps in sizes.values()]
+        return self.lambda_noise * torch.stack(correlations).sum(dim=0) if correlations else None
 
     def after_step(self, variables: Variables) -> None:
         """Noise maps are normal numbers again, by mean and size."""
