@@ -1,8 +1,8 @@
-# make quickstart   an environment, and a small StyleGAN2 trained on procedural shapes in a few minutes
-# make test         an environment, and all tests
-# make check        what must be quiet before a commit: ruff, mypy, import borders, registry, fast tests
-# make registry     write registry.yaml anew
-# make bench        the short benchmarks
+# make quickstart   make an environment, and train a small StyleGAN2 on procedural shapes in a few minutes
+# make test         make an environment, and run all checks and tests
+# make check        run what must pass before a commit: ruff, mypy, import borders, registry, fast tests
+# make registry     rewrite registry.yaml
+# make bench        run the short benchmarks
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ READY := .venv/.ready
 .PHONY: quickstart test check lint registry bench
 .NOTPARALLEL:
 
-# What runs needs less than what tests.
+# Running needs fewer packages than testing.
 $(RUNS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
@@ -25,7 +25,7 @@ $(READY): $(RUNS)
 quickstart: $(RUNS)
 	$(BIN)/gz train quickstart
 
-# Two processes of one thread each: two of two threads would wait for each other's cores.
+# Two processes of one thread each: with two threads each they would compete for cores.
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 

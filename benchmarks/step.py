@@ -94,17 +94,17 @@ def measure(trainer: Trainer, batch: int, repeats: int) -> dict[str, Any]:
         with Flops() as counter:
             work()
         gf[name] = counter.total / 1e9
-    batches = [{name: timed(work, device) for name, (work, _) in works.items()} for _ in range(repeats)]
+    timings = [{name: timed(work, device) for name, (work, _) in works.items()} for _ in range(repeats)]
     peaks.append(convolution_peak(used, device.type))
     peak, rows = max(peaks), {}
     for name, (_, share) in works.items():
-        clock = [batch[name][0] for batch in batches]
+        clock = [timing[name][0] for timing in timings]
         middle = statistics.median(clock)
         rows[name] = {"seconds": middle, "min": min(clock), "max": max(clock)}
-        rows[name] |= {"cpu_seconds": statistics.median(batch[name][1] for batch in batches)}
+        rows[name] |= {"cpu_seconds": statistics.median(timing[name][1] for timing in timings)}
         rows[name] |= {"per_iteration": share, "gf": gf[name], "gf_per_s": gf[name] / middle}
         rows[name] |= {"of_peak": gf[name] / middle / peak}
-    total = [sum(batch[name][0] * share for name, (_, share) in works.items()) / batch * 1000 for batch in batches]
+    total = [sum(timing[name][0] * share for name, (_, share) in works.items()) / batch * 1000 for timing in timings]
     work_total = sum(gf[name] * share for name, (_, share) in works.items())
     return {
         "dtype": str(used),

@@ -3,24 +3,10 @@
 import pytest
 import torch
 
+import sampling
 from snapshots import family
 
-MODELS = {
-    "stylegan2": ("stylegan2-tiny",),
-    "adain": ("stylegan2-tiny", "generator.synthesis.block.layer=adain"),
-    "stylegan": ("stylegan-tiny",),
-    "progan": ("progan-tiny",),
-    "gray": ("stylegan2-tiny", "image.channels=1"),
-    "rgba": ("stylegan2-tiny", "image.channels=4", "image.size=[8, 16]"),
-    "two channels": ("stylegan2-tiny", "image.channels=2"),
-    "growing": (
-        "progan-tiny",
-        "generator.synthesis.block.layer=modconv",
-        "growth.train_kimg=1",
-        "growth.fade_kimg=1",
-    ),
-    "conditional": ("stylegan2-tiny", "labels"),
-}
+MODELS = sampling.MODELS | {"stylegan": ("stylegan-tiny",)}
 
 
 @pytest.fixture(scope="module")

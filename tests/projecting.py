@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganzoo_cli import main
 from snapshots import family
 
 MODELS = {
@@ -34,7 +33,7 @@ def snapshots(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Of every kind: RGB, alpha, gray, turned by EXIF, not square, in a sub-folder; and one that is no image."""
+    """Photos of all kinds: RGB, alpha, gray, turned by EXIF, not square, in a subfolder; and a file that is no image."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
 
@@ -51,36 +50,6 @@ def photos(tmp_path_factory) -> Path:
     Image.fromarray(noise(16, 40, 3)).save(folder / "more" / "a.png")
     (folder / "notes.txt").write_text("no image")
     return folder
-
-
-@pytest.fixture
-def good(capsys):
-    def run(*args: object) -> str:
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        captured = capsys.readouterr()
-        assert code == 0, captured.err
-        return captured.out
-
-    return run
-
-
-@pytest.fixture
-def fails(capsys):
-    """Run a command that must fail with this exit code and one sentence that holds these words."""
-
-    def run(code: int, words: list[object], *args: object) -> str:
-        capsys.readouterr()
-        got = main([str(a) for a in args])
-        captured = capsys.readouterr()
-        errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-        assert got == code, captured.err
-        assert len(errors) == 1 and errors[0].endswith("."), captured.err
-        for word in words:
-            assert str(word) in errors[0]
-        return errors[0]
-
-    return run
 
 
 def loaded(path: Path) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import fails as fails
 from ganzoo_cli import main
 from snapshots import family
 
@@ -37,22 +38,6 @@ def good(capsys):
         captured = capsys.readouterr()
         assert code == 0, captured.err
         return captured.out.splitlines()
-
-    return run
-
-
-@pytest.fixture
-def fails(capsys):
-    """Run a command that must fail with this exit code and one sentence that holds these words."""
-
-    def run(code: int, words: list[object], *args: object) -> None:
-        capsys.readouterr()
-        assert main([str(a) for a in args]) == code
-        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1
-        assert errors[0].endswith("."), errors[0]
-        for word in words:
-            assert str(word) in errors[0]
 
     return run
 

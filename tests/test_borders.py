@@ -17,12 +17,12 @@ SHIPPED = [p for p in plugins.installed() if p.distribution == "ganzoo"]
 COMMANDS = [c for c in plugins.commands() if c.distribution == "ganzoo"]
 CORE, CLI, HOST = "ganzoo", "ganzoo_cli", "ganzoo_cli.host"
 # The packages outside core and command line, from the entry points: of components, of commands, or of both.
-FAMILIES = sorted({p.module for p in SHIPPED} | {c.target.partition(".")[0] for c in COMMANDS} - {CORE, CLI})
-FAMILIES = [name for name in FAMILIES if not name.startswith((f"{CORE}.", f"{CLI}."))]
+MODULES_NAMED = {p.module for p in SHIPPED} | {c.target.partition(":")[0] for c in COMMANDS}
+FAMILIES = sorted({module.partition(".")[0] for module in MODULES_NAMED} - {CORE, CLI})
 FOLDERS = {CORE: ROOT / "core/ganzoo", CLI: ROOT / "cli/ganzoo_cli"} | {f: ROOT / "plugins" / f for f in FAMILIES}
 MODULES = 12  # of one folder of core, `__init__` aside
-# Heavy packages that most commands never need, and a module that only some systems have.
-LAZY = {"av", "matplotlib", "onnx", "onnxruntime", "onnxscript", "resource", "rich", "sklearn", "tensorboard", "torch"}
+# Packages that most commands never need; resource is in Python, but not on every system.
+LAZY = {"av", "matplotlib", "onnxruntime", "onnxscript", "psutil", "resource", "tensorboard", "torch"}
 Graph = dict[str, set[str]]
 
 

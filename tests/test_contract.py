@@ -204,6 +204,24 @@ def test_all_parts_of_ganzoos_cast_their_weights():
     assert [cls for cls in ours if not (issubclass(cls, Part) and cls.casts_weights)] == []
 
 
+def test_a_claim_is_inherited_with_forward():
+    class Wider(ModConv):
+        """The same `forward`."""
+
+    class Other(ModConv):
+        def forward(self, x, w):
+            return self.extra(super().forward(x, w))
+
+    class Same(Other):
+        casts_weights = True
+
+    assert [cls.casts_weights for cls in (Wider, Other, Same)] == [True, False, True]
+    layer = Other(5, 6, 4, (8, 8), False)
+    layer.extra = nn.Conv2d(6, 6, 1)  # a convolution of torch's after ganzoo's
+    x, w = torch.randn(2, 5, 8, 8, dtype=torch.bfloat16), torch.randn(2, 4)
+    assert layer(x, w).dtype == torch.bfloat16
+
+
 # --- logits of patches -----------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ from torch import nn
 
 from ganzoo import interfaces as zoo
 from ganzoo.interfaces import Shape, Stage
+from ganzoo.registry import registry
+from ganzoo.testing.conformance import faults_of
 
 SHAPE = Shape(((4, 4), (8, 8), (16, 16)), 3)
 
@@ -119,3 +121,33 @@ def test_growth_loggers_and_augmentations_need_one_method():
     augment.observe(torch.ones(2, 1))
     augment.adapt(8)
     assert augment.values() == {}
+
+
+class Brightness(zoo.Metric, name="brightness"):
+    """Difference of the mean gray levels of both sets.
+
+    Args:
+        num: images of each set
+    """
+
+    primary = "brightness"
+
+    def __init__(self, shape, seed, /, *, num: int = 50) -> None:
+        super().__init__(shape, seed, num=num, num_real=num)
+
+    def compute(self):
+        means = [float(self.collected(which).double().mean()) for which in ("real", "fake")]
+        return {"brightness": abs(means[0] - means[1])}
+
+
+def test_a_metric_needs_compute_alone(tmp_path):
+    assert list(faults_of(Brightness, registry(), tmp_path)) == []
+    metric, real, fake = Brightness(SHAPE, 0, num=4), torch.full((4, 3, 2, 2), 9), torch.full((4, 3, 2, 2), 5)
+    metric.update(real, "real")
+    metric.update(fake[:1], "fake")
+    other = Brightness(SHAPE, 0, num=4)
+    other.update(fake[1:], "fake")
+    metric.merge("fake", other.state("fake"))
+    metric.merge("real", other.state("real"))
+    assert torch.equal(metric.collected("fake"), fake)
+    assert metric.compute() == {"brightness": 4.0}

@@ -141,7 +141,7 @@ def test_an_interrupt_that_falls_into_an_import(runtime, snapshots, tmp_path, ca
 
 
 def test_exporting_leaves_the_model_as_it_was(runtime, snapshots, tmp_path):
-    """What is cached while a graph is traced must not be used afterwards."""
+    """Tensors cached while a graph is traced must not be used afterwards."""
     model = ganzoo.load(snapshots("stylegan2"), "cpu")
     export.onnx(model, tmp_path / "a.onnx")
     again = ganzoo.load(snapshots("stylegan2"), "cpu")

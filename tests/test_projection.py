@@ -133,7 +133,7 @@ def test_noise_stays_normal(precise):
 
 
 def test_mean_and_spread(precise):
-    """Of the style codes of 10,000 latents of RandomState(123)."""
+    """Mean and spread are those of the style codes of 10,000 latents of RandomState(123)."""
     w = precise.G.map(torch.from_numpy(np.random.RandomState(123).randn(10000, 8)).float().double()).numpy()
     view = project.freeze(precise)
     assert view.mean.tolist() == pytest.approx(w.mean(axis=0).tolist(), rel=1e-9)

@@ -11,6 +11,9 @@ import torch
 from PIL import Image
 
 import ganzoo
+from commands import fails as fails
+from commands import good as good
+from commands import gz as gz
 from ganzoo.model import latent_files
 from ganzoo.recipe.datasets import open_set
 from ganzoo.registry.lookup import registry
@@ -19,14 +22,12 @@ from ganzoo_projection.job.job import STATE
 from ganzoo_projection.job.stress import masked, moved
 from ganzoo_projection.search import Projection
 from projecting import QUICK, loaded
-from projecting import fails as fails
-from projecting import good as good
 from projecting import photos as photos
 from projecting import snapshots as snapshots
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """What a command wrote, without times."""
+    """Files that a command wrote, by their relative path, except those that hold times."""
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.suffix in (".json", ".html"):
@@ -96,6 +97,15 @@ def test_files_of_one_name(snapshots, photos, good, tmp_path):
     files = [photos / "a.png", photos / "more" / "a.png", second]
     good("project", snapshots("stylegan2"), *files, *QUICK, "--outdir", tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["a", "a-2", "a-2-2"]
+
+
+def test_a_folder_with_the_name_of_a_dataset(snapshots, photos, good, monkeypatch, tmp_path):
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "x.png").write_bytes((photos / "a.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    good("project", snapshots("stylegan2"), "shapes", *QUICK)
+    found = json.loads(Path("projected/report.json").read_text())["images"]
+    assert [(r["name"], r["source"]) for r in found] == [("x", "shapes/x.png")]
 
 
 def test_json(snapshots, photos, good, tmp_path):

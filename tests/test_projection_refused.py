@@ -3,9 +3,10 @@
 import numpy as np
 from PIL import Image
 
+from commands import fails as fails
+from commands import good as good
+from commands import gz as gz
 from projecting import QUICK, loaded
-from projecting import fails as fails
-from projecting import good as good
 from projecting import photos as photos
 from projecting import snapshots as snapshots
 

@@ -55,7 +55,7 @@ def test_a_seed_gives_its_image_in_whatever_company(snapshots, name, noise):
 @pytest.mark.parametrize("batch", ["3", "auto"])
 @pytest.mark.parametrize("name", ["conditional", "growing"])
 def test_images_computed_at_once_are_those_computed_alone(snapshots, good, tmp_path, name, batch):
-    """But for rounding: sums of a batch are taken in another order. Classes never share one."""
+    """They differ by rounding only, as sums over a batch are taken in another order. Classes never share a batch."""
     flags = ["--seeds", "0-4", "--noise-mode", "random", *(["--class", "0-1"] if name == "conditional" else [])]
     for folder, own in (("alone", []), ("at once", ["--batch", batch])):
         good("generate", snapshots(name), *flags, *own, "--outdir", tmp_path / folder)
@@ -112,7 +112,7 @@ def test_seeds_are_one_for_each_image(snapshots):
 
 @pytest.mark.parametrize("name, layer", [("progan", "conv"), ("adain", "adain")])
 def test_a_checkpoint_that_names_a_retired_option_is_read(snapshots, good, tmp_path, name, layer):
-    """Of a version whose layers had the option 'fused', which changed no image; resuming is not another recipe."""
+    """Layers once had the option 'fused', which changed no image; resuming such a run is not another recipe."""
     head, tensors = checkpoint.read(snapshots(name))
     recipe = json.loads(json.dumps(head.recipe))
     own = recipe["generator"]["synthesis"]["block"]["layer"]

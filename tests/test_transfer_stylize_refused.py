@@ -1,4 +1,4 @@
-"""What `gz stylize` refuses, in a sentence."""
+"""`gz stylize`: one sentence for whatever is wrong."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`python -m ganzoo_cli` is `gz`, as `python -m ganzoo` is; torchrun starts its processes by it."""
+"""`python -m ganzoo_cli` is `gz`, as `python -m ganzoo` is; the processes of a training are started by it."""
 
 import sys
 

@@ -1,5 +1,6 @@
 """Every error becomes one sentence on stderr and an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ BUG = 1
 def run(args: Sequence[str] | None) -> int:
     """Run a command line; return its exit code."""
     words = sys.argv[1:] if args is None else args
+    _escape_unencodable()
     try:
         code = _invoke(words)
         processes.clear_exit_code()
@@ -30,6 +32,13 @@ def run(args: Sequence[str] | None) -> int:
             print(f"error: {_printable(line)}", file=sys.stderr)
         _release_stdout()
         return code
+
+
+def _escape_unencodable() -> None:
+    """Let stdout and stderr write what their encoding lacks as \\x, \\u: tables have lines, file names any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _invoke(args: Sequence[str]) -> int:

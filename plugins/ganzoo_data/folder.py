@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ganzoo.errors import DataError
+from ganzoo.io.files import expand_user
 from ganzoo.io.image_files import HEAD, BadImage, form_of, refusal, suffix_of
 from ganzoo_data.archive import Zip
 from ganzoo_data.images import MAX_BYTES, ImageSet
@@ -22,7 +23,7 @@ class Folder(ImageSet, name="folder"):
     def claims(cls, source: str) -> bool:
         """Claim an existing folder of images, and any other path that no archive claims."""
         is_path = any(sign in source for sign in {"/", os.sep}) or source.startswith((".", "~"))
-        is_folder = source != "" and Path(source).expanduser().is_dir()
+        is_folder = source != "" and expand_user(source).is_dir()
         return (is_folder or (is_path and not Zip.claims(source))) and not Tar.claims(source)
 
     @property

@@ -17,6 +17,7 @@ from PIL import ImageColor
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset, Finding
 from ganzoo.io import budgets
+from ganzoo.io.files import expand_user
 from ganzoo.io.image_files import HEAD, BadImage, form_of, suffix_of
 from ganzoo.types import Size
 from ganzoo_data.decode import NPY, NPY_SUFFIX, Decoded, Filter, Fit, Target, Unfit, decode, dimensions
@@ -87,7 +88,7 @@ class ImageSet(Dataset):
             ImageColor.getrgb(background)
         except ValueError:
             raise DataError(f"dataset.background: '{background}' is no colour: write white or #rrggbb.") from None
-        self.path = Path(path).expanduser()
+        self.path = expand_user(path)
         self.target = Target(self.size, channels, fit, filter, background, upscale)
         self._digests: dict[int, bytes] = {}
         self.names = self._choose(self._list())

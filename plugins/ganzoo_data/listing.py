@@ -57,7 +57,8 @@ def choose(files: Iterable[str], ignored: Callable[[str], bool], heads: Callable
     left_out: Counter[str] = Counter()
     for name in files:
         if not visible(name):
-            left_out += Counter(["hidden, with a name that begins with a dot"] if _is_hidden_image(name) else [])
+            if _is_hidden_image(name):
+                left_out["hidden, with a name that begins with a dot"] += 1
         elif is_image(name):
             names.append(name)
         elif not ignored(name):

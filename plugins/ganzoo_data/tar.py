@@ -14,6 +14,7 @@ from weakref import finalize
 
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Finding
+from ganzoo.io.files import expand_user
 from ganzoo.io.image_files import HEAD, BadImage, reason
 from ganzoo_data.images import MAX_BYTES, ImageSet, Progress, in_threads
 from ganzoo_data.labels import FILE, Table
@@ -59,7 +60,7 @@ class Tar(ImageSet, name="tar"):
         if source.lower().endswith((SUFFIX, *COMPRESSED)):
             return True
         try:
-            names = [e.name for e in os.scandir(Path(source).expanduser()) if visible(e.name)] if source else []
+            names = [e.name for e in os.scandir(expand_user(source)) if visible(e.name)] if source else []
         except OSError:
             return False
         return any(is_shard(name) for name in names) and not any(is_image(name) for name in names)
@@ -84,6 +85,7 @@ class Tar(ImageSet, name="tar"):
         """Take one image of each sample. Raises DataError for a key whose images lie in several shards."""
         names = super()._choose(files)
         further: list[str] = []
+        kind = ""
         self._split: list[tuple[str, int]] = []  # keys of samples without a bare name, with their numbers of images
         for sample in samples(names):
             if sample.taken is None:
@@ -93,7 +95,7 @@ class Tar(ImageSet, name="tar"):
                 fault = f"holds two images of the key {key(sample.taken)}, {sample.taken} and {sample.others[0]}"
                 raise DataError(fault, place=str(self.path), cure="keep one of them")
             further += sample.others
-            kind = f"further images of a sample, as {sample.others[0]} beside {sample.taken}"
+            kind = kind or f"further images of a sample, as {sample.others[0]} beside {sample.taken}"
         if further:
             self.left_out = Counter(self.left_out) + Counter({kind: len(further)})
         dropped = set(further)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo_cli.host.console import known, note, say
+from ganzoo_cli.host.console import free_name, known, note, say
 from ganzoo_cli.host.drawing import Checkpoint, Cutoff, load_model, note_limits, refuse
 
 Option = typer.Option
@@ -26,7 +26,7 @@ def export(
     ] = None,
     trunc_cutoff: Cutoff = None,
 ) -> None:
-    """Write a network for other programs. Prints the file.
+    """Write a network for other programs. Prints the file; one that exists is kept, and the new one has a number.
 
     ONNX takes z, [N, z_dim], and for a conditional model label, [N, classes]; it gives image, [N, C, H, W] in about
     [-1, 1], with the stored noise. Its images are compared with torch's before the file is kept.
@@ -39,6 +39,7 @@ def export(
         refuse(f"--out {path}: that is a folder: name a file, as {path / f'{net}{suffix}'}.")
     if path.exists() and ckpt.exists() and path.samefile(ckpt):
         refuse(f"--out {path}: that is the checkpoint itself: choose another name.")
+    path = free_name(path)
     if format_ == "onnx":
         _onnx(ckpt, path, net, 1.0 if trunc is None else trunc, trunc_cutoff)
     else:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.interfaces import Discriminator, GeneratorMetric, ProbeContext, Shape, Statistic, Which
+from ganzoo.io.files import expand_user
 from ganzoo.model import checkpoint
 from ganzoo.model.restore import build_gan
 from ganzoo.nn.resample import downsample
@@ -157,12 +158,12 @@ def load_classifiers(folder: Path | None, shape: Shape, device: torch.device) ->
         UsageError: there is no folder, or it holds no snapshot
         CheckpointError: a snapshot is damaged, or its discriminator cannot classify single images of this shape
     """
-    if folder is None or not folder.expanduser().is_dir():
+    if folder is None or not expand_user(folder).is_dir():
         raise UsageError(
             f"linsep.classifiers: {'name' if folder is None else f'{folder} is not'} a folder with a snapshot for each "
             "attribute, whose discriminator's logit says whether an image has it. ganzoo contains none."
         )
-    files = sorted(folder.expanduser().glob("*.safetensors"))
+    files = sorted(expand_user(folder).glob("*.safetensors"))
     if not files:
         raise UsageError(f"linsep.classifiers: {folder} holds no snapshot, no file '*.safetensors'.")
     return {path.stem: _classifier(path, shape).to(device) for path in files}

@@ -46,7 +46,7 @@ Fitting = Annotated[
     Option(
         "--dataset",
         metavar="KEY=VALUE",
-        help="How images are fitted, where not as in the training: fit=fit, background=white, upscale=true; repeatable.",
+        help="How images are fitted, if not as in the training: fit=fit, background=white, upscale=true; repeatable.",
     ),
 ]
 Batch = Annotated[int, Option(min=1, max=4096, help="Images that are searched for side by side.")]
@@ -95,7 +95,7 @@ def project(
 
     node = search.node(method, nested(flags, settings))
     generator = search.freeze(model, class_, seed)
-    inputs = pictures(images, model, fitting, outdir)[:num]
+    inputs = pictures(images, model, fitting, outdir, note)[:num]
     job = Job(
         model=model,
         generator=generator,

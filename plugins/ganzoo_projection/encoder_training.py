@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ganzoo.errors import UsageError
 from ganzoo.extractors.vgg import VGG16
 from ganzoo.interfaces import Dataset, Experiment, Extractor, SampleRng, Schedule, Shape, Stage
+from ganzoo.io.files import expand_user
 from ganzoo.model.model import load
 from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.registry.component import Make
@@ -111,7 +112,7 @@ class Encoding(Experiment, name="encoder", paper="arXiv:2008.00951"):
         """The generator, read when it is needed. Raises CheckpointError, or UsageError where the recipe names none."""
         if self.generator is None:
             raise UsageError("the recipe names no generator: add --set generator=snapshot.safetensors.")
-        model = load(self.generator.expanduser(), "cpu")
+        model = load(expand_user(self.generator), "cpu")
         return search.freeze(model, 0 if model.G.labels else None)
 
     @property

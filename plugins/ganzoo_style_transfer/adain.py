@@ -12,6 +12,7 @@ from ganzoo.errors import CheckpointError, RecipeError, UsageError
 from ganzoo.extractors.vgg_normalised import NormalisedVGG19
 from ganzoo.foreign.published import Published, fit, in_order
 from ganzoo.interfaces import Extractor
+from ganzoo.io.files import expand_user
 from ganzoo.model import checkpoint
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import Make
@@ -148,7 +149,7 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
                 "adain needs a decoder that was trained for it: name a snapshot with --weights (gz train "
                 "docs/recipes/adain.yaml makes one)."
             )
-        path = self.weights.expanduser()
+        path = expand_user(self.weights)
         if path.is_dir():
             snapshots = sorted(path.glob("snapshot-*.safetensors"))
             path = snapshots[-1] if snapshots else path

@@ -62,7 +62,10 @@ def stylize(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Paint a picture in another one's style. Interrupted, it leaves what there is; the same command goes on."""
+    """Paint a picture in another one's style. Interrupted, it leaves what there is; the same command goes on.
+
+    A file that exists is kept: the new one is stylized-1.png.
+    """
     flags = {
         "statistic": stat,
         "features": features,

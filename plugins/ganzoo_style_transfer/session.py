@@ -7,7 +7,7 @@ A component of the kind `transfer` paints the picture.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from ganzoo_style_transfer.interfaces import StyleTask, StyleTransferRun, Transf
 from ganzoo_style_transfer.pictures import Picture, read
 
 FRAMES = 50  # about so many in a film by default
+STATE = ".state.safetensors"  # suffix of what an interrupted transfer leaves beside its picture
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def stylize(node: Node, request: Request) -> dict[str, Any]:
         Interrupted: a signal came; the picture so far and a state are written
     """
     _check_paths(request)
+    asked, request = request, _with_free_names(request)
     content = read(request.content, request.size)
     styles = [read(path, request.size, flat=True) for path in request.styles]
     shares = _shares(request)
@@ -111,6 +113,9 @@ def stylize(node: Node, request: Request) -> dict[str, Any]:
         fault = f"'{node.name}' makes its picture in one step, so there is nothing to film"
         raise UsageError(fault, place=f"--film {request.film}:", cure="leave --film out")
     with Log(None, run.total) as log:
+        for wanted, path in ((asked.out, request.out), (asked.film, request.film)):
+            if wanted != path:
+                log.say(f"{wanted} exists and is kept: writing {path}.")
         _note_sizes(log, request, content, size, need)
         session = _Session(request, node, run, content, plan, log)
         session.resume()
@@ -133,6 +138,16 @@ def _check_paths(request: Request) -> None:
     for option, path in outputs.items():
         files.ensure_folder(path.parent, option)
         files.require_writable(path, option)
+
+
+def _with_free_names(request: Request) -> Request:
+    """The request with names that no file has, as stylized-1.png; an interrupted picture is continued under its own."""
+    out, number = request.out, 0
+    while not out.with_suffix(STATE).exists() and files.unused(out) != out:
+        number += 1
+        out = request.out.with_name(f"{request.out.stem}-{number}{request.out.suffix}")
+    is_file = request.film is not None and request.film.suffix and not request.film.is_dir()
+    return replace(request, out=out, film=files.unused(request.film) if request.film and is_file else request.film)
 
 
 def _shares(request: Request) -> list[float]:
@@ -181,7 +196,7 @@ class _Session:
     frames: list[Pixels] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        path = self.request.out.with_suffix(".state.safetensors")
+        path = self.request.out.with_suffix(STATE)
         cure = f"remove it to begin anew, or choose another --out than {self.request.out}"
         other = "was left by a transfer of other pictures or other options"
         self.conflict = CheckpointError(other, place=str(path), cure=cure)

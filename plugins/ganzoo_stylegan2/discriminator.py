@@ -51,6 +51,7 @@ class ResidualDown(FilteredDown, name="residual", paper=PAPER):
         resample_filter: taps of the low-pass filters
     """
 
+    casts_weights = True
     samplewise = True
 
     def __init__(

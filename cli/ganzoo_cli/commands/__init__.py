@@ -1,4 +1,4 @@
-"""The commands that belong to no plugin, one file each. They import ganzoo and `ganzoo_cli.host`, most of it when called.
+"""Commands that belong to no plugin, one file each. They import ganzoo and `ganzoo_cli.host`, mostly when called.
 
 Read `ckpt` first: it is short, and the others have the same form.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo_cli.host.console import note, say
+from ganzoo_cli.host.console import free_name, note, say
 from ganzoo_cli.host.drawing import (
     Checkpoint,
     Drawing,
@@ -66,7 +66,10 @@ def generate(
     batch: Batch = "1",
     outdir: Outdir = Path("out"),
 ) -> None:
-    """Draw images from a checkpoint: seed0042.png for each seed, or grid.png. Prints the files."""
+    """Draw images from a checkpoint: seed0042.png for each seed, or grid.png. Prints the files.
+
+    A file that exists is kept: the new one is grid-1.png.
+    """
     if batch != "auto" and not re.fullmatch(r"[1-9]\d{0,3}", batch):
         refuse(f"--batch {batch}: choose a number from 1 to 9999, or auto.")
     columns, rows = parse_grid(grid)
@@ -105,6 +108,7 @@ def draw(
 
     about = drawing.about(model)
     classes = list(dict.fromkeys(label for label, _ in wanted))
+    names = {} if columns else _names(wanted, outdir)
     tiles = []
     with (
         Log(None, len(wanted)) as log,
@@ -116,14 +120,35 @@ def draw(
             if columns:
                 tiles.append(image)
                 continue
-            path = outdir / (f"seed{seed:04d}.png" if len(classes) < 2 else f"seed{seed:04d}-class{label}.png")
+            path = names[label, seed]
             about_image = about | {"seed": seed} | ({} if label is None else {"label": label})
             write(path, partial(images.save, image, path, about_image))
     if columns:
         about |= {"seeds": [seed for label, seed in wanted if label == classes[0]]}
         about |= {} if classes == [None] else {"label": classes[0] if len(classes) == 1 else classes}
-        images.save(images.grid(np.stack(tiles), columns), outdir / "grid.png", about)
-        say(str(outdir / "grid.png"))
+        path = free_name(outdir / "grid.png", ".npy")
+        images.save(images.grid(np.stack(tiles), columns), path, about)
+        say(str(path))
+
+
+def _names(wanted: Sequence[tuple[int | None, int]], outdir: Path) -> dict[tuple[int | None, int], Path]:
+    """The file of each (class, seed): seed0042.png, or seed0042-1.png where that exists, which is noted on stderr."""
+    from ganzoo.io.files import unused
+
+    several = len({label for label, _ in wanted}) > 1
+    names, taken = {}, []
+    for label, seed in dict.fromkeys(wanted):
+        path = outdir / (f"seed{seed:04d}-class{label}.png" if several else f"seed{seed:04d}.png")
+        names[label, seed] = unused(path, ".npy")
+        taken += [path] if names[label, seed] != path else []
+    if taken:
+        these = (
+            f"{taken[0]} exists and is"
+            if len(taken) == 1
+            else f"{taken[0]} and {len(taken) - 1:,} others exist and are"
+        )
+        note(f"{these} kept: the new files have a number, as {unused(taken[0], '.npy')}.")
+    return names
 
 
 def compute(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganzoo_cli.host.console import known, note, pairs, say, say_json, table, width_by_height, write_text
+from ganzoo_cli.host.console import free_name, known, note, pairs, say, say_json, table, width_by_height, write_text
 from ganzoo_cli.host.options import Device, Json
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Settings = Annotated[
     list[str],
     Option("--set", metavar="KEY=VALUE", help="An option of the metric, as extractor=conv-random; repeatable."),
 ]
-Out = Annotated[Path | None, Option(metavar="FILE", help="Write the JSON to a file too.")]
+Out = Annotated[Path | None, Option(metavar="FILE", help="Write the JSON to a file too; one that exists is kept.")]
 Which = Annotated[
     str | None, Option("--metrics", metavar="NAME,NAME", help="Which; 'gz components list metric' shows all.")
 ]
@@ -262,7 +262,7 @@ def _report(metrics: Sequence[Records], out: Path | None, as_json: bool) -> None
     values = [s.record() for s in scores]
     result = values[0] if len(values) == 1 else values
     if out:
-        write_text(out, json.dumps(result, indent=1) + "\n")
+        write_text(free_name(out), json.dumps(result, indent=1) + "\n")
     if as_json:
         return say_json(result)
     return _show(scores)

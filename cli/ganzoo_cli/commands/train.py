@@ -43,13 +43,15 @@ RESUME = "Continue: the newest run of this recipe and data if any; the newest ru
 Resume = Annotated[str | None, Option(metavar="auto|latest|PATH", help=RESUME)]
 InitFrom = Annotated[
     Path | None,
-    Option(metavar="CKPT", help="Begin with the weights of a snapshot, of any size; what fits is taken, and said."),
+    Option(metavar="CKPT", help="Begin with the weights of a snapshot of any size; what fits is copied, and listed."),
 ]
 Mirror = Annotated[bool | None, Option("--mirror/--no-mirror", help="Flip half of the real images.")]
 Precision = Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")]
 Workers = Annotated[int, Option(min=0, max=64, help="Threads that read images.")]
-Loggers = Annotated[str | None, Option("--log", metavar="NAME,...|none", help="Where else to tell, as 'tensorboard'.")]
-WATCHDOG = "What to do when training goes wrong (mode collapse, divergence, ...): say so, end it, or nothing."
+Loggers = Annotated[
+    str | None, Option("--log", metavar="NAME,...|none", help="Other places to log to, as 'tensorboard'.")
+]
+WATCHDOG = "What to do when training goes wrong (mode collapse, divergence, ...): warn, end it, or nothing."
 Watch = Annotated[str, Option(metavar="warn|stop|off", help=WATCHDOG)]
 Desc = Annotated[str, Option(help="A word for the run directory's name.")]
 Gpus = Annotated[
@@ -191,7 +193,7 @@ def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
         if slot not in slots(known().get(ROOT_KIND, kind)):
             if text == "none":
                 return []
-            flag, lacks = {"metrics": ("metrics", "measures nothing")}.get(slot, ("log", "tells its own files alone"))
+            flag, lacks = {"metrics": ("metrics", "measures nothing")}.get(slot, ("log", "logs to its own files only"))
             fault = f"a training of '{kind}' {lacks}"
             raise UsageError(fault, place=f"--{flag} {text}:", cure=f"leave --{flag} out")
     entries = source.tree.get(slot) or []
@@ -226,7 +228,7 @@ def _share(node: "Node", source: "Source", processes: int) -> "Node":
         raise UsageError(fault, place="training.batch:")
     if processes == 1:
         return node
-    note(f"Of each of {processes} processes, which share a batch; seconds / kimg are of its own images.")
+    note(f"Estimates are for each of {processes} processes, which share a batch; seconds / kimg count its own images.")
     return recipes.checked(recipes.override(source, [f"training.batch={batch // processes}"]))
 
 

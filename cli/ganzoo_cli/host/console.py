@@ -89,17 +89,33 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
         raise UsageError(f"cannot be written ({err.strerror or err})", place=str(path)) from None
 
 
+def free_name(path: Path, *suffixes: str) -> Path:
+    """Return a name under which no file is written over: `path`, or NAME-1, NAME-2, ..., which is noted on stderr.
+
+    Args:
+        path: the wanted name
+        suffixes: of files that are written beside it and must not exist either, as ".npz"
+    """
+    from ganzoo.io.files import unused
+
+    chosen = unused(path, *suffixes)
+    if chosen != path:
+        note(f"{path} exists and is kept: writing {chosen}.")
+    return chosen
+
+
 def pairs(items: Sequence[str], flag: str = "--set") -> dict[str, Any]:
     """KEY=VALUE words of a flag as options of a component. Raises UsageError, which begins with the flag."""
     from ganzoo.errors import UsageError
-    from ganzoo.recipe.source import parse_value
+    from ganzoo.recipe.source import parse_key, parse_value
 
     options: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or not key or key == "use":
             raise UsageError(place=f"{flag} {item}", cure="write it as option=value")
-        options[key] = parse_value(text, f"{flag} {item}")
+        steps = parse_key(key, f"{flag} {item}", "write it as option=value")
+        options[".".join(map(str, steps))] = parse_value(text, f"{flag} {item}")
     return options
 
 

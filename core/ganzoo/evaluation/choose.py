@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.errors import UnknownComponent, UsageError, did_you_mean
 from ganzoo.interfaces import GeneratorMetric, Metric, Shape
-from ganzoo.recipe.node import component_from
+from ganzoo.recipe.node import component_from, named, published_names
 from ganzoo.registry.component import options as options_of
 from ganzoo.registry.lookup import Registry, registry
 
@@ -16,14 +16,12 @@ def resolve_metric(name: str, known: Registry) -> tuple[type[Metric], dict[str, 
 
     Raises UsageError that lists the names.
     """
-    published = {alias: cls for cls in known if issubclass(cls, Metric) for alias in cls.aliases}
-    if name in published:
-        cls = published[name]
-        return cls, dict(cls.aliases[name])
-    if name.rpartition(":")[2] not in known.names("metric"):
-        names = sorted([*known.names("metric"), *published])
-        raise UsageError(f"no metric '{name}'.{did_you_mean(name, names)} Known: {', '.join(names)}.")
-    return cast(type[Metric], known.get("metric", name)), {}
+    try:
+        cls, implied = named("metric", name, known)
+    except UnknownComponent:
+        names = sorted([*known.names("metric"), *published_names("metric", known)])
+        raise UsageError(f"no metric '{name}'.{did_you_mean(name, names)} Known: {', '.join(names)}.") from None
+    return cast(type[Metric], cls), implied
 
 
 def metric_factories(
@@ -60,7 +58,7 @@ def metric_factory(
     """
     known = registry()
     cls, implied = resolve_metric(name, known)
-    entries = [m for m in recipe.get("metrics", []) if known.get("metric", m["use"]) is cls]
+    entries = [m for m in recipe.get("metrics", []) if resolve_metric(m["use"], known)[0] is cls]
     from_recipe = dict(entries[0]) if entries and not implied else {}
     use = name if name.rpartition(":")[2] == cls.name else f"{known.owner(cls)}:{cls.name}"
     raw = {**from_recipe, "use": use, **implied, **options} | ({} if num is None else {"num": num})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError
 from ganzoo.foreign.torchfile import read
-from ganzoo.io.files import atomic_write, cache_dir
+from ganzoo.io.files import atomic_write, cache_dir, expand_user
 from ganzoo.io.hashes import file_hash
 from ganzoo.types import Progress
 
@@ -97,7 +97,7 @@ class Published:
     def locate(self, given: Path | None) -> Path:
         """The given file, or the one in the cache directory. Raises CheckpointError where there is none."""
         folder = cache_dir() / FOLDER
-        places = [given.expanduser()] if given else [folder / self.own, folder / self.file]
+        places = [expand_user(given)] if given else [folder / self.own, folder / self.file]
         for path in places:
             if path.is_file():
                 return path

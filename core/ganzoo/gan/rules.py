@@ -128,11 +128,13 @@ def labels_are_used(node: CheckedRecipe) -> Iterator[RecipeError]:
         if cls.needs_classes and not (labels and head.classifies):
             heads = _such("head", lambda other: other.classifies)
             cure = f"choose the head {heads}, or leave it out" if labels else "set labels, or leave it out"
-            yield _fault(f"regularizers.{i}", f"'{cls.name}' needs a discriminator that tells classes", cure)
+            yield _fault(f"regularizers.{i}", f"'{cls.name}' needs a discriminator that predicts classes", cure)
     if labels and head.classifies and {cls.on for cls in learners} != {"d", "g"}:
         regs = _such("regularizer", lambda other: other.needs_classes)
         yield _fault(
-            "regularizers", f"the {head.kind} '{head.name}' names classes, and nothing teaches it", f"add {regs}"
+            "regularizers",
+            f"the {head.kind} '{head.name}' predicts classes, and nothing trains it for that",
+            f"add {regs}",
         )
     elif labels and not (head.uses_labels or head.classifies):
         heads = _such("head", lambda other: other.uses_labels or other.classifies)

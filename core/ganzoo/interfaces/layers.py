@@ -21,11 +21,19 @@ class Part(nn.Module):
 
     Where the maps are bfloat16 or float16, `forward` runs under torch.autocast of that type, and what it returns is
     brought back to the maps' precision. A class that casts its float32 parameters itself says `casts_weights = True`,
-    and runs without; a subclass inherits that.
+    and runs without. It is said of the class's `forward`: a subclass inherits both, and one with a `forward` of its own
+    begins with False.
     """
 
+    claims: ClassVar[tuple[str, ...]] = ("casts_weights",)  # attributes that are said of `forward`
     casts_weights: ClassVar[bool] = False
     keeps_dtype: ClassVar[bool] = True  # whether the output is brought to the input's precision
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        for claim in cls.claims if "forward" in vars(cls) else ():
+            if claim not in vars(cls):
+                setattr(cls, claim, False)
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` in the precision of the maps."""
@@ -49,12 +57,8 @@ class TrunkPart(Part):
     the class's `forward`: a subclass inherits both, and one with a `forward` of its own begins with False.
     """
 
+    claims = ("casts_weights", "samplewise")
     samplewise: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        if "forward" in vars(cls) and "samplewise" not in vars(cls):
-            cls.samplewise = False
 
 
 class Norm(TrunkPart, Component, kind="norm"):

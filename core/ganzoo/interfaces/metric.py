@@ -39,6 +39,7 @@ class Metric(Component, ABC, kind="metric"):
     def __init__(self, shape: Shape, seed: int, /, *, num: int, num_real: int | None = 0) -> None:
         """`num_real` is None for all real images there are; 0, if none are needed."""
         self.shape, self.seed, self.num, self.num_real = shape, seed, num, num_real
+        self._collected: dict[Which, list[Tensor]] = {"real": [], "fake": []}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -49,21 +50,29 @@ class Metric(Component, ABC, kind="metric"):
         """How many images of a set it takes in; None for all."""
         return self.num if which == "fake" else self.num_real
 
-    @abstractmethod
     def update(self, batch: Tensor, which: Which) -> None:
-        """Take in uint8 images [N, C, H, W], or features [N, D]. Their order, not how they are batched, may matter."""
+        """Take in uint8 images [N, C, H, W], or features [N, D]. Their order, not how they are batched, may matter.
+
+        By default all are kept, for `collected`.
+        """
+        self._collected[which].append(batch.clone())
+
+    def collected(self, which: Which) -> Tensor:
+        """Return all images or features of a set that `update` kept, in order."""
+        return torch.cat(self._collected[which]) if self._collected[which] else torch.empty(0)
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """The values by name."""
 
-    @abstractmethod
     def state(self, which: Which) -> dict[str, Tensor]:
         """Return what was accumulated of a set: all that `merge` needs to go on from it."""
+        return {"batches": self.collected(which)} if self._collected[which] else {}
 
-    @abstractmethod
     def merge(self, which: Which, state: Mapping[str, Tensor]) -> None:
         """Add what another one accumulated of the images that follow."""
+        if state:
+            self._collected[which].append(state["batches"])
 
 
 def _silent(what: str, done: int, total: int) -> None:

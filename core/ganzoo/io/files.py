@@ -1,6 +1,7 @@
 """Writing files so that each is whole or absent, whatever interrupts it; folders; the cache folder."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,9 +66,36 @@ def require_writable(path: Path, what: str) -> None:
         ) from None
 
 
+def unused(path: Path, *suffixes: str) -> Path:
+    """Return the first of NAME, NAME-1, NAME-2, ... that no file has: a file that exists is never written over.
+
+    Args:
+        path: the wanted name; a device or pipe is returned as it is
+        suffixes: of files that are written beside it and must not exist either, as ".npz"
+    """
+    candidate, number = path, 0
+    while any(map(_exists, (candidate, *(candidate.with_suffix(suffix) for suffix in suffixes)))):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def _exists(path: Path) -> bool:
+    """Whether a name is taken, by a broken link too; a device or pipe takes what is written to it."""
+    return os.path.lexists(path) and not (path.is_char_device() or path.is_fifo())
+
+
 def sync(path: Path) -> None:
-    """Wait until a file's contents, or a directory's entries, have reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file's contents, or a directory's entries, have reached the disk.
+
+    Windows opens no directories; NTFS keeps a journal of their entries.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():
+            return
+        raise
     try:
         os.fsync(handle)
     finally:
@@ -96,4 +124,40 @@ def cache_dir() -> Path:
     It holds weights of extractors, statistics of real images, and the index of installed plugins.
     """
     override = os.environ.get("GZ_CACHE")
-    return Path(override).expanduser() if override else user_cache_path("ganzoo", appauthor=False)
+    if override:
+        return expand_user(override)
+    folder = user_cache_path("ganzoo", appauthor=False)
+    return folder if folder.is_absolute() else _cache_without_home()
+
+
+def _cache_without_home() -> Path:
+    """Return a cache folder in the system's temporary folder, which only this user may read and write.
+
+    Raises UsageError where that name is another user's folder, whose contents are not to be trusted.
+    """
+    folder = Path(tempfile.gettempdir()) / f"ganzoo-cache-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        state = folder.lstat()
+        own = stat.S_ISDIR(state.st_mode) and (not hasattr(os, "getuid") or state.st_uid == os.getuid())
+    except OSError:
+        own = False
+    if own:
+        return folder
+    fault = "no home directory is known for a cache folder, and the temporary one cannot be used"
+    raise UsageError(fault, place=f"{folder}:", cure="set GZ_CACHE to a folder of yours")
+
+
+def expand_user(path: str | Path) -> Path:
+    """Return a path in which a leading ~ or ~name is the home directory of the user, or of the user of that name.
+
+    Raises UsageError where no home directory is known, as in a container without HOME and passwd entry.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        name = Path(path).parts[0]
+        whose = f"the user '{name[1:]}'" if name[1:] else "this user (HOME is not set)"
+        cure = f"write the whole path, or ./{path} for a name that begins with ~"
+        raise UsageError(f"no home directory is known for {whose}", place=f"{path}:", cure=cure) from None

@@ -313,7 +313,7 @@ def _strip_tiff(data: bytes) -> Stripped:
         return tags[number].values if number in tags else (default,)
 
     bits, size = values(BITS, 1), (values(HEIGHT, 0)[0], values(WIDTH, 0)[0])
-    inverted = values(PHOTOMETRIC, 1)[0] == 0 and (len(bits) > 1 or bits[0] > 8)
+    inverted = values(PHOTOMETRIC, 0)[0] == 0 and (len(bits) > 1 or bits[0] > 8)
     kept = {n: t for n, t in tags.items() if (n <= LAST_STRUCTURAL or n == LERC) and n not in DESCRIPTIVE}
     if inverted:
         kept[PHOTOMETRIC] = Tag(PHOTOMETRIC, 3, struct.pack(order + "H", 1), (1,))

@@ -14,8 +14,9 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
 from PIL import __version__ as pillow_version
+from PIL.ImageFile import ImageFile
 
 from ganzoo.io import budgets
 from ganzoo.io.image_containers import Stripped, halves, orientation, strip
@@ -225,19 +226,24 @@ def _opened(data: bytes, suffix: str, limit: int) -> Iterator[tuple[Image.Image,
         stripped = strip(data, form)
         if stripped.size:
             _require_size(*stripped.size, limit)
-        with Image.open(BytesIO(stripped.data), formats=(form,)) as opened:
+        with _header_read(stripped.data, form) as opened:
             _require_size(opened.height, opened.width, limit)
             yield opened, stripped
     except BadImage:
         raise
-    except UnidentifiedImageError:
-        name = FORMATS.get(form, form)
-        fault = f"is a damaged {name}, or one of a kind that Pillow cannot read"
-        raise BadImage(fault, f"{again}, or save it as PNG") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise BadImage(f"has more than {limit:,} pixels, too many to open", "scale it down first") from None
     except Exception as err:  # on damaged bytes Pillow's decoders raise any exception, even SyntaxError
         raise BadImage(f"cannot be decoded ({reason(err)})", again) from err
+
+
+def _header_read(data: bytes, form: str) -> ImageFile:
+    """Read an image's header, without the warning of Image.open for what is refused here. Raises BadImage."""
+    try:
+        return Image.OPEN[form][0](BytesIO(data), "")
+    except SyntaxError as err:
+        fault = f"is a damaged {FORMATS.get(form, form)}, or one of a kind that Pillow cannot read ({reason(err)})"
+        raise BadImage(fault, "remove it, copy it again, or save it as PNG") from None
 
 
 def _require_size(height: int, width: int, limit: int) -> None:
@@ -264,17 +270,16 @@ def _eight_bits(opened: Image.Image, stripped: Stripped) -> Image.Image:
     if stripped.transparent is not None:
         colours = opened.convert("RGB" if len(stripped.transparent) == 3 else "L")
         return _with_transparent(colours, np.asarray(colours), stripped.transparent)
-    picture = opened
     if opened.mode == "F" or opened.mode.startswith("I"):
-        picture = Image.fromarray(_gray(opened, stripped))
-    elif stripped.signed:
+        return Image.fromarray(_gray(opened, stripped))
+    if stripped.signed:
         raise BadImage("holds signed values", "save it with 8 or 16 bits without a sign")
-    is_gray, has_alpha = picture.mode in ("1", "L", "LA", "La"), picture.has_transparency_data
-    plain = picture.convert(("LA" if has_alpha else "L") if is_gray else ("RGBA" if has_alpha else "RGB"))
-    if stripped.inverted and plain.mode == "LA":
-        gray, alpha = plain.split()
-        return Image.merge("LA", (gray.point(lambda value: 255 - value), alpha))
-    return plain
+    is_gray, has_alpha = opened.mode in ("1", "L", "LA", "La"), opened.has_transparency_data
+    picture = opened.convert(("LA" if has_alpha else "L") if is_gray else ("RGBA" if has_alpha else "RGB"))
+    if stripped.inverted and is_gray:
+        gray, *alpha = picture.split()
+        picture = Image.merge(picture.mode, (gray.point(lambda value: 255 - value), *alpha))
+    return picture
 
 
 def _gray(opened: Image.Image, stripped: Stripped) -> NDArray[np.uint8]:

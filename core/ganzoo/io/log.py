@@ -31,14 +31,18 @@ def append_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a .jsonl file, none where there is no file; lines that a crash cut off are left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+    """Return the records of a .jsonl file, none where there is no file; lines that are damaged are left out."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [record for line in lines if (record := _json_object(line)) is not None]
+
+
+def _json_object(line: bytes) -> dict[str, Any] | None:
+    """The object that a line holds; None for a blank or cut line, bytes that are no UTF-8, or another value."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class _Console(Console):
@@ -99,7 +103,7 @@ class Log:
         with self.console.ignoring_errors():
             self.console.print(text, markup=False)
         if self.file:
-            with self.file.open("a", encoding="utf-8") as out:
+            with self.file.open("a", encoding="utf-8", errors="backslashreplace") as out:
                 out.write(text + "\n")
 
     def progress(self, done: int, text: str = "") -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset
+from ganzoo.io.files import expand_user
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import options as options_of
 from ganzoo.registry.component import summary
@@ -39,7 +40,7 @@ def section(source: str, registry: Registry, flag: str = "--data") -> dict[str, 
     """
     cls = dataset_for(source, registry, flag)
     name = cls.name if registry.get("dataset", cls.name) is cls else f"{registry.owner(cls)}:{cls.name}"
-    return {"use": name} | ({"path": str(Path(source).expanduser().absolute())} if cls.needs_path else {})
+    return {"use": name} | ({"path": str(expand_user(source).absolute())} if cls.needs_path else {})
 
 
 def open_set(

@@ -1,6 +1,7 @@
 """Recipe files: found by path or name, merged with the recipes they extend, changed by `--set KEY=VALUE`."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from ganzoo.errors import RecipeError, did_you_mean
 from ganzoo.recipe.node import ROOT
-from ganzoo.recipe.source import Source, Where, load_yaml, parse_value, to_yaml
+from ganzoo.recipe.source import Source, Where, load_yaml, parse_key, parse_value, to_yaml
 from ganzoo.registry import plugin as plugins
 
 
@@ -111,8 +112,8 @@ def _override(source: Source, item: str) -> None:
     flag = f"--set {item}"
     if not equals or not key:
         raise RecipeError(cure="write it as path.to.option=value", origin=flag)
+    *parents, last = parse_key(key, flag)
     value = parse_value(text, flag)
-    *parents, last = key.split(".")
     place: Any = source.tree
     where: Where = ()
     for name in parents:
@@ -131,14 +132,19 @@ def _override(source: Source, item: str) -> None:
     source.origins[where] = flag
 
 
-def _step(place: Any, name: str, flag: str, where: Where) -> str | int:
+def _step(place: Any, step: str | int, flag: str, where: Where) -> str | int:
     """A step of an override's path as the key of a map, or as the index of an entry that a list has."""
+    path = ".".join(map(str, where))
     if not isinstance(place, list):
-        return name
-    if not (name.isdecimal() and name.isascii() and int(name) < len(place)):
-        fault = f"no such place in the recipe: {'.'.join(map(str, where))} has {len(place)} entries."
-        raise RecipeError(fault, origin=flag)
-    return int(name)
+        if isinstance(step, int):  # it was written in brackets
+            fault = f"{path} is no list that the recipe writes out"
+            raise RecipeError(fault, cure=f"set {path} as a whole", origin=flag)
+        return step
+    index = int(step) if re.fullmatch(r"[0-9]{1,9}", str(step)) else None
+    if index is None or index >= len(place):
+        entries = f"{path} has {len(place)} entries" + (f", 0 to {len(place) - 1}." if place else ".")
+        raise RecipeError(f"no such place in the recipe: {entries}", origin=flag)
+    return index
 
 
 def _enter(place: Any, step: str | int, flag: str, where: Where) -> Any:

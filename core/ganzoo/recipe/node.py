@@ -106,6 +106,30 @@ def component_from(kind: str, raw: Any, registry: Registry) -> Node:
     return _node(kind, raw, None, (), Source({}, name=kind), registry)
 
 
+def published_names(kind: str, registry: Registry) -> dict[str, type[Component]]:
+    """Classes by the names of publications, such as fid50k_full, that stand for a component with certain options."""
+    return {alias: cls for cls in registry if cls.kind == kind for alias in getattr(cls, "aliases", {})}
+
+
+def named(kind: str, name: str, registry: Registry) -> tuple[type[Component], dict[str, Any]]:
+    """Return the component of a name or of a published name, and the options that the name implies.
+
+    Raises UnknownComponent, which lists both, or PluginError.
+    """
+    published = published_names(kind, registry)
+    if name in published and name not in registry.names(kind):
+        cls: Any = published[name]
+        return cls, dict(cls.aliases[name])
+    try:
+        return registry.get(kind, name), {}
+    except UnknownComponent:
+        if not published:
+            raise
+        names = sorted([*registry.names(kind), *published])
+        fault = f"no {kind} named '{name}'.{did_you_mean(name, names)} Known: {', '.join(names)}."
+        raise UnknownComponent(fault) from None
+
+
 def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, registry: Registry) -> Node:
     raw = {"use": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, dict):
@@ -119,11 +143,10 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
     if "use" in raw:
         name = raw.pop("use")
         try:
-            cls = registry.get(kind, str(name))
+            cls, implied = named(kind, str(name), registry)
         except (UnknownComponent, PluginError) as err:
             raise source.locate(err, (*where, "use") if (*where, "use") in source.origins else where) from None
-        if preset and cls is preset[0]:
-            raw = {**preset[1], **raw}
+        raw = {**(preset[1] if preset and cls is preset[0] else {}), **implied, **raw}
     elif preset:
         cls, raw = preset[0], {**preset[1], **raw}
     else:
@@ -133,6 +156,7 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
 
 def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Source, registry: Registry) -> Node:
     raw = cls.upgraded({name: value for name, value in raw.items() if name not in cls.retired})
+    _refuse_undecodable(raw, where, source)
     try:
         model = options(cls).model_validate_json(json.dumps(raw))
     except ValidationError as err:
@@ -143,6 +167,19 @@ def _check(cls: type[Component], raw: dict[str, Any], where: Where, source: Sour
             slot, raw.get(name, ...), options(cls).model_fields[name].default, (*where, name), source, registry
         )
     return Node(cls, model, children, where, registry.reference(cls))
+
+
+def _refuse_undecodable(raw: Any, where: Where, source: Source) -> None:
+    """Raise RecipeError for a value that no UTF-8 can hold, as the path of a file whose name is in another encoding."""
+    for name, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if isinstance(value, dict | list):
+            _refuse_undecodable(value, (*where, name), source)
+        elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise source.fail(
+                (*where, name),
+                f"{value!a} holds bytes that are no UTF-8, and a recipe is UTF-8",
+                "rename the file or folder, or name a link to it",
+            )
 
 
 def _slot(
@@ -173,7 +210,10 @@ def _faults(
     by_option: dict[Where, list[Any]] = {}
     for error in err.errors():
         # pydantic's path also names the alternatives of a union ("tuple[...]", "constrained-int"): those are no options
-        option = tuple(p for p in error["loc"] if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
+        *inner, last = error["loc"]
+        unknown = error["type"] == "extra_forbidden"  # then the last is a name, even one that could be none, as "a b"
+        option = tuple(p for p in inner if isinstance(p, int) or str(p).isidentifier() or str(p).isdecimal())
+        option += (last,) if unknown or isinstance(last, int) or str(last).isidentifier() or last.isdecimal() else ()
         by_option.setdefault(option, []).append(error)
     return [
         source.fail((*where, *option), _sentence(option, errors, cls, registry)) for option, errors in by_option.items()

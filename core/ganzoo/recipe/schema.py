@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ganzoo.recipe.node import ROOT_KIND
+from ganzoo.recipe.node import ROOT_KIND, published_names
 from ganzoo.registry import plugin
 from ganzoo.registry.component import Component, Slot, default_of, described, options, slots, summary
 from ganzoo.registry.lookup import Registry
@@ -56,7 +56,8 @@ def _key(cls: type[Component], registry: Registry) -> str:
 
 def _names(cls: type[Component], registry: Registry) -> list[str]:
     qualified = f"{registry.owner(cls)}:{cls.name}"
-    return [cls.name, qualified] if registry.get(cls.kind, cls.name) is cls else [qualified]
+    published = [name for name, owner in published_names(cls.kind, registry).items() if owner is cls]
+    return [*([cls.name] if registry.get(cls.kind, cls.name) is cls else []), qualified, *published]
 
 
 def _kind(kind: str, registry: Registry) -> Json:

@@ -15,6 +15,8 @@ from ganzoo.errors import RecipeError, ZooError
 
 Where = tuple[str | int, ...]
 MAX_VALUES = 20_000  # of one file: a recipe is small, more is an alias bomb
+STEP = r"[^\s.\[\]{}()'\",=]+"  # of a key: the name of an option, or an index
+KEY = rf"{STEP}(\[\d{{1,5}}\])*(\.{STEP}(\[\d{{1,5}}\])*)*"
 E = TypeVar("E", bound=ZooError)
 
 
@@ -103,6 +105,18 @@ def parse_value(text: str, flag: str) -> Any:
     if re.search(r"(^|\s)#", text) and text.lstrip()[:1] not in ('"', "'", "[", "{"):
         return text.strip()
     return parse_yaml(f"v: {text}", flag).tree["v"]
+
+
+def parse_key(key: str, flag: str, cure: str = "write it as path.to.option=value") -> Where:
+    """Parse the dotted key of KEY=VALUE: 'regularizers.0.gamma', or with an index in brackets, 'regularizers[0].gamma'.
+
+    An index in brackets is returned as an int, all else as text. Raises RecipeError, which begins with the flag and
+    says how the key is written.
+    """
+    if not re.fullmatch(KEY, key):
+        fault = f"'{key}' is no key of options joined by single dots"
+        raise RecipeError(fault, cure=f"{cure}, with an entry of a list as regularizers.0.gamma=10", origin=flag)
+    return tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)(?!\d*\])|\[(\d+)\]", key))
 
 
 def _plain(value: Any, where: Where, source: Source) -> Any:

@@ -91,6 +91,11 @@ def new_folder(options: RunOptions, dataset: Dataset) -> Path:
 
 def require_outdir(outdir: Path) -> None:
     """Raise UsageError where no run directory could be made: before the images are read, not after."""
+    if any("\ud800" <= letter <= "\udfff" for letter in str(outdir)):
+        raise UsageError(
+            f"--outdir {str(outdir)!a}: the name holds bytes that are no UTF-8, which checkpoints cannot be written to: "
+            f"choose another."
+        )
     parent = next(p for p in [outdir, *outdir.absolute().parents] if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = "is no folder" if not parent.is_dir() else "may not be written to"
@@ -237,8 +242,8 @@ def describe(folder: Path, recipe: dict[str, Any], device: torch.device, options
     """Write recipe.yaml as given, recipe.resolved.yaml with every option, and environment.json."""
     given = folder / "recipe.yaml"
     if not given.exists():
-        given.write_text(options.text or to_yaml(recipe), encoding="utf-8")
-    (folder / "recipe.resolved.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+        given.write_text(options.text or to_yaml(recipe), encoding="utf-8", errors="backslashreplace")
+    (folder / "recipe.resolved.yaml").write_text(to_yaml(recipe), encoding="utf-8", errors="surrogateescape")
     text = json.dumps(environment(device, options.command), indent=1)
     (folder / "environment.json").write_text(text, encoding="utf-8")
 

@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
 from ganzoo.errors import UsageError
@@ -124,10 +123,20 @@ def peak_memory(device: torch.device) -> float:
     try:
         import resource  # not on Windows
     except ImportError:
-        usage = psutil.Process().memory_info()
-        return getattr(usage, "peak_wset", usage.rss) / GIB
+        return _peak_without_resource() / GIB
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+
+
+def _peak_without_resource() -> int:
+    """Largest resident set of this process in bytes: as Linux counts it, or psutil on other systems."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    import psutil
+
+    usage = psutil.Process().memory_info()
+    return int(getattr(usage, "peak_wset", usage.rss))
 
 
 def total_memory(device: torch.device) -> float:
@@ -147,9 +156,11 @@ def free_memory(device: torch.device) -> float:
 def _ram() -> tuple[int, int]:
     """Total and available bytes of RAM, within the limits of the control groups that hold this process."""
     try:
+        import psutil  # on Linux it needs the module resource
+
         machine = psutil.virtual_memory()
         total, available = machine.total, machine.available
-    except OSError:  # Linux without /proc
+    except (OSError, ImportError):  # Linux without /proc
         total = available = UNKNOWN_RAM
     for limit, used in _cgroup_limits():
         total, available = min(total, limit), min(available, max(0, limit - used))

@@ -53,10 +53,10 @@ def join_group(device: torch.device) -> torch.device:
 
 
 def _store() -> tuple[Store, int, int]:
-    """Return where the processes meet, this one's rank, and their number.
+    """Return the store through which the processes find each other, this one's rank, and their number.
 
-    Those of `gz train --gpus` meet through a file, so that nothing listens for it. torchrun has a store of its own,
-    which listens on every interface: for networks that are private.
+    For `gz train --gpus` it is a file, so that nothing listens on the network. torchrun's own store listens on every
+    interface, which is for private networks.
     """
     if path := os.environ.get(STORE_FILE):
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     help="Edit style codes: those of seeds, or of images that 'gz project' found. FILE is an .npz, .npy or "
-    ".safetensors; FILE:2 is the third code in it.",
+    ".safetensors; FILE:2 is the third code in it. A file that exists is kept: the new one is morph-1.webp.",
 )
 
 
@@ -66,8 +66,11 @@ def morph(
     if still:
         work.strip(ws, [f"{i / (count - 1):.2f}" for i in range(count)], out, about)
     else:
+        if folder:
+            work.require_writable(out, out / "morph")
+        else:
+            out = work.free_name(out)
         stem = out / "morph" if folder else out.with_suffix("")
-        work.require_writable(out, stem)
         with report_on_interrupt("frames", count, out) as written:
             images = work.images(ws, written if folder else [])
             film.write(out, images, count, fps=fps, loop=True, about=about)
@@ -170,7 +173,7 @@ def directions(
     moved = [style_codes.apply(w, offset[None], far) for offset in sefa.offsets for w in ws for far in distances]
     rows = [f"{d} of {Path(text).name}" if len(starts) > 1 else str(d) for d in range(count) for text in starts]
     about = work.about() | {"layers": chosen or "all", "changes": [round(x, 6) for x in sefa.changes.tolist()]}
-    work.picture(moved, signed(distances), rows, out, about | {"strength": strength})
+    out = work.picture(moved, signed(distances), rows, out, about | {"strength": strength})
     work.save(out, out.with_suffix(""), sefa.offsets, about, latent_files.DIRECTIONS)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganzoo_cli.host import drawing as host
-from ganzoo_cli.host.console import say
+from ganzoo_cli.host.console import free_name, say
 from ganzoo_cli.host.drawing import Checkpoint, ClassDrawing, Outdir, parse_numbers, refuse, report_on_interrupt
 from ganzoo_cli.host.options import with_groups
 
@@ -33,7 +33,8 @@ def mix(
 ) -> None:
     """Mix styles: grid.png, with the row seeds down its left side and the column seeds above.
 
-    Also writes each image, as 85-55.png for row 85 and column 55. Prints the files.
+    Also writes each image, as 85-55.png for row 85 and column 55. Prints the files. A file that exists is kept: the
+    new one is grid-1.png.
     """
     row_seeds, column_seeds = parse_numbers("--rows", rows), parse_numbers("--cols", cols)
     if (len(row_seeds) + 1) * (len(column_seeds) + 1) > MOST_CELLS:
@@ -94,7 +95,7 @@ def _draw(
                 continue
             mixed[row, col] = image = model.pixels(model.mix(row, col, layers, **drawing.settings))[0]
             log.progress(done, f"{row}-{col}")
-            path = outdir / f"{row}-{col}.png"
+            path = free_name(outdir / f"{row}-{col}.png", ".npy")
             images.save(image, path, about | {"row": row, "col": col})
             written.append(path)
             say(str(path))
@@ -103,5 +104,6 @@ def _draw(
         for row in row_seeds:
             tiles += [mixed[row, row], *(mixed[row, col] for col in column_seeds)]
         grid = images.grid(np.stack(tiles), len(column_seeds) + 1)
-        images.save(grid, outdir / "grid.png", about | {"rows": row_seeds, "cols": column_seeds})
-        say(str(outdir / "grid.png"))
+        path = free_name(outdir / "grid.png", ".npy")
+        images.save(grid, path, about | {"rows": row_seeds, "cols": column_seeds})
+        say(str(path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ganzoo_cli.host import drawing as host
-from ganzoo_cli.host.console import say
+from ganzoo_cli.host.console import free_name, say
 from ganzoo_cli.host.drawing import MOST, Checkpoint, parse_grid, parse_numbers, refuse, report_on_interrupt
 from ganzoo_cli.host.options import with_groups
 from ganzoo_editing.commands.workbench import CodeDrawing
@@ -50,7 +50,10 @@ def walk(
     drawing: CodeDrawing,
     grid: Grid = None,
 ) -> None:
-    """Walk from seed to seed: a film in which every keyframe is exactly that seed's image. Prints the file."""
+    """Walk from seed to seed: a film in which every keyframe is exactly that seed's image. Prints the file.
+
+    A file that exists is kept: the new one is walk-1.webp.
+    """
     if seeds is not None and latents:
         refuse(f"--seeds {seeds} and --latents {latents[0]}: give one of them.")
     numbers = parse_numbers("--seeds", seeds if seeds is not None else "0-5")
@@ -59,7 +62,7 @@ def walk(
     from ganzoo.io.log import Log
     from ganzoo_editing.latent_walk import Walk
 
-    film.check(out, fps)
+    out = free_name(out) if film.check(out, fps) else out
     model = host.load_model(ckpt, drawing.device)
     host.refuse_large_grid(f"--grid {grid}", model, columns, rows)
     source = f"--latents {latents[0]}" if latents else f"--seeds {seeds or '0-5'}"

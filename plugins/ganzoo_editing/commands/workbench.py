@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo_cli.host.console import say
+from ganzoo_cli.host.console import free_name, say
 from ganzoo_cli.host.drawing import ClassDrawing, load_model, note_limits, parse_numbers, refuse, refuse_large_grid
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Workbench:
         """Write a row of labelled images, and beside it their codes, or those given as `saved`."""
         import torch
 
-        self.picture(ws, names, [""], out, about)
+        out = self.picture(ws, names, [""], out, about)
         codes = torch.cat([w.reshape(1, *w.shape[-2:]) for w in (ws if saved is None else saved)])
         self.save(out, out.with_suffix(""), codes, about)
 
@@ -119,8 +119,11 @@ class Workbench:
         rows: Sequence[str],
         out: Path,
         about: dict[str, Any],
-    ) -> None:
-        """Write labelled images in rows and columns. Raises UsageError where `out` cannot be that picture."""
+    ) -> Path:
+        """Write labelled images in rows and columns, and return the file, whose name is one that no file had.
+
+        Raises UsageError where `out` cannot be that picture.
+        """
         import numpy as np
 
         from ganzoo.io import images
@@ -129,8 +132,17 @@ class Workbench:
         if out.suffix.lower() != ".png":
             refuse(f"--out {out}: it is a picture: name a file that ends in .png.")
         refuse_large_grid(f"--out {out}", self.model, len(columns), len(rows))
-        self.require_writable(out, out.with_suffix(""))
+        out = self.free_name(out)
         images.save(figure(np.stack(list(self.images(ws, []))), columns, rows), out, about)
+        return out
+
+    def free_name(self, out: Path) -> Path:
+        """Return `out`, or a name with a number, under which neither a picture or film nor its codes are replaced.
+
+        Raises UsageError as `require_writable`.
+        """
+        self.require_writable(out, out.with_suffix(""))
+        return free_name(out, ".npz", ".safetensors", ".npy")
 
     def save(self, out: Path, stem: Path, ws: "Tensor", about: dict[str, Any], name: str = "w") -> None:
         """Write the codes of a picture or film. Prints its name and theirs."""
@@ -142,7 +154,7 @@ class Workbench:
     def require_writable(self, out: Path, stem: Path) -> None:
         """Raise UsageError where a picture or its codes cannot be written, or would replace other files.
 
-        Codes replace only those of an earlier picture of the same name, and none that this command has read.
+        The codes of an earlier picture of the same name are no obstacle: `free_name` gives the new ones a number.
         """
         from ganzoo.io import files
         from ganzoo.model import latent_files

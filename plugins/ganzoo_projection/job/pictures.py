@@ -40,7 +40,11 @@ class Named(Protocol):
 
 
 def pictures(
-    sources: Sequence[Path], model: Model, options: Mapping[str, Any], outdir: Path | None = None
+    sources: Sequence[Path],
+    model: Model,
+    options: Mapping[str, Any],
+    outdir: Path | None = None,
+    notice: Callable[[str], object] = lambda text: None,
 ) -> list[Picture]:
     """Find the images of files, folders and archives; none is read yet.
 
@@ -49,6 +53,7 @@ def pictures(
         model: its recipe says how the images of its training were fitted
         options: options of the dataset, in place of the recipe's
         outdir: folder of the results, whose images are no input of a folder that holds it
+        notice: called with a sentence on the files of a source that are left out
 
     Raises DataError or UsageError.
     """
@@ -56,7 +61,7 @@ def pictures(
     faults: list[DataError] = []
     for source in sources:
         try:
-            unnamed += _pictures_of(source, model, options, outdir)
+            unnamed += _pictures_of(source, model, options, outdir, notice)
         except DataError as err:
             faults.append(err)
     refuse_bad(faults)
@@ -81,11 +86,15 @@ def refuse_bad(faults: Sequence[DataError]) -> None:
         raise DataError(f"{len(sentences)} of the inputs cannot be used: {named}{more}.")
 
 
-def _pictures_of(source: Path, model: Model, options: Mapping[str, Any], outdir: Path | None) -> Iterator[Picture]:
+def _pictures_of(
+    source: Path, model: Model, options: Mapping[str, Any], outdir: Path | None, notice: Callable[[str], object]
+) -> Iterator[Picture]:
     """Yield the images of one source."""
     if not source.exists():
         raise DataError(f"there is no image or folder {source}: check the path; it may be an image, a folder or a zip.")
     dataset = _opened(source, model, options)
+    if dataset.left_out:
+        notice(f"{source}: files left out: {dataset.left_out_in_words()}.")
     names = dataset.names if isinstance(dataset, Named) else [f"image{i:05d}" for i in range(len(dataset))]
     kept = [i for i, name in enumerate(names) if not _is_result(source, name, outdir)]
     if not kept:
@@ -100,8 +109,10 @@ def _opened(source: Path, model: Model, options: Mapping[str, Any]) -> Dataset:
     """Open a source as a dataset of the model's size and channels, with the options of the training's dataset."""
     known, data = registry(), str(source)
     try:
-        dataset_for(data, known)
-    except UsageError:  # a file name alone is no path to a dataset
+        needs_path = dataset_for(data, known).needs_path
+    except UsageError:
+        needs_path = False
+    if not needs_path:  # a file or folder whose name alone says nothing to datasets, or is that of another dataset
         data = str(source.absolute())
     given = options_for(data, model.header.recipe.get("dataset") or {}, known)
     size = model.G.shape.sizes[model.stage.level]
@@ -113,7 +124,8 @@ def _reader(dataset: Dataset, index: int) -> Callable[[], Pixels]:
         try:
             return dataset.image(index)
         except UnfitImage as err:  # it speaks of a recipe, and there is none here
-            cures = [err.change_file, *(f"add --dataset {option}" for option in err.options)]
+            flags = " or ".join(f"--dataset {option}" for option in err.options)
+            cures = [err.change_file, flags and f"add {flags}"]
             fault = f"{err.actual}, the model makes {err.expected}"
             raise DataError(fault, place=err.place, cure=" or ".join(filter(None, cures))) from None
 

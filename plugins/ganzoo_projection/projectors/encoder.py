@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Extractor
+from ganzoo.io.files import expand_user
 from ganzoo.model import checkpoint
 from ganzoo.recipe.node import component_from
 from ganzoo.registry.component import Make
@@ -97,7 +98,7 @@ def digest_bytes(view: FrozenGenerator) -> Tensor:
 
 def snapshot(path: Path) -> Path:
     """The file, or the newest snapshot in a run directory. Raises CheckpointError where it is none of an encoder."""
-    path = path.expanduser()
+    path = expand_user(path)
     if path.is_dir():
         path = max(path.glob("snapshot-*.safetensors"), default=path)
     head, shapes = checkpoint.shapes(path)
