@@ -53,7 +53,7 @@ def final(outdir: Path, images: int):
     from ganzoo.runs.folder import newest
 
     (folder,) = outdir.iterdir()
-    head, tensors = checkpoint.verify(newest(folder, "state")[0])
+    head, tensors = checkpoint.read(newest(folder, "state")[0])
     assert head.images == images, f"ended at {head.images} of {images} images"
     return tensors
 
@@ -64,7 +64,7 @@ def whole(outdir: Path) -> int:
 
     files = list(outdir.glob("*/*.safetensors"))
     for file in files:
-        checkpoint.verify(file)
+        checkpoint.read(file)
     return len(files)
 
 

@@ -33,7 +33,7 @@ def snapshots(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Photos of all kinds: RGB, alpha, gray, turned by EXIF, not square, in a subfolder; and a file that is no image."""
+    """Photos of all kinds: RGB, alpha, gray, turned by EXIF, not square, in a subfolder; and one file that is none."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from editing import code
 from editing import snapshots as snapshots
 from ganzoo.errors import UsageError
 from ganzoo.io import images
-from ganzoo.io.figure import figure
+from ganzoo.io.images import figure
 from ganzoo_editing import style_codes
 
 STYLED = ["stylegan2", "adain", "stylegan"]

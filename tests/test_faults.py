@@ -159,7 +159,7 @@ def test_reload_goes_back_to_the_last_state_and_draws_anew(tmp_path, monkeypatch
     folder = train(tmp_path, "training.on_nan=reload")
     log = (folder / "log.txt").read_text()
     assert log.count("with other random numbers") == 2 and "is not finite in phase 'main'" in log
-    head, tensors = checkpoint.verify(newest(folder, "state")[0])
+    head, tensors = checkpoint.read(newest(folder, "state")[0])
     assert head.images == 80 and int(tensors["reloads"]) == 2
     assert all(t.isfinite().all() for t in tensors.values())
 
@@ -199,7 +199,7 @@ def test_an_image_that_vanishes_ends_the_training_with_its_state_written(tmp_pat
             run.train(node, folder_.RunOptions(outdir=tmp_path / "runs", workers=1, device="cpu"))
     assert "kimg" in str(err.value)
     (folder,) = (tmp_path / "runs").iterdir()
-    assert checkpoint.verify(newest(folder, "state")[0])[0].images >= 24
+    assert checkpoint.read(newest(folder, "state")[0])[0].images >= 24
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_a_process_that_is_killed_costs_nothing(tmp_path):
     _, said = agent.communicate(timeout=400)
     assert agent.returncode == 0, said
     assert "Continuing" in said
-    one, other = (checkpoint.verify(newest(next(d.iterdir()), "state")[0])[1] for d in (calm, wild))
+    one, other = (checkpoint.read(newest(next(d.iterdir()), "state")[0])[1] for d in (calm, wild))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -320,7 +320,7 @@ def test_processes_started_anew_go_on_with_their_own_run(tmp_path):
     _, said = agent.communicate(timeout=300)
     assert agent.returncode == 0, said
     (mine,) = tmp_path.glob("*-mine")
-    assert checkpoint.verify(newest(mine, "state")[0])[0].images == 16
+    assert checkpoint.read(newest(mine, "state")[0])[0].images == 16
     assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 2 and not list(tmp_path.glob(".launch-*"))
 
 

@@ -49,7 +49,7 @@ def imported(tmp_path_factory):
 
 def networks(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Build the networks of a snapshot, and load its weights."""
-    head, tensors = checkpoint.verify(path)
+    head, tensors = checkpoint.read(path)
     nets = {}
     for name in {key.partition(".")[0] for key in tensors}:
         gan: Gan = build_experiment(parse(Source(head.recipe), registry()))
@@ -263,7 +263,7 @@ def test_only_one_generator(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["import", "any.pt"]) == 0
     snapshot = tmp_path / "any.safetensors"
-    _, tensors = checkpoint.verify(snapshot)
+    _, tensors = checkpoint.read(snapshot)
     assert {key.partition(".")[0] for key in tensors} == {"G_ema"}
     assert torch.isfinite(ganzoo.load(snapshot).images([3])).all()
     capsys.readouterr()

@@ -69,7 +69,7 @@ def judge(path: Path, images: tuple[Tensor, ...], label: Tensor | None = None, s
     from ganzoo.recipe.source import Source
     from ganzoo.registry.lookup import registry
 
-    head, tensors = checkpoint.verify(path)
+    head, tensors = checkpoint.read(path)
     D = build_experiment(parse(Source(head.recipe), registry())).D
     checkpoint.load_weights(D, tensors, "D", path)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from PIL import Image
 from commands import TINY
 from commands import gz as gz
 from ganzoo.errors import DataError
+from ganzoo.recipe.source import parse_value
 from ganzoo_data.archive import Zip
 from ganzoo_data.folder import Folder
 from ganzoo_data.images import ImageSet
@@ -194,6 +195,7 @@ def test_links_in_a_tar_are_no_images(tmp_path: Path) -> None:
 
 # --- what commands say -----------------------------------------------------------------------------------------------
 
+CHEAP = ["--features", "conv-random", "--steps", "1"]
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
@@ -233,7 +235,7 @@ def test_commands_agree_on_a_file(gz: Callable[..., Any], tmp_path: Path) -> Non
         results = [
             gz("data", "info", path, "--size", "16x16"),
             gz("project", model, path, *QUICK, "--outdir", tmp_path / f"out-{name}"),
-            gz("stylize", path, tmp_path / "style.png", "--features", "conv-random", "--steps", "1"),
+            gz("stylize", path, tmp_path / "style.png", *CHEAP, "--out", tmp_path / "styled.png"),
         ]
         if name == "good":
             assert [result.code for result in results] == [0, 0, 0], [result.err for result in results]
@@ -278,3 +280,18 @@ def test_targets_of_other_channels_and_proportions(case: str, gz: Callable[..., 
     assert result.code == 0, result.err
     written = np.asarray(Image.open(tmp_path / "out" / "t" / "target.png")).astype(int)
     assert written.shape == right.shape and np.abs(written - right).max() <= (1 if case == "RGB for gray" else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("#ff0000", "#ff0000"),
+        ("my #1", "my #1"),
+        ("a#b", "a#b"),
+        ("'#1'", "#1"),
+        ("[1, 2] # x", [1, 2]),
+        ("1e3", 1000.0),
+    ],
+)
+def test_a_value_on_the_command_line_holds_no_comment(text: str, value: object) -> None:
+    assert parse_value(text, "--set") == value

@@ -116,7 +116,7 @@ def test_kill_leaves_whole_files(tmp_path):
     assert any("state" in f.name for f in files)
     assert any("snapshot" in f.name for f in files)
     for file in files:
-        checkpoint.verify(file)
+        checkpoint.read(file)
 
 
 def test_a_crash_while_writing_leaves_the_previous_file(tmp_path, monkeypatch):

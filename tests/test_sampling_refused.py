@@ -169,14 +169,11 @@ def test_an_outdir_that_cannot_be(fails, snapshots, tmp_path):
         fails(2, words, "mix", snapshots("stylegan2"), "--rows", 1, "--cols", 2, *how)
 
 
-def test_a_run_directory_is_no_checkpoint(fails, snapshots, tmp_path):
-    fails(1, [tmp_path, "is a folder", "none"], "generate", tmp_path)
-    for number in (1, 2):
-        (tmp_path / f"snapshot-00000{number}.safetensors").write_bytes(snapshots("stylegan2").read_bytes())
-    newest = tmp_path / "snapshot-000002.safetensors"
+def test_a_directory_without_snapshots_is_no_checkpoint(fails, tmp_path):
+    """One that holds snapshots stands for its newest (test_faults_typed)."""
     for command in (["generate"], ["walk"], ["mix", "--rows", "1", "--cols", "2"], ["metrics", "swd"]):
-        fails(1, ["is a folder", newest], *command, tmp_path)
-    fails(1, ["is a folder", newest], "export", tmp_path, "--format", "state-dict")
+        fails(1, [tmp_path, "is a folder", "none"], *command, tmp_path)
+    fails(1, [tmp_path, "is a folder", "none"], "export", tmp_path, "--format", "state-dict")
 
 
 @pytest.mark.parametrize("command", ["generate", "mix", "walk"])
@@ -189,6 +186,8 @@ def test_what_images_are_of(snapshots, tmp_path, capsys, monkeypatch, command):
         ("growing", "0.5", ["still growing", "no learned mapping"]),
         ("stylegan2", "0.5", []),
     ):
+        (tmp_path / f"{name}-{psi}").mkdir()
+        monkeypatch.chdir(tmp_path / f"{name}-{psi}")  # an earlier picture would be noted too
         assert main([command, str(snapshots(name)), *flags, "--trunc", psi]) == 0
         said = capsys.readouterr().err.splitlines()
         assert len(said) == len(notes), said

@@ -297,7 +297,7 @@ def test_missing_weights(empty: Path, lpips_files: tuple[Path, Path]):
     """Which file, where, which option, and how to get it."""
     cases: list[tuple[Any, dict[str, Any], str, str]] = [
         (Inception, {}, inception.WEIGHTS.file, inception.URL),
-        (VGG16, {}, vgg.FILES[16].file, "torchvision.models.vgg16"),
+        (VGG16, {}, vgg.FILES[16].file, "https://download.pytorch.org/models/vgg16-397923af.pth"),
         (VGG16, {"weights": lpips_files[0]}, lpips.LINEAR.file, lpips.LINEAR_URL),
     ]
     for make, given, file, how in cases:

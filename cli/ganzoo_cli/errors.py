@@ -126,10 +126,26 @@ def _usage(err: BaseException, args: Sequence[str]) -> str:
     message = " ".join(str(err.format_message()).split()).rstrip(".?")  # type: ignore[attr-defined]
     message = message.replace("Value error, ", "")  # pydantic's own
     context = getattr(err, "ctx", None)
-    command = (context.command_path if context else "gz").replace("gz metrics one", "gz metrics NAME")
+    named = [word for word in args[:1] if not word.startswith("-")]  # where click leaves the context out
+    command = context.command_path if context else " ".join(["gz", *named])
+    command = command.replace("gz metrics one", "gz metrics NAME")
+    if sentence := _synonym(str(getattr(err, "option_name", None) or ""), message, command, args):
+        return sentence
     value = _value_of(list(getattr(getattr(err, "param", None), "opts", [])), args)
     got = f", got '{value}'" if value is not None and repr(value) not in message else ""
     return f"{message[:1].lower()}{message[1:]}{got}. See '{command} --help'."
+
+
+def _synonym(option: str, message: str, command: str, args: Sequence[str]) -> str:
+    """Return the sentence for an option of another training program; "" where the option is none."""
+    from ganzoo_cli import synonyms
+
+    value = _value_of([option], args) or None
+    cure = synonyms.cure(command, option, None if value is None or value.startswith("--") else value, args)
+    if cure is None:
+        return ""
+    fault = "takes no value" if "not take a value" in message else "is an option of other programs"
+    return f"{option} {fault}: {cure}."
 
 
 def _value_of(names: Sequence[str], args: Sequence[str]) -> str | None:

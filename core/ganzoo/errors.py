@@ -78,6 +78,7 @@ class RecipeError(UsageError):
         origin: where the value was written, as 'file:line' or '--set KEY=VALUE'
         path: keys and indices that lead to the value from the recipe's top level
         faults: several faults, in place of one; a line each
+        also: paths of other values that take part in the fault, of which the user may have written one
     """
 
     def __init__(
@@ -89,9 +90,10 @@ class RecipeError(UsageError):
         origin: str = "",
         path: tuple[str | int, ...] = (),
         faults: "Sequence[RecipeError]" = (),
+        also: tuple[tuple[str | int, ...], ...] = (),
     ) -> None:
         super().__init__(fault or "; ".join(each.statement for each in faults), place=place, cure=cure)
-        self.origin, self.path, self._faults = origin, path, tuple(faults)
+        self.origin, self.path, self.also, self._faults = origin, path, also, tuple(faults)
 
     def __str__(self) -> str:
         if self._faults:

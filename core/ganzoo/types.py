@@ -11,8 +11,8 @@ from torch import Tensor
 
 Latent: TypeAlias = Tensor  # [N, Z] standard normal
 Label: TypeAlias = Tensor | None  # [N, K] one-hot or real-valued; None where a GAN is unconditional
-Style: TypeAlias = Tensor  # [N, W] one style code
-Styles: TypeAlias = Tensor  # [N, L, W] one style code per layer
+Style: TypeAlias = Tensor  # [N, W] one style code: the papers' intermediate latent w
+Styles: TypeAlias = Tensor  # [N, L, W] one style code w per layer (W+)
 Maps: TypeAlias = Tensor  # [N, C, H, W] feature maps
 Image: TypeAlias = Tensor  # [N, C, H, W] in [-1, 1]
 Pyramid: TypeAlias = tuple[Tensor, ...]  # images, coarse to fine; an ordinary GAN's holds one

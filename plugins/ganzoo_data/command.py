@@ -15,7 +15,7 @@ from ganzoo_cli.host.options import Json, with_groups
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Finding
 
-app = typer.Typer(no_args_is_help=True, help="Check training images, and pack them.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check training images, and pack them.")
 
 NAMED = 3  # files that `info` lists by name
 DEFAULT_SIDE = 32  # pixels, for a dataset without a size of its own
@@ -93,7 +93,7 @@ def info(source: Source, wanted: Wanted, as_json: Json = False) -> None:
     facts["left out"] = dataset.left_out_in_words() or "0"
     table(["", ""], list(facts.items()))
     if findings:
-        note(f"'gz data doctor {source}' lists all of them.")
+        note(f"'gz data doctor {quoted(source)}' lists all of them.")
 
 
 @app.command()

@@ -242,13 +242,17 @@ class ImageSet(Dataset):
 
     def smallest_side(self) -> int | None:
         """Height or width, in pixels, of the smallest readable image; None if none is readable."""
-        return min((side for side in in_threads(self._side, range(len(self))) if side), default=None)
+        return min((min(size) for size in self.sizes()), default=None)
 
-    def _side(self, index: int) -> int | None:
+    def sizes(self) -> set[Size]:
+        """(height, width), in pixels, that readable images have before they are fitted; none for none readable."""
+        return {size for size in in_threads(self._size_of, range(len(self))) if size}
+
+    def _size_of(self, index: int) -> Size | None:
         name = self.names[index]
         try:
             data = self._read(name)
-            return min(dimensions(data, self.channels, is_npy=_is_npy(name, data), suffix=suffix_of(name)))
+            return dimensions(data, self.channels, is_npy=_is_npy(name, data), suffix=suffix_of(name))
         except BadImage:
             return None
 

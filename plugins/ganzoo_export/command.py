@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ganzoo_cli.host.console import free_name, known, note, say
-from ganzoo_cli.host.drawing import Checkpoint, Cutoff, load_model, note_limits, refuse
+from ganzoo_cli.host.drawing import Checkpoint, Cutoff, load_model, newest_snapshot, note_limits, refuse
 
 Option = typer.Option
 Net = Annotated[Literal["G_ema", "G", "D"], Option(help="Which network, for a state-dict.")]
@@ -31,6 +31,7 @@ def export(
     ONNX takes z, [N, z_dim], and for a conditional model label, [N, classes]; it gives image, [N, C, H, W] in about
     [-1, 1], with the stored noise. Its images are compared with torch's before the file is kept.
     """
+    ckpt = newest_snapshot(ckpt)
     suffix = SUFFIX[format_]
     path = out or Path(f"{ckpt.stem}-{net}{suffix}")
     if path.suffix != suffix:

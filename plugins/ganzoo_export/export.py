@@ -26,7 +26,7 @@ from ganzoo.io import hashes
 from ganzoo.io.files import atomic_write, ensure_folder
 from ganzoo.model import checkpoint
 from ganzoo.model.model import Model
-from ganzoo.model.restore import build_gan, growth_note
+from ganzoo.model.restore import growth_note, load_gan, outline_gan
 from ganzoo.training.seeds import latents
 from ganzoo.types import Image, Label, Latent
 
@@ -38,11 +38,8 @@ TOLERANCE = 1 / 255  # largest difference of images in [-1, 1]: half a step of 8
 
 def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
     """Build a network of a checkpoint with its weights, on the CPU in evaluation mode. Raises CheckpointError."""
-    header, tensors = checkpoint.read(path)
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then overwritten
-        gan = build_gan(path, header)
+    _, _, gan = load_gan(path, net)
     module: nn.Module = gan.D if net == "D" else gan.G
-    checkpoint.load_weights(module, tensors, net, path)
     return module.eval()
 
 
@@ -59,8 +56,7 @@ def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
 def unfinished(path: Path) -> str:
     """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
     header = checkpoint.header(path)
-    with torch.device("meta"):  # takes no memory
-        gan = build_gan(path, header)
+    gan = outline_gan(path, header)
     return growth_note(gan.shape, gan.stage_at(header.images))
 
 

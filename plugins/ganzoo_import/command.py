@@ -19,7 +19,8 @@ Format = Annotated[
     str, Option("--from", metavar="NAME", help="Format; 'gz components list importer' lists all. auto: detect it.")
 ]
 Sets = Annotated[
-    list[str], Option("--set", metavar="KEY=VALUE", help="Set an option of the format, as lr_mul=0.01; repeatable.")
+    list[str],
+    Option("--set", metavar="KEY=VALUE", help="Set an option of the format or recipe, as lr_mul=0.01; repeatable."),
 ]
 Discriminator = Annotated[Path | None, Option(metavar="FILE", help="The discriminator, if it is in a separate file.")]
 Out = Annotated[Path | None, Option(metavar="PATH", help="The snapshot to write; else FILE's name in this folder.")]

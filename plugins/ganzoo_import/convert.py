@@ -4,8 +4,9 @@
 parameter must be filled, every tensor of the file accounted for, and the first image must be finite.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from ganzoo.model.model import load
 from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.index import index
 from ganzoo.recipe.loading import checked
+from ganzoo.recipe.merge import override
 from ganzoo.recipe.node import Node, component_from, versions
 from ganzoo.recipe.source import Source, to_yaml
+from ganzoo.registry.component import option_parameters
 from ganzoo.registry.lookup import registry
 from ganzoo_import.interfaces import Converted, Importer
+from ganzoo_import.prepare import missing_buffers, single_precision
 
 AUTO = "auto"
 NETS = ("G", "D", "G_ema")
@@ -68,32 +72,52 @@ def convert(
     Args:
         path: the file
         name: the importer, or "auto" for the one that recognises the file
-        options: options of the importer
+        options: options of the importer, and values of the recipe by dotted paths, such as regularizers.0.gamma
         discriminator: a second file, for projects that save the discriminator separately
     """
     names = registry().names("importer") if name == AUTO else [name]
-    importers = {each: _importer(each, options if name != AUTO else None) for each in names}
+    importers = {each: _importer(each, None) for each in names}
     allowed = frozenset[str]().union(*(importer.globals for importer in importers.values()))
     data = torchfile.read(path, allowed)
     if discriminator is not None:
         data = {"G": data, "D": torchfile.read(discriminator, allowed)}
     recognised_name = recognise(path, data, importers)
+    own, training = _divided(importers[recognised_name], options or {})
+    importer = _importer(recognised_name, own)
     try:
-        converted = _importer(recognised_name, options).convert(data)
+        data, notes = single_precision(data)
+        converted = importer.convert(data)
+        converted = replace(converted, notes=(*notes, *converted.notes))
     except CheckpointError as err:
         raise err.at(f"{path}:") from None
-    except ZooError:
-        raise
+    except ZooError as err:
+        raise CheckpointError(f"{path}: '{recognised_name}' cannot convert it: {quoted(err)}.") from None
     except Exception as err:  # data that only resemble the importer's format
         raise CheckpointError(
             f"{path}: it is damaged, or not what '{recognised_name}' expects ({type(err).__name__}: {quoted(err)})."
         ) from None
+    if training:
+        converted = replace(converted, recipe=_overridden(converted.recipe, training))
     return _checked(path, recognised_name, converted, sum(1 for _ in torchfile.tensors(data)))
 
 
 def _importer(name: str, options: Mapping[str, Any] | None) -> Importer:
     importer: Importer = component_from("importer", {"use": name, **(options or {})}, registry()).bind()()
     return importer
+
+
+def _divided(importer: Importer, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(options of the importer, options of the recipe), by the first word of their keys."""
+    recipe = option_parameters(Gan).keys() - option_parameters(type(importer)).keys()
+    training = {key: value for key, value in options.items() if key.partition(".")[0] in recipe}
+    return {key: value for key, value in options.items() if key not in training}, training
+
+
+def _overridden(recipe: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with other values, by dotted paths. Raises RecipeError or UsageError that names the option."""
+    source = override(Source(recipe, name="its recipe"), [f"{key}={json.dumps(v)}" for key, v in options.items()])
+    checked(source)
+    return source.tree
 
 
 def recognise(path: Path, data: Any, importers: Mapping[str, Importer]) -> str:
@@ -127,6 +151,8 @@ def _checked(path: Path, name: str, converted: Converted, total: int) -> Importe
     node, gan = _built(path, converted.recipe)
     if "G_ema" not in converted.nets or converted.nets.keys() - set(NETS):
         raise CheckpointError(f"{path}: '{name}' gives the networks {', '.join(converted.nets) or 'none'}, not G_ema.")
+    notes = missing_buffers(gan.G, {net: state for net, state in converted.nets.items() if net != "D"})
+    converted = replace(converted, notes=(*notes, *converted.notes))
     for net, state in converted.nets.items():
         tensors = {f"{net}.{key}": tensor for key, tensor in state.items()}
         checkpoint.matching_tensors(gan.D if net == "D" else gan.G, tensors, net, path)

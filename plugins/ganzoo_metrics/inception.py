@@ -32,9 +32,11 @@ WEIGHTS = Published(
     name="inception",
     file="pt_inception-2015-12-05-6726825d.pth",
     own="inception.safetensors",
-    sha256="6726825d",  # as its published name says
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     url=URL,
-    how=f"It is an asset of the releases of github.com/mseitzer/pytorch-fid: curl -L --create-dirs -o '{{path}}' {URL}",
+    size=95_628_359,
+    licence="Apache-2.0",
+    how=f"Say 'gz metrics fetch inception', or curl -L --create-dirs -o '{{path}}' {URL}",
 )
 
 
@@ -276,6 +278,11 @@ class Inception(Extractor, name="inception", paper="arXiv:1512.00567"):
     outputs: ClassVar[tuple[str, ...]] = ("pool", "logits", "logits_unbiased")
     rgb: ClassVar[bool] = True
     needs_weights: ClassVar[bool] = True
+
+    @classmethod
+    def weight_files(cls) -> list[str]:
+        """Name, size, sha256, licence and address of the published weights."""
+        return [WEIGHTS.describe()]
 
     @classmethod
     def fetch(cls, offline: bool, progress: Progress) -> list[Path]:

@@ -19,8 +19,7 @@ from torch import Tensor
 from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.interfaces import Discriminator, GeneratorMetric, ProbeContext, Shape, Statistic, Which
 from ganzoo.io.files import expand_user
-from ganzoo.model import checkpoint
-from ganzoo.model.restore import build_gan
+from ganzoo.model.restore import load_gan
 from ganzoo.nn.resample import downsample
 from ganzoo.training.seeds import image_seeds, latents
 from ganzoo.types import Image, Latent, Pyramid
@@ -170,10 +169,8 @@ def load_classifiers(folder: Path | None, shape: Shape, device: torch.device) ->
 
 
 def _classifier(path: Path, shape: Shape) -> Discriminator:
-    head, tensors = checkpoint.read(path)
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        D = build_gan(path, head).D
-    checkpoint.load_weights(D, tensors, "D", path)
+    _, _, gan = load_gan(path, "D")
+    D = gan.D
     fault = ""
     if D.labels:
         fault = "wants labels: a classifier of images without labels is wanted."

@@ -52,6 +52,7 @@ class Wasserstein(Loss, name="wasserstein", paper="arXiv:1701.07875"):
     """
 
     critic = True
+    signed = False
 
     def __init__(self, *, drift: Weight = 1e-3) -> None:
         super().__init__()
@@ -100,6 +101,7 @@ class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.0
 
     critic = True
     relativistic = True
+    signed = False
 
     def d(self, real: Logits, fake: Logits) -> PerSample:
         """relu(1 - (r - E f)) + relu(1 + (f - E r))."""
@@ -115,6 +117,7 @@ class RelativisticPaired(Loss, name="relativistic_paired", paper="arXiv:1807.007
 
     critic = True
     relativistic = True
+    signed = False
 
     def d(self, real: Logits, fake: Logits) -> PerSample:
         """-log sigmoid(r - f)."""

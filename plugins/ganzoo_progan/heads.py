@@ -1,6 +1,7 @@
 """The end of a discriminator: statistics of the batch, and heads from the coarsest feature maps to the logit."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from ganzoo import interfaces as zoo
 from ganzoo.errors import RecipeError
 from ganzoo.nn.equal import ActConv2d, ActLinear, Gain, Linear
-from ganzoo.nn.norm import minibatch_std
+from ganzoo.nn.norm import group_size, minibatch_std
 from ganzoo.registry.component import Make
 from ganzoo.types import Label, Logits, Maps, Size
 
@@ -36,6 +37,11 @@ class MinibatchStd(zoo.Statistic, name="minibatch_std", paper=PAPER):
             )
         self.group, self.features = group, features
         self.out_channels = channels + features
+
+    @classmethod
+    def compared(cls, batch: int, option: Callable[[str], Any]) -> int:
+        """Size of a group."""
+        return group_size(batch, option("group"))
 
     def forward(self, x: Maps) -> Maps:
         """[N, C, H, W] -> [N, C + features, H, W]."""

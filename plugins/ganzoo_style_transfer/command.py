@@ -32,6 +32,7 @@ Settings = Annotated[
     list[str], Option("--set", metavar="KEY=VALUE", help="Any option of the method, as features.pool=average.")
 ]
 Colours = Annotated[bool, Option("--preserve-color", help="Give the style the content's colours first.")]
+Out = Annotated[Path, Option(metavar="FILE", help="The picture, a .png; an earlier one is kept.")]
 Film = Annotated[
     Path | None, Option(metavar="FILE|DIR", help="A film of the steps: .webp, .gif, .mp4 or a folder of PNGs.")
 ]
@@ -53,7 +54,7 @@ def stylize(
     mix: Mix = None,
     preserve_color: Colours = False,
     size: Annotated[int, Option(min=8, max=20_000, help="Most pixels of a side; larger ones are scaled down.")] = 512,
-    out: Annotated[Path, Option(metavar="FILE", help="The picture, a .png.")] = Path("stylized.png"),
+    out: Out = Path("stylized.png"),
     film: Film = None,
     every: Annotated[int | None, Option(min=1, help="Steps between frames of the film.")] = None,
     fps: Annotated[int, Option(min=1, max=120, help="Frames a second.")] = 25,
@@ -62,10 +63,7 @@ def stylize(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Paint a picture in another one's style. Interrupted, it leaves what there is; the same command goes on.
-
-    A file that exists is kept: the new one is stylized-1.png.
-    """
+    """Paint a picture in another one's style. Interrupted, it leaves what there is; the same command goes on."""
     flags = {
         "statistic": stat,
         "features": features,

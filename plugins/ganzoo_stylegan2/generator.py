@@ -38,9 +38,9 @@ class ModConv(zoo.Layer, name="modconv", paper=PAPER):
 
     Args:
         noise: added before the bias
-        demodulate: scale each output channel to unit norm (Eq. 3)
+        demodulate: scale the modulated weights of each output channel to unit norm (Eq. 3)
         equalized: scale the weight by 1/√fan_in first, as the paper's released code does; before demodulation it
-            changes the effect of epsilon only
+            changes the effect of epsilon only. Without demodulation it is always on
         resample_filter: taps of the filter when doubling the size
         clamp: limit of the absolute output; null for none
     """

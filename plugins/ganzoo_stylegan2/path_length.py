@@ -14,11 +14,12 @@ from ganzoo.types import Count, PerSample, Weight
 class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
     """weight * (|J_w^T y| - a)²: a step in W should change the image by a fixed amount (Eq. 4).
 
-    a is the moving mean of the lengths |J_w^T y|.
+    y is a random image of N(0, 1 / (H W)); |J_w^T y| is the root mean square over the L style codes, as the released code
+    has it; a is the moving mean of these lengths.
 
     Args:
         weight: factor of the penalty
-        decay: weight of the batch's mean length in the moving mean
+        decay: weight of the batch's mean length in the moving mean (1 - β_pl; the released code's pl_decay)
         shrink: the penalty uses batch / shrink samples
     """
 
@@ -47,7 +48,7 @@ class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
         n = batch.among_first(self.samples(batch.total))
         label = None if batch.label is None else batch.label[:n]
         ws = batch.G.styles(batch.z[:n], label, batch.stage)
-        ws = ws if ws.requires_grad else ws.detach().requires_grad_()  # the mapping has no parameters
+        ws = ws if ws.requires_grad else ws.detach().requires_grad_()  # no graph: the mapping has no parameters
         image = batch.G.synthesize(ws, batch.stage)[-1]
         y = batch.rng.normal(image) / math.sqrt(image.shape[2] * image.shape[3])
         (grad,) = torch.autograd.grad((image * y).sum(), ws, create_graph=True)

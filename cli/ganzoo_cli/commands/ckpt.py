@@ -1,6 +1,5 @@
 """`gz ckpt`."""
 
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +8,7 @@ import typer
 from ganzoo_cli.host.console import known, say, say_json, table
 from ganzoo_cli.host.options import Json
 
-app = typer.Typer(no_args_is_help=True, help="Inspect and verify checkpoints.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Inspect and verify checkpoints.")
 
 File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safetensors or state-*.safetensors.")]
 
@@ -18,11 +17,11 @@ File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safeten
 def info(path: File, as_json: Json = False) -> None:
     """Print what a checkpoint holds: recipe, images seen, data, versions. Needs no plugin."""
     from ganzoo.io.hashes import recipe_hash
-    from ganzoo.model.checkpoint import shapes
+    from ganzoo.model.checkpoint import outline
 
-    head, tensors = shapes(path)
+    head, tensors = outline(path)
     nets = ("G" if any(name.startswith("G.") for name in tensors) else "G_ema", "D")  # an imported one may lack some
-    counts = {net: sum(prod(shape) for name, shape in tensors.items() if name.startswith(f"{net}.")) for net in nets}
+    counts = {net: sum(t.numel() for name, t in tensors.items() if name.startswith(f"{net}.")) for net in nets}
     facts: dict[str, Any] = {
         "kind": head.kind,
         "title": head.recipe.get("title", ""),
@@ -52,19 +51,12 @@ def _line(value: Any) -> Any:
 @app.command()
 def verify(path: File) -> None:
     """Check every tensor against the digest it was written with, and that the recipe can be built here."""
-    import torch
-
     from ganzoo.model import checkpoint
-    from ganzoo.model.restore import build_experiment, recipe_of
+    from ganzoo.model.restore import outline, recipe_of, require_fit
 
     known()
-    head, tensors = checkpoint.verify(path)
+    head, tensors = checkpoint.read(path)
     node = recipe_of(path, head)
     if head.kind == "snapshot":
-        with torch.device("meta"):
-            nets = build_experiment(node).networks()
-        prefixes = {name.partition(".")[0] for name in tensors}  # an imported one may hold G_ema alone
-        for prefix, net in [*nets.items(), *([("G_ema", nets["G"])] if "G" in nets else [])]:
-            if prefix in prefixes or prefix not in ("G", "D"):
-                checkpoint.matching_tensors(net, tensors, prefix, path)
+        require_fit(path, outline(path, node), tensors)
     say(f"OK: {path}, a {head.kind} at {head.kimg:g} kimg")

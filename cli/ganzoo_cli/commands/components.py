@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ganzoo.registry.lookup import Registry
 
 
-app = typer.Typer(no_args_is_help=True, help="List components; show what one does and its options.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List components; show what one does and its options."
+)
 
 
 @app.command("list")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo_cli.host.console import free_name, note, say
+from ganzoo_cli.host.console import free_name, free_names, note, say
 from ganzoo_cli.host.drawing import (
     Checkpoint,
     Drawing,
@@ -132,23 +132,14 @@ def draw(
 
 
 def _names(wanted: Sequence[tuple[int | None, int]], outdir: Path) -> dict[tuple[int | None, int], Path]:
-    """The file of each (class, seed): seed0042.png, or seed0042-1.png where that exists, which is noted on stderr."""
-    from ganzoo.io.files import unused
-
+    """The file of each (class, seed): seed0042.png, or seed0042-1.png where that exists."""
     several = len({label for label, _ in wanted}) > 1
-    names, taken = {}, []
-    for label, seed in dict.fromkeys(wanted):
-        path = outdir / (f"seed{seed:04d}-class{label}.png" if several else f"seed{seed:04d}.png")
-        names[label, seed] = unused(path, ".npy")
-        taken += [path] if names[label, seed] != path else []
-    if taken:
-        these = (
-            f"{taken[0]} exists and is"
-            if len(taken) == 1
-            else f"{taken[0]} and {len(taken) - 1:,} others exist and are"
-        )
-        note(f"{these} kept: the new files have a number, as {unused(taken[0], '.npy')}.")
-    return names
+    paths = {
+        (label, seed): outdir / (f"seed{seed:04d}-class{label}.png" if several else f"seed{seed:04d}.png")
+        for label, seed in wanted
+    }
+    names = free_names(paths.values(), ".npy")
+    return {pair: names[path] for pair, path in paths.items()}
 
 
 def compute(

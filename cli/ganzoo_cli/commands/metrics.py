@@ -1,6 +1,5 @@
 """`gz metrics`: measure a checkpoint, compare two sets of images, show a run's metrics."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganzoo_cli.host.console import free_name, known, note, pairs, say, say_json, table, width_by_height, write_text
+from ganzoo_cli.commands.metrics_report import Records, report, say_left_out
+from ganzoo_cli.host.console import known, note, pairs, say, say_json, table, width_by_height
+from ganzoo_cli.host.drawing import Checkpoint, newest_snapshot
 from ganzoo_cli.host.options import Device, Json
 
 if TYPE_CHECKING:
-    from ganzoo.evaluation.score import Score
+    from ganzoo.errors import CheckpointError
+    from ganzoo.evaluation.compare import ImageSource
     from ganzoo.interfaces import Dataset, Shape
     from ganzoo.model.model import Model
+    from ganzoo.types import Size
 
-Records = list[dict[str, Any]]
 Option = typer.Option
 
 
@@ -30,9 +32,13 @@ class Names(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(cls=Names, no_args_is_help=True, help="Measure: gz metrics swd CKPT, or one of the commands below.")
+app = typer.Typer(
+    cls=Names,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Measure: gz metrics swd CKPT, or one of the commands below.",
+)
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")]
 Data = Annotated[str | None, Option(metavar="PATH|NAME", help="Real images; else those of the training.")]
 Num = Annotated[
     int | None, Option(min=2, help="Images of each set; else the recipe's, or the metric's published number.")
@@ -69,8 +75,8 @@ def one(
     as_json: Json = False,
 ) -> None:
     """Measure a checkpoint. Prints a table, or JSON that says what exactly was measured."""
-    scores = _measured([name], ckpt, data, num, set_, seed, repeat, floor, device)
-    _report(scores, out, as_json)
+    scores, _ = _measured([name], ckpt, data, num, set_, seed, repeat, floor, device)
+    report(scores, out, as_json)
 
 
 @app.command("all")
@@ -87,15 +93,20 @@ def all_(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Measure several metrics in one pass of generation and of each extractor; else those of the recipe."""
+    """Measure several metrics in one pass of generation and of each extractor; else those of the recipe.
+
+    Those whose weights are missing are left out, which is said; then the exit code is 1.
+    """
     from ganzoo.errors import UsageError
     from ganzoo.model.checkpoint import header
 
+    ckpt = newest_snapshot(ckpt)
     names = _listed(metrics) or [m["use"] for m in header(ckpt).recipe.get("metrics", [])]
     if not names:
         raise UsageError(f"the recipe of {ckpt} names no metrics", cure="add --metrics swd,msssim")
-    scores = _measured(names, ckpt, data, num, set_, seed, repeat, floor, device)
-    _report(scores, out, as_json)
+    scores, left_out = _measured(names, ckpt, data, num, set_, seed, repeat, floor, device)
+    report(scores, out, as_json)
+    say_left_out(left_out)
 
 
 @app.command()
@@ -104,7 +115,7 @@ def compare(
     other: Annotated[str, typer.Argument(metavar="B", help="Another, which stands for the real images.")],
     metrics: Which = "swd",
     size: Annotated[
-        str | None, Option(metavar="WIDTHxHEIGHT", help="Where neither is a checkpoint; else the smallest side.")
+        str | None, Option(metavar="WIDTHxHEIGHT", help="Where neither is a checkpoint; else the smallest.")
     ] = None,
     channels: Annotated[int, Option(min=1, max=4096, help="Where neither is a checkpoint.")] = 3,
     num: Num = None,
@@ -126,6 +137,9 @@ def compare(
     for name in names:
         choose.resolve_metric(name, known())
     a, b, shape = compare.open_sources(one, other, _shape(one, other, size, channels), device)
+    _warn_of_parts((a, b), shape.size)
+    left_out = compare.left_out(names, shape, num, pairs(set_))
+    names = [name for name in names if name not in left_out]
     with _Progress(", ".join(names)) as progress:
         records = compare.compare(
             a,
@@ -138,7 +152,8 @@ def compare(
             device=choose_device(device),
             progress=progress.show,
         )
-    _report([[record] for record in records], out, as_json)
+    report([[record] for record in records], out, as_json)
+    say_left_out(left_out)
 
 
 @app.command()
@@ -179,7 +194,7 @@ def show(
 
 @app.command()
 def fetch(
-    extractor: Annotated[str, typer.Argument(metavar="EXTRACTOR", help="inception or vgg16.")],
+    extractor: Annotated[str, typer.Argument(metavar="EXTRACTOR", help="inception, vgg16 or vgg19.")],
     offline: Annotated[
         bool, Option("--offline", envvar="GZ_OFFLINE", help="Fetch nothing: only say what belongs where.")
     ] = False,
@@ -188,6 +203,8 @@ def fetch(
     from ganzoo.io.log import Log
 
     cls: Any = known().get("extractor", extractor)
+    for line in cls.weight_files():
+        note(line)
     with Log(None, 100) as log:
 
         def progress(what: str, done: int, total: int) -> None:
@@ -231,67 +248,29 @@ def _measured(
     repeat: int,
     floor: bool,
     device: str,
-) -> list[Records]:
-    """Measure a checkpoint, or the floor, with one or several seeds: for each metric a record a seed."""
+) -> "tuple[list[Records], dict[str, CheckpointError]]":
+    """Measure a checkpoint, or the floor: for each metric a record a seed; and what is left out, with its error."""
     registry = known()
     import ganzoo
     from ganzoo.evaluation import choose, score
 
     for name in names:
         choose.resolve_metric(name, registry)
+    ckpt = newest_snapshot(ckpt)
     model = ganzoo.load(ckpt, device)
     dataset = score.real_set(model, data)
     _warn_of_other_images(model, dataset, ckpt, data)
     scorer = score.Scorer(model, dataset, names, num, pairs(set_))
+    left_out = scorer.leave_out_unready()
     measure: Callable[..., Records] = scorer.floor if floor else scorer.measure
     first = scorer.recipe_seed if seed is None else seed
     runs: list[Records] = []
     for each in range(first, first + repeat):
-        with _Progress(f"{', '.join(names)} seed {each}") as progress:
+        with _Progress(f"{', '.join(scorer.names)} seed {each}") as progress:
             runs.append(measure(each, progress.show))
     if num is not None and runs and (fewest := min(record["num_fake"] for record in runs[0])) < num:
         note(f"warning: --num {num:,}: there are only {len(dataset):,} real images, so {fewest:,} were compared.")
-    return [list(records) for records in zip(*runs)]
-
-
-def _report(metrics: Sequence[Records], out: Path | None, as_json: bool) -> None:
-    """Print the records of each metric, one a seed, as a table or as JSON."""
-    from ganzoo.evaluation import score
-
-    scores = [score.summarise(records) for records in metrics]
-    values = [s.record() for s in scores]
-    result = values[0] if len(values) == 1 else values
-    if out:
-        write_text(free_name(out), json.dumps(result, indent=1) + "\n")
-    if as_json:
-        return say_json(result)
-    return _show(scores)
-
-
-def _show(scores: "Sequence[Score]") -> None:
-    rows, repeated = [], any(s.spread for s in scores)
-    for s in scores:
-        rows += [
-            [key, f"{value:.4f}", *([f"± {s.spread[key]:.4f}"] if repeated else [])] for key, value in s.mean.items()
-        ]
-    table(["metric", "value", *(["spread"] if repeated else [])], rows, right=["value"])
-    for s in scores:
-        note(_line(s))
-
-
-def _line(score: "Score") -> str:
-    """Describe on one line what was measured."""
-    record = score.records[0]
-    real, fake = record["num_real"], record["num_fake"]
-    number = f"{fake:,} images" if real == 0 else f"{fake:,} images, {real:,} real ones"
-    sides = {"real halves": "real against real", "model": f"{record.get('kimg', 0):g} kimg"}.get(
-        record["compared"], record["compared"]
-    )
-    extractor = record["extractor"]
-    through = f", {extractor['name']} {extractor['sha256'][:12]}" if extractor else ""
-    data = f", {record['data']['title']}" if record["data"] else ""
-    to = f" to {score.records[-1]['seed']}" if len(score.records) > 1 else ""
-    return f"{record['metric']} of {number}, {sides}{data}{through}, seed {record['seed']}{to}"
+    return [list(records) for records in zip(*runs)], left_out
 
 
 def _listed(text: str | None) -> list[str]:
@@ -302,17 +281,31 @@ def _shape(one: str, other: str, size: str | None, channels: int) -> "Shape | No
     """The size at which two sets of images are compared; None where a checkpoint gives it."""
     from ganzoo.evaluation import compare
     from ganzoo.interfaces import Shape
-    from ganzoo.recipe import datasets
 
     if compare.is_checkpoint(one) or compare.is_checkpoint(other):
         return None
     if size is not None:
         return Shape((width_by_height("--size", size),), channels)
-    sides = [side for s in (one, other) if (side := datasets.smallest_side(s, channels, known()))]
-    if not sides:
+    sizes = compare.sizes_of(one, channels) | compare.sizes_of(other, channels)
+    if not sizes:
         return None
-    note(f"Assuming {min(sides)}x{min(sides)}, the smallest side: name another with --size.")
-    return Shape(((min(sides), min(sides)),), channels)
+    common = compare.common_size(sizes)
+    kind = "size" if compare.are_whole(sizes, common) else "side"
+    note(f"Assuming {common[1]}x{common[0]}, the smallest {kind}: name another with --size.")
+    return Shape((common,), channels)
+
+
+def _warn_of_parts(sources: "Sequence[ImageSource]", size: "Size") -> None:
+    """Say of which sets only the middle of images is compared, since these have other proportions."""
+    from ganzoo.evaluation import compare
+    from ganzoo.recipe.datasets import image_sizes
+
+    for source in sources:
+        if source.dataset and not compare.are_whole(image_sizes(source.dataset), size):
+            note(
+                f"warning: {source.source}: not all images have the proportions of {size[1]}x{size[0]}: of the others "
+                f"only the middle is compared."
+            )
 
 
 def _warn_of_other_images(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -> None:

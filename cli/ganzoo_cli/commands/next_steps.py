@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganzoo.io.files import quoted
 from ganzoo_cli.host.console import note
 
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ def summary(folder: Path, node: "Node", source: "Source", reference: str) -> Non
     snapshots = sorted(folder.glob("snapshot-*.safetensors"))
     if snapshots and (step := node.cls.next_step):  # type: ignore[attr-defined]
         note("Next:")
-        note(f"  {step.format(folder=folder)}")
+        note(f"  {step.format(folder=quoted(folder))}")
     if not snapshots or not node.has("generator"):
         return
     note("Next:")
-    note(f"  gz generate {snapshots[-1]} {_grid(node.value('labels'))}")
+    note(f"  gz generate {quoted(snapshots[-1])} {_grid(node.value('labels'))}")
     names = [metric.cls.name for metric in chosen] or _metrics()
     if names and not _grows(folder, names[0], node):
-        note(f"  gz metrics {names[0]} {snapshots[-1]}")
+        note(f"  gz metrics {names[0]} {quoted(snapshots[-1])}")
     if not (node.has("dataset") and node["dataset"].cls.needs_path):  # type: ignore[attr-defined]
-        note(f"  gz train {_for_other_images(source, reference)} --data PATH/TO/YOUR/IMAGES")
+        note(f"  gz train {quoted(_for_other_images(source, reference))} --data PATH/TO/YOUR/IMAGES")
 
 
 def _grid(labels: int) -> str:
@@ -103,6 +104,6 @@ def left_off(resume: str | None, outdir: Path) -> tuple[str, str]:
         raise CheckpointError("there is no state-*.safetensors", place=f"--resume {resume}:")
     recipe = state.parent / "recipe.resolved.yaml"
     if not recipe.is_file():
-        cure = f"name the RECIPE that {state.name} belongs to"
+        cure = f"name the RECIPE that {state.name} belongs to, or begin with its weights: --init-from {quoted(state)}"
         raise UsageError(f"{recipe} is missing", place=f"--resume {resume}:", cure=cure)
     return str(recipe), str(state)

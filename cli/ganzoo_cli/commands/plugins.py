@@ -7,7 +7,7 @@ from ganzoo_cli.host.options import Json
 
 HOST = "ganzoo_cli"  # the package of the command line itself, which is no plugin
 
-app = typer.Typer(no_args_is_help=True, help="List plugins; check that they work.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List plugins; check that they work.")
 
 
 @app.command("list")

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo_cli.host.console import WIDE, known, note, say, say_json, table, write_text
+from ganzoo.io.text import one_line
+from ganzoo_cli.host.console import WIDE, known, note, note_cautions, say, say_json, table, write_text
 from ganzoo_cli.host.options import Json, Sets
 
 if TYPE_CHECKING:
     from ganzoo.recipe.node import Node
 
-app = typer.Typer(no_args_is_help=True, help="List and show recipes; write one, check it, compare two.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List and show recipes; write one, check it, compare two."
+)
 
 Reference = Annotated[
     str, typer.Argument(metavar="NAME|FILE", help="An architecture that 'gz recipe list' shows, or a recipe file.")
@@ -100,7 +103,7 @@ def show(recipe: Reference, set_: Sets = [], as_json: Json = False) -> None:  # 
         head = {"name": recipe, "title": title, "paper": paper, "parameters": counts, "published": figures}
         return say_json({**head, "recipe": node.dump()})
     labels = getattr(node.model, "labels", 0)  # of a GAN
-    say(f"{title}{f', {paper}' if paper else ''}{f', {labels} classes' if labels else ''}")
+    say(one_line(f"{title}{f', {paper}' if paper else ''}{f', {labels} classes' if labels else ''}"))
     for child in node.walk():
         if child is not node:
             where, cls = ".".join(map(str, child.where)), child.cls
@@ -143,7 +146,7 @@ def _value(figure: dict[str, Any]) -> str:
 def _indented(*texts: str) -> None:
     """Print each text below its heading, as wide as the terminal; on one line where stdout is no terminal."""
     width = get_terminal_size().columns if sys.stdout.isatty() else WIDE
-    for text in filter(None, texts):
+    for text in map(one_line, filter(None, texts)):
         say(fill(text, width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False))
 
 
@@ -204,13 +207,14 @@ def init(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The new recipe; else NAME.yaml.")] = None,
 ) -> None:
     """Write a commented recipe that extends an architecture, ready to be edited. Never overwrites."""
+    from ganzoo.io.files import quoted
     from ganzoo.recipe.draft import draft
 
     known()
     path = file or Path(f"{Path(name).stem}.yaml")
     write_text(path, draft(name), new=True)
     say(str(path))
-    note(f"Next:\n  gz recipe validate {path}\n  gz train {path} --data PATH")
+    note(f"Next:\n  gz recipe validate {quoted(path)}\n  gz train {quoted(path)} --data PATH")
 
 
 @app.command()
@@ -219,10 +223,13 @@ def validate(file: Reference, set_: Sets = []) -> None:  # noqa: B006
     import torch
 
     from ganzoo.model.restore import build_experiment
-    from ganzoo.recipe.loading import load
+    from ganzoo.recipe.loading import checked
+    from ganzoo.recipe.merge import read
 
     known()
-    node = load(file, set_)
+    source = read(file, set_)
+    node = checked(source)
+    note_cautions(node, source)
     with torch.device("meta"):  # shapes only: takes no memory
         build_experiment(node)
     say(f"OK: {file}")

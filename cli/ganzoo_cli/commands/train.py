@@ -10,7 +10,7 @@ import typer
 from ganzoo.io.launch import is_distributed, is_first
 from ganzoo_cli.commands.next_steps import left_off, summary
 from ganzoo_cli.host import processes
-from ganzoo_cli.host.console import known, note, say, table
+from ganzoo_cli.host.console import known, note, note_cautions, say, table
 from ganzoo_cli.host.options import Device, Sets
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def train(
     """Train a GAN. Prints the run directory; progress goes to stderr."""
     from ganzoo import recipe as recipes
 
+    _refuse_foreign(resume)
     if recipe is None:
         recipe, resume = left_off(resume, outdir)
     known()
@@ -99,6 +100,7 @@ def train(
     overrides = [*_inheriting(init_from, resume, changed), *_images(data), *_training(flags), *chosen, *set_]
     source = recipes.override(written, overrides)
     node = recipes.checked(source)
+    note_cautions(node, source)
     if deterministic:
         from ganzoo.training.device import deterministic as make_deterministic
 
@@ -152,6 +154,16 @@ def _inheriting(init_from: Path | None, resume: str | None, source: "Source") ->
         raise CheckpointError("no such file", place=f"{place}:")
     training = source.tree.get("training")
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
+
+
+def _refuse_foreign(resume: str | None) -> None:
+    """Raise UsageError where --resume names a network of another project, which is no run."""
+    from ganzoo.errors import UsageError
+    from ganzoo_cli import synonyms
+
+    if resume and (cure := synonyms.foreign_network(resume)):
+        fault = "a network of another project is no run that could be continued"
+        raise UsageError(fault, place=f"--resume {resume}:", cure=cure)
 
 
 def _number(text: str | None) -> int | str | None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.io.launch import is_first
+from ganzoo.io.text import one_line, printable
 
 if TYPE_CHECKING:
+    from ganzoo.recipe.node import Node
+    from ganzoo.recipe.source import Source
     from ganzoo.registry.lookup import Registry
 
 
@@ -19,15 +22,15 @@ _warned: set[str] = set()
 
 
 def say(text: str) -> None:
-    """Print a result on stdout."""
-    print(text)
+    """Print a result on stdout; control characters, which a file's text may hold, become "?"."""
+    print(printable(text))
 
 
 def note(text: str) -> None:
-    """Print a note on stderr, in the first of several processes only."""
+    """Print a note on stderr, in the first of several processes only; control characters become "?"."""
     if is_first():
         with suppress(OSError):  # whoever read stderr has gone: no reason to stop
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def say_json(value: Any) -> None:
@@ -36,7 +39,7 @@ def say_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """A table on stdout; `right` names the columns of numbers."""
+    """A table on stdout, in which control characters of a file's text become "?"; `right` names columns of numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -45,23 +48,23 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence
     console = Console(width=None if terminal else WIDE, highlight=False)
     grid = Table(box=SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
     for column in columns:
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        grid.add_column(plain(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(plain(cell) for cell in row))
     if terminal:
         return console.print(grid)
     with console.capture() as text:
         console.print(grid)
-    return say("\n".join(line.rstrip() for line in text.get().splitlines()))
+    return print("\n".join(line.rstrip() for line in text.get().splitlines()))
 
 
 def plain(value: Any) -> str:
-    """A value as text in a table; what looks like rich's markup stays as it is."""
+    """A value as one line of a table, without control characters; what looks like rich's markup stays as it is."""
     from rich.markup import escape
 
     if value is None or value == "":
         return ""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(one_line(str(value)))
 
 
 def known() -> "Registry":
@@ -74,6 +77,14 @@ def known() -> "Registry":
             _warned.add(name)
             note(f"warning: {problem}")
     return installed
+
+
+def note_cautions(node: "Node", source: "Source") -> None:
+    """Warn on stderr of mixes in a recipe that can be trained, and are seldom meant."""
+    from ganzoo.gan.rules import cautions
+
+    for caution in cautions(node):
+        note(f"warning: {source.locate(caution, caution.path)}")
 
 
 def write_text(path: Path, text: str, *, new: bool = False) -> None:
@@ -90,18 +101,27 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
 
 
 def free_name(path: Path, *suffixes: str) -> Path:
-    """Return a name under which no file is written over: `path`, or NAME-1, NAME-2, ..., which is noted on stderr.
+    """Return a name under which no file is written over, as `free_names` does for several."""
+    return free_names([path], *suffixes)[path]
+
+
+def free_names(paths: Iterable[Path], *suffixes: str) -> dict[Path, Path]:
+    """Return for each path one under which no file is written over: itself, or NAME-1, NAME-2, ...; noted on stderr.
 
     Args:
-        path: the wanted name
-        suffixes: of files that are written beside it and must not exist either, as ".npz"
+        paths: wanted names
+        suffixes: of files that are written beside them and must not exist either, as ".npz"
     """
     from ganzoo.io.files import unused
 
-    chosen = unused(path, *suffixes)
-    if chosen != path:
-        note(f"{path} exists and is kept: writing {chosen}.")
-    return chosen
+    names = {path: unused(path, *suffixes) for path in paths}
+    taken = [path for path, name in names.items() if path != name]
+    if len(taken) == 1:
+        note(f"{taken[0]} exists and is kept: writing {names[taken[0]]}.")
+    elif taken:
+        others = f"{taken[0]} and {len(taken) - 1:,} others exist and are"
+        note(f"{others} kept: the new files have a number, as {names[taken[0]]}.")
+    return names
 
 
 def pairs(items: Sequence[str], flag: str = "--set") -> dict[str, Any]:

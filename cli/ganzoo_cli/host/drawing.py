@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 MOST = 1_000_000  # images that one command draws
 LAST_SEED = 2**32 - 1
+RUNS = Path("runs")  # where training makes its directories, unless --outdir says otherwise
 Option = typer.Option
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="A snapshot-*.safetensors; a run directory, for its newest; or latest.")
+]
 Psi = Annotated[float, Option("--trunc", "--psi", help="Truncation psi: 1 for none; smaller is better and more alike.")]
 Cutoff = Annotated[int | None, Option(min=0, help="Layers that are truncated, from the coarsest; else all.")]
 Class = Annotated[int | None, Option("--class", help="Class number, for a conditional model.")]
@@ -70,10 +73,31 @@ def load_model(ckpt: Path, device: str) -> "Model":
     import ganzoo
     from ganzoo.training.device import keep_memory
 
-    model = ganzoo.load(ckpt, device)
+    model = ganzoo.load(newest_snapshot(ckpt), device)
     if model.device.type == "cpu":
         keep_memory()
     return model
+
+
+def newest_snapshot(ckpt: Path) -> Path:
+    """Return the newest snapshot of a run directory, or for "latest" of the newest run in runs/; else the path itself.
+
+    Which one that is, is noted on stderr. Raises CheckpointError where "latest" finds none.
+    """
+    from ganzoo.errors import CheckpointError
+    from ganzoo.runs.folder import newest
+
+    if ckpt == Path("latest") and not ckpt.exists():
+        runs = sorted((path for path in RUNS.glob("[0-9]*-*") if path.is_dir()), reverse=True)
+        snapshots = [path for run in runs for path in newest(run, "snapshot")[:1]]
+        if not snapshots:
+            cure = "name a snapshot-*.safetensors, or a run directory"
+            raise CheckpointError(f"no run with a snapshot in {RUNS.absolute()}", place="latest:", cure=cure)
+    else:
+        snapshots = newest(ckpt, "snapshot")[:1] if ckpt.is_dir() else []
+    if snapshots:
+        note(f"{ckpt}: {snapshots[0]}")
+    return snapshots[0] if snapshots else ckpt
 
 
 def note_limits(model: "Model", psi: float | None = None) -> None:

@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ganzoo.interfaces import Dataset, GeneratorMetric, Metric
 from ganzoo.io.files import atomic_write, cache_dir
+from ganzoo.io.tensors import open_tensors
 from ganzoo.training import distributed
 from ganzoo.version import __version__
 
@@ -51,8 +52,8 @@ def recall(metrics: Sequence[Metric], dataset: Dataset, seed: int, source: Sourc
     for metric in metrics:
         path, kept = _file(metric, dataset, seed, source), None
         if path is not None and path.is_file():
-            with suppress(SafetensorError, OSError, ValueError):
-                kept = load_file(path)
+            with suppress(SafetensorError, OSError, ValueError), open_tensors(path) as file:
+                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
         if distributed.any_rank(kept is None):  # processes on several machines: each has a cache of its own
             continue
         with suppress(KeyError, RuntimeError):

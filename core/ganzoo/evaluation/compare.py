@@ -1,7 +1,7 @@
 """Comparing any two sets of images, or generators, by metrics: `gz metrics compare`."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.errors import DataError, UsageError
+from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.evaluation import evaluate, images, record
-from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics
+from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics, unready
 from ganzoo.evaluation.score import require_grown
 from ganzoo.interfaces import Dataset, Shape
 from ganzoo.model.model import Model, load
-from ganzoo.recipe.datasets import open_set
+from ganzoo.recipe.datasets import image_sizes, open_set
 from ganzoo.registry.lookup import registry
 from ganzoo.training.seeds import image_seeds
-from ganzoo.types import Progress
+from ganzoo.types import Progress, Size
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,30 @@ def is_checkpoint(source: str) -> bool:
     return Path(source).suffix == ".safetensors"
 
 
+def are_whole(sizes: Collection[Size], size: Size) -> bool:
+    """Whether images of these sizes, (height, width), are compared whole at a size: all have its proportions."""
+    return all(height * size[1] == width * size[0] for height, width in sizes)
+
+
+def common_size(sizes: Collection[Size]) -> Size:
+    """The size, (height, width), at which images are compared, of all sizes that they have.
+
+    The smallest one if all have the same proportions, so that images are compared whole; else the square of the
+    smallest side, so that the middle of each is compared.
+    """
+    smallest = min(sizes)
+    side = min(min(size) for size in sizes)
+    return smallest if are_whole(sizes, smallest) else (side, side)
+
+
+def sizes_of(source: str, channels: int) -> set[Size]:
+    """Sizes, (height, width), of a source's images before they are fitted; none for a set that draws its own.
+
+    Raises UsageError or DataError as `open_sources`.
+    """
+    return image_sizes(open_set(source, (1, 1), channels, 0, registry(), flag=""))
+
+
 def open_sources(one: str, other: str, shape: Shape | None, device: str) -> tuple[ImageSource, ImageSource, Shape]:
     """Open two sets at one size: that of the model where there is one, else `shape`.
 
@@ -87,6 +111,13 @@ def open_sources(one: str, other: str, shape: Shape | None, device: str) -> tupl
         return ImageSource(source, dataset, None)
 
     return open_source(one), open_source(other), common
+
+
+def left_out(
+    names: Sequence[str], shape: Shape, num: int | None = None, options: Mapping[str, Any] | None = None
+) -> dict[str, CheckpointError]:
+    """Return, by name, the metrics that lack weights, and why. Raises CheckpointError where no metric is left."""
+    return unready(names, build_metrics(metric_factories(names, {}, num, options or {}), shape, 0))
 
 
 def compare(

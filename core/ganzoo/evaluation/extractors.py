@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import Extractor, Metric
 from ganzoo.nn.pixels import to_unit
 from ganzoo.registry.component import Make, default_of, options
@@ -22,6 +23,18 @@ def same_choice(one: Any, other: Any) -> bool:
     fields = options(a[0]).model_fields
     first, second = ({name: given.get(name, field.default) for name, field in fields.items()} for _, given in (a, b))
     return all(same_choice(first[name], second[name]) for name in fields)
+
+
+def missing_weights(metric: Metric) -> CheckpointError | None:
+    """Return the error of a metric whose extractor's weights are missing or wrong, which says what to do; else None."""
+    choice = None if metric.extractor is None else default_of(metric.extractor)
+    if metric.extractor is None or (choice and not getattr(choice[0], "needs_weights", True)):
+        return None
+    try:
+        Extractors([metric], metric.shape.channels, torch.device("cpu"))
+    except CheckpointError as err:
+        return err
+    return None
 
 
 @dataclass

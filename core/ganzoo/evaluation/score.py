@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ganzoo.errors import DataError, UsageError
+from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.evaluation import evaluate, images
-from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics
+from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics, unready
 from ganzoo.interfaces import Dataset, Stage
 from ganzoo.io.hashes import recipe_hash
 from ganzoo.model.model import Model
@@ -75,9 +75,19 @@ class Scorer:
         num: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model, self.dataset = model, dataset
+        self.model, self.dataset, self.names = model, dataset, list(names)
         self.factories = metric_factories(names, model.header.recipe, num, options or {})
         self.recipe_seed: int = model.header.recipe["training"]["seed"]
+
+    def leave_out_unready(self) -> dict[str, CheckpointError]:
+        """Measure no more what lacks weights; return these metrics by name, and why each is left out.
+
+        Raises CheckpointError where no metric is left.
+        """
+        left_out = unready(self.names, build_metrics(self.factories, self.model.G.shape, self.recipe_seed))
+        pairs = [(name, make) for name, make in zip(self.names, self.factories) if name not in left_out]
+        self.names, self.factories = [name for name, _ in pairs], [make for _, make in pairs]
+        return left_out
 
     def measure(self, seed: int, progress: Progress | None = None) -> list[dict[str, Any]]:
         """The model against the real images, measured as in training: a record a metric of values and their origin."""

@@ -77,8 +77,13 @@ class VGGLayers(Extractor):
         return replace(vgg.FILES[cls.depth], noun="extractor", name=cls.name)
 
     @classmethod
+    def weight_files(cls) -> list[str]:
+        """Name, size, sha256, licence and address of the published weights."""
+        return [vgg.FILES[cls.depth].describe()]
+
+    @classmethod
     def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
-        """Return the path of torchvision's weights. Raises CheckpointError that says what to put where."""
+        """Bring the published weights into the cache directory. Raises CheckpointError that says what to put where."""
         return [vgg.FILES[cls.depth].fetch(offline, progress)]
 
     @classmethod
@@ -160,8 +165,13 @@ class VGG16(VGGLayers, name="vgg16", paper="arXiv:1409.1556"):
         super().__init__(channels, **options)
 
     @classmethod
+    def weight_files(cls) -> list[str]:
+        """Descriptions of LPIPS's linear weights and of VGG-16's."""
+        return [lpips_.LINEAR.describe(), *super().weight_files()]
+
+    @classmethod
     def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
-        """LPIPS's linear weights, into the cache directory; then VGG-16's, which only torchvision gives."""
+        """Bring LPIPS's linear weights into the cache directory, then VGG-16's."""
         return [lpips_.LINEAR.fetch(offline, progress), *super().fetch(offline, progress)]
 
     def built(self, tensors: dict[str, Tensor], path: Path) -> vgg.VGG:

@@ -17,8 +17,10 @@ LINEAR_URL = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips
 LINEAR = Published(
     file="lpips-v0.1-vgg.pth",
     own="lpips-v0.1-vgg.safetensors",
-    sha256="",
+    sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
     url=LINEAR_URL,
+    size=7_289,
+    licence="BSD-2-Clause",
     how="It is lpips/weights/v0.1/vgg.pth of github.com/richzhang/PerceptualSimilarity: "
     f"curl -L --create-dirs -o '{{path}}' {LINEAR_URL}",
     name="LPIPS",

@@ -9,12 +9,11 @@ id a `Reference`. Nothing is imported or called. Names must be on a list of full
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 from ganzoo.errors import CheckpointError
+from ganzoo.io import budgets
 
-MAX_OPCODES = 4_000_000  # a checkpoint of a large GAN has about 20,000
-MAX_INT_BITS = 128  # of an integer
 DICT, SET, FROZENSET = "builtins dict", "builtins set", "builtins frozenset"
 
 
@@ -72,9 +71,9 @@ def load(stream: IO[bytes], allowed: frozenset[str]) -> Pickled:
     """Read a pickle up to its STOP. Raises CheckpointError for a name that is not allowed and for any damage."""
     machine = _Machine(allowed)
     try:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
-            if count >= MAX_OPCODES:
-                refuse(f"its pickle has more than {MAX_OPCODES:,} steps, which no GAN's weights need.")
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(cast("IO[bytes]", _Bounded(stream)))):
+            if count >= budgets.PICKLE_STEPS:
+                refuse(f"its pickle has more than {budgets.PICKLE_STEPS:,} steps, which no GAN's weights need.")
             if opcode.name == "STOP":
                 return Pickled(machine.pop(), machine.references)
             machine.step(opcode.name, arg)
@@ -85,6 +84,43 @@ def load(stream: IO[bytes], allowed: frozenset[str]) -> Pickled:
     refuse("its pickle is cut off: it has no end.")
 
 
+class _Bounded:
+    """The part of a stream that the disassembler reads, with limits on each item and on their sum."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.position = stream.tell()
+        self.left = budgets.PICKLE_BYTES
+
+    def tell(self) -> int:
+        """Position, in bytes."""
+        return self.position
+
+    def read(self, size: int) -> bytes:
+        """Read at most `size` bytes. Refuses items that are too long."""
+        if size > budgets.PICKLE_ITEM_BYTES:
+            refuse(f"its pickle holds a text or a storage of {size:,} bytes, above {_mib(budgets.PICKLE_ITEM_BYTES)}.")
+        return self._counted(self.stream.read(size))
+
+    def readline(self) -> bytes:
+        """Read a line. Refuses lines that are too long."""
+        line = self.stream.readline(budgets.PICKLE_LINE_BYTES + 1)
+        if len(line) > budgets.PICKLE_LINE_BYTES:
+            refuse(f"its pickle holds a line of more than {budgets.PICKLE_LINE_BYTES:,} bytes, the limit.")
+        return self._counted(line)
+
+    def _counted(self, data: bytes) -> bytes:
+        self.position += len(data)
+        self.left -= len(data)
+        if self.left < 0:
+            refuse(f"its pickle holds more than the limit of {_mib(budgets.PICKLE_BYTES)} of text and storages.")
+        return data
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 20:,} MiB"
+
+
 class _Machine:
     """Stack, memo, and one method for each family of opcodes."""
 
@@ -93,19 +129,31 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.references: list[Reference] = []
+        self.objects = 0  # lists, dictionaries, sets and calls so far
 
     def step(self, name: str, arg: Any) -> None:
         """Execute one opcode."""
         if name in VALUES:
-            if isinstance(arg, int) and arg.bit_length() > MAX_INT_BITS:
-                refuse(f"its pickle holds a number of {arg.bit_length():,} bits, which no GAN's weights need.")
+            if isinstance(arg, int) and arg.bit_length() > budgets.PICKLE_INTEGER_BITS:
+                refuse(
+                    f"its pickle holds a number of {arg.bit_length():,} bits, more than the "
+                    f"{budgets.PICKLE_INTEGER_BITS} that GANs' weights need."
+                )
             self.stack.append(bytes(arg) if isinstance(arg, bytearray) else arg)
         elif name in CONSTANTS:
             self.stack.append(CONSTANTS[name]())
+            self.count(name in CONTAINERS)
         elif name in STEPS:
             STEPS[name](self, arg)
+            self.count(name in CONTAINERS)
         elif name not in IGNORED:
             refuse(f"its pickle uses {name}, which no GAN's weights need.")
+
+    def count(self, objects: int) -> None:
+        """Add to the number of objects. Refuses more than PICKLE_OBJECTS."""
+        self.objects += objects
+        if self.objects > budgets.PICKLE_OBJECTS:
+            refuse(f"its pickle makes more than {budgets.PICKLE_OBJECTS:,} objects, the limit.")
 
     # --- the stack ---
 
@@ -137,7 +185,10 @@ class _Machine:
 
     def put(self, index: Any) -> None:
         """Store the topmost value in the memo."""
-        self.memo[len(self.memo) if index is None else int(index)] = self.top()
+        place = len(self.memo) if index is None else int(index)
+        if place >= budgets.KEY_LIMIT:
+            refuse(f"its pickle is damaged: it keeps a value under the number {quoted(place)}.")
+        self.memo[place] = self.top()
 
     def get(self, index: Any) -> None:
         """Push a value of the memo."""
@@ -232,6 +283,11 @@ VALUES = frozenset(
     (  # noqa: SIM905 (a list would take a line for each)
         "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
         "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
+    ).split()
+)
+CONTAINERS = frozenset(
+    (  # noqa: SIM905
+        "EMPTY_LIST EMPTY_DICT EMPTY_SET LIST DICT FROZENSET REDUCE NEWOBJ NEWOBJ_EX OBJ INST BINPERSID"
     ).split()
 )
 IGNORED = frozenset(("PROTO", "FRAME"))

@@ -5,6 +5,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from os.path import commonprefix
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from ganzoo.io.hashes import file_hash
 from ganzoo.types import Progress
 
 FOLDER = "weights"  # in the cache directory
+SHA256_DIGITS = 64
 Net = TypeVar("Net", bound=nn.Module)
 
 
@@ -57,6 +59,8 @@ class Published:
         sha256: the beginning of its hash, as far as it is known for certain; "" where it is not
         how: how a user gets it, with `{path}` where it should lie
         url: where `gz metrics fetch` gets it; "" where only `how` helps
+        size: bytes of the published file; 0 where it is not known
+        licence: terms under which it is published; "" where they are not known
         noun: kind of what needs it, for error messages: "extractor", "transfer"
         name: name of what needs it
         option: the option of what needs it that may name the file
@@ -67,9 +71,26 @@ class Published:
     sha256: str
     how: str
     url: str = ""
+    size: int = 0
+    licence: str = ""
     noun: str = "network"
     name: str = "VGG"
     option: str = "weights"
+
+    def describe(self) -> str:
+        """One line: name, size, sha256 as far as it is known, licence and address of the published file."""
+        return ", ".join(fact for fact in (self._facts(), self.url) if fact)
+
+    def _facts(self) -> str:
+        size = f"{self.size / 1e6:,.0f} MB" if self.size >= 10**6 else f"{self.size:,} bytes" if self.size else ""
+        known = "sha256" if len(self.sha256) == SHA256_DIGITS else "sha256 that begins with"
+        facts = [size, f"{known} {self.sha256}" if self.sha256 else "", self.licence]
+        return f"{self.file}: {', '.join(fact for fact in facts if fact)}"
+
+    def instructions(self, path: Path) -> str:
+        """How a user gets the file to a path, with size, sha256 and licence where they are known."""
+        how = self.how.format(path=path)
+        return f"{self._facts()}. {how}" if self.size else how
 
     def fetch(self, offline: bool, progress: Progress) -> Path:
         """Download the file into the cache directory, unless a right one is there. Returns where it is.
@@ -79,7 +100,7 @@ class Published:
         path = cache_dir() / FOLDER / self.file
         if path.is_file() and file_hash(path).startswith(self.sha256):
             return path
-        how = self.how.format(path=path)
+        how = self.instructions(path)
         if offline or not self.url:
             raise CheckpointError(f"{path} is not there, and nothing was fetched. {how}")
         try:
@@ -102,7 +123,7 @@ class Published:
             if path.is_file():
                 return path
         missing = f"there is no file {places[0]}" if given else f"{self.file} is not in {folder}"
-        how = self.how.format(path=folder / self.file).rstrip(".")
+        how = self.instructions(folder / self.file).rstrip(".")
         raise MissingWeights(
             f"the {self.noun} '{self.name}' needs weights that ganzoo does not contain, and {missing}.",
             cure=f"put it there, or name another place with the {self.noun}'s option '{self.option}'. {how}",
@@ -124,9 +145,10 @@ class Published:
         path = self.locate(given)
         expected = sha256 or (self.sha256 if path.name == self.file else "")
         if expected and not (digest := file_hash(path)).startswith(expected.lower()):
+            shown = max(8, len(commonprefix([digest, expected.lower()])) + 1)
             raise CheckpointError(
-                f"{path} is not the file that was expected: its sha256 begins with {digest[: max(8, len(expected))]}, "
-                f"not with {expected}. Fetch it anew. {self.how.format(path=path)}"
+                f"{path} is not the file that was expected: its sha256 begins with {digest[:shown]}, "
+                f"not with {expected[:shown]}. Fetch it anew. {self.instructions(path)}"
             )
         contents = read(path)
         if not isinstance(contents, dict) or not all(isinstance(t, Tensor) for t in contents.values()):

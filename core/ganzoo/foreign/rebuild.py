@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.foreign.pickles import DICT, FROZENSET, SET, Global, Object, Reference, quoted, refuse
-
-MAX_DEPTH = 100  # nested objects; a network of NVlabs has about 40
-MAX_VALUES = 10_000_000  # values of the tree, in which a shared value counts each time
+from ganzoo.io import budgets
 
 DTYPES: dict[str, torch.dtype] = {
     "DoubleStorage": torch.float64,
@@ -84,6 +82,8 @@ class Rebuilder:
         self.values: dict[int, tuple[Any, int]] = {}  # id of a node -> (its value, its size as a tree)
         self.open: set[int] = set()  # ids of the nodes being converted
         self.size = 0  # values so far
+        self.copied = 0  # bytes of text and NumPy values so far
+        self.odd_keys = 0  # keys so far that are tuples or fractions
 
     def __call__(self, node: Any) -> Any:
         """Convert a node, once."""
@@ -94,8 +94,8 @@ class Rebuilder:
             value, size = self.values[id(node)]
             self.count(size)
             return value
-        if id(node) in self.open or len(self.open) >= MAX_DEPTH:
-            refuse("it holds something that contains itself, or is nested too deeply for a checkpoint.")
+        if id(node) in self.open or len(self.open) >= budgets.PICKLE_DEPTH:
+            refuse(f"it holds something that contains itself, or is nested more than {budgets.PICKLE_DEPTH} deep.")
         self.open.add(id(node))
         before = self.size
         self.count(1)
@@ -105,10 +105,33 @@ class Rebuilder:
         return value
 
     def count(self, size: int) -> None:
-        """Add to the number of values. Refuses more than MAX_VALUES."""
+        """Add to the number of values. Refuses more than PICKLE_VALUES."""
         self.size += size
-        if self.size > MAX_VALUES:
-            refuse(f"it unfolds into more than {MAX_VALUES:,} values, which no checkpoint does.")
+        if self.size > budgets.PICKLE_VALUES:
+            refuse(f"it unfolds into more than {budgets.PICKLE_VALUES:,} values, which no checkpoint does.")
+
+    def copy(self, size: int) -> None:
+        """Add to the number of copied bytes, also of one string that is copied often. Refuses more than the limit."""
+        self.copied += size
+        if self.copied > budgets.PICKLE_COPIED_BYTES:
+            refuse(f"its pickle holds more than {budgets.PICKLE_COPIED_BYTES >> 20} MiB of NumPy values and text.")
+
+    def key(self, value: Any) -> Any:
+        """Convert a key of a dictionary or an element of a set: a scalar or a flat tuple of scalars.
+
+        Refuses values by which a small file would take long to hash: integers from KEY_LIMIT on, which may all have one
+        hash, and many tuples or fractions.
+        """
+        plain = self(value)
+        flat = plain if isinstance(plain, tuple) else (plain,)
+        if any(not isinstance(part, str | bytes | int | float | None) for part in flat):
+            refuse("it holds a dictionary or a set whose keys are no plain values.")
+        if any(isinstance(part, int) and abs(part) >= budgets.KEY_LIMIT for part in flat):
+            refuse(f"it holds a dictionary or a set with an integer key from {budgets.KEY_LIMIT:,} on, the limit.")
+        self.odd_keys += isinstance(plain, tuple | float)
+        if self.odd_keys > budgets.ODD_KEYS:
+            refuse(f"its dictionaries and sets have more than {budgets.ODD_KEYS:,} keys that are tuples or fractions.")
+        return plain
 
     def _convert(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -133,14 +156,6 @@ class Rebuilder:
         return tuple(self(arg) for arg in node.args)
 
 
-def _keyable(value: Any) -> Any:
-    """Check that a key of a dictionary or an element of a set is a scalar or a flat tuple of scalars."""
-    flat = value if isinstance(value, tuple) else (value,)
-    if any(not isinstance(v, str | bytes | int | float | None) for v in flat):
-        refuse("it holds a dictionary or a set whose keys are no plain values.")
-    return value
-
-
 def _dict(make: Rebuilder, node: Object) -> dict[Any, Any]:
     """dict, OrderedDict, defaultdict, EasyDict, Namespace; attributes are ignored, except of a Namespace."""
     if node.added or (node.args and node.name != "collections defaultdict"):
@@ -150,7 +165,7 @@ def _dict(make: Rebuilder, node: Object) -> dict[Any, Any]:
         refuse("it is damaged: the arguments of a command line are no dictionary.")
     items: dict[Any, Any] = {}
     for key, value in node.pairs + (state.pairs if state else []):
-        plain = _keyable(make(key))
+        plain = make.key(key)
         if plain in items:
             refuse(f"it is damaged: the key {quoted(plain)} stands twice in one dictionary.")
         items[plain] = make(value)
@@ -158,10 +173,10 @@ def _dict(make: Rebuilder, node: Object) -> dict[Any, Any]:
 
 
 def _set(make: Rebuilder, node: Object) -> Any:
-    first = make(node.args[0]) if len(node.args) == 1 else [] if not node.args else None
+    first = node.args[0] if len(node.args) == 1 else [] if not node.args else None
     if not isinstance(first, list | tuple) or node.pairs:
         refuse("it is damaged: a set is made of what is no list.")
-    items = [_keyable(value) for value in [*first, *(make(value) for value in node.added)]]
+    items = [make.key(value) for value in [*first, *node.added]]
     return frozenset(items) if "frozen" in node.name else set(items)
 
 
@@ -169,7 +184,7 @@ def _bytes(make: Rebuilder, node: Object) -> bytes:
     text, encoding = make.args(node, 2, 2)
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         refuse("it is damaged: bytes are written in an unknown encoding.")
-    make.count(len(text) // 16)
+    make.copy(len(text))
     return text.encode("latin-1")
 
 
@@ -229,7 +244,7 @@ def _values(make: Rebuilder, data: Any, dtype: Any) -> np.ndarray[Any, Any]:
     raw = data.encode("latin-1") if isinstance(data, str) else data
     if not isinstance(raw, bytes) or not isinstance(dtype, str) or not NUMPY_DTYPE.fullmatch(dtype):
         refuse("it is damaged: NumPy values are no bytes.")
-    make.count(len(raw) // 16)  # limits copies of the same data, too
+    make.copy(len(raw))
     stored_dtype = np.dtype(dtype)
     return np.frombuffer(raw, stored_dtype).astype(stored_dtype.newbyteorder("="))
 

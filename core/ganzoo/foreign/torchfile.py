@@ -5,6 +5,7 @@
 """
 
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -12,17 +13,17 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ganzoo.errors import CheckpointError
 from ganzoo.foreign import pickles
 from ganzoo.foreign.pickles import Object, Pickled, Reference, quoted, refuse
 from ganzoo.foreign.rebuild import ALLOWED, STORAGES, Rebuilder, Stored, stored
+from ganzoo.io import budgets
+from ganzoo.io.tensors import open_tensors
 
 TORCH_MAGIC, TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-MAX_ENTRIES = 200_000  # files in a zip
-MAX_PICKLE = 1 << 28  # bytes of a zip's pickle, beside which the tensors are stored
 
 
 def read(path: Path, allowed: frozenset[str] = frozenset()) -> Any:
@@ -48,23 +49,56 @@ def _read(path: Path, allowed: frozenset[str]) -> Any:
     if not path.is_file():
         refuse("no such file." if not path.exists() else "it is no file.")
     with path.open("rb") as file:
-        start = file.read(9)
+        start = file.read(512)
         if start[:2] == b"PK":
             return _zip(file, path.stat().st_size, allowed)
         if start[:1] == b"\x80":
             file.seek(0)
-            return _stream(file.read(), allowed)
-    if start[8:] == b"{":
-        return _safetensors(path)
+            return _stream(file, path.stat().st_size, allowed)
+    if start[8:9] == b"{":
+        return _safetensors(path, int.from_bytes(start[:8], "little"))
+    for pattern, sentence in OTHERS:
+        if re.match(pattern, start, re.IGNORECASE):
+            refuse(sentence)
     return refuse(
         "it is neither a file of torch (.pt, .pth), nor a pickle (.pkl), nor a safetensors file: nothing else can be "
         "imported."
     )
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
+# beginnings of files that are often met under the name of a weights file, and what to do
+OTHERS = (
+    (rb"\Z", "it is empty: download it again."),
+    (
+        rb"version https://git-lfs",
+        "it is a pointer of Git LFS, which stands for the weights: run 'git lfs pull' in its repository.",
+    ),
+    (
+        rb"(\xef\xbb\xbf)?\s*(<!doctype|<html|<head|<\?xml|<!--|<script)",
+        "it is a web page and no weights, as a download that needs a login or a confirmation leaves it: download it in "
+        "a browser, or by the address of the file itself.",
+    ),
+    (rb"(\xef\xbb\xbf)?\s*[{\[]", "it is a text in JSON and no weights: the weights are in another file."),
+    (rb"\x1f\x8b", "it is compressed by gzip: unpack it first (gunzip, or tar xzf for a .tar.gz)."),
+    (rb"BZh[1-9]", "it is compressed by bzip2: unpack it first (bunzip2)."),
+    (rb"\xfd7zXZ\x00", "it is compressed by xz: unpack it first (unxz)."),
+    (rb"\x28\xb5\x2f\xfd", "it is compressed by Zstandard: unpack it first (unzstd)."),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!", "it is an archive (7z or RAR): unpack it first, and import the file inside."),
+    (rb"(?s).{257}ustar", "it is a tar archive: unpack it first (tar xf), and import the file inside."),
+    (rb"\x89HDF\r\n", "it is an HDF5 file, of Keras or TensorFlow, and no file of PyTorch: convert it there first."),
+    (rb"\x93NUMPY", "it is a NumPy array and no checkpoint of a network."),
+    (
+        rb"\x08[\x01-\x0c]\x12",
+        "it is an ONNX model, which is a program and no checkpoint: import the .pt it came from.",
+    ),
+)
+
+
+def _safetensors(path: Path, header: int) -> dict[str, Tensor]:
+    if header > budgets.SAFETENSORS_HEADER_BYTES:
+        refuse(f"its safetensors header is larger than {budgets.SAFETENSORS_HEADER_BYTES >> 20} MiB, the limit.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             if "ganzoo" in (file.metadata() or {}):
                 refuse("it is a snapshot of ganzoo already: use it as it is.")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -130,9 +164,12 @@ def _zip(file: IO[bytes], size: int, allowed: frozenset[str]) -> Any:
     file.seek(0)
     try:
         with zipfile.ZipFile(file) as archive:
+            if any(PurePosixPath(name).name == "constants.pkl" for name in archive.namelist()):
+                refuse(
+                    "it is a TorchScript archive (torch.jit.save), which is a program and no weights: import the .pt "
+                    "or .pth that it was made from."
+                )
             root = _root(archive, size)
-            if f"{root}constants.pkl" in archive.namelist():
-                refuse("it is a TorchScript archive, which is a program and no weights: import the .pt it came from.")
             order = f"{root}byteorder"
             if order in archive.namelist() and archive.read(order) != b"little":
                 refuse("it was written on a big-endian machine: save it again on a usual one.")
@@ -145,7 +182,7 @@ def _zip(file: IO[bytes], size: int, allowed: frozenset[str]) -> Any:
 def _root(archive: zipfile.ZipFile, size: int) -> str:
     """The folder inside torch's zip, which is never compressed. Refuses an archive that torch does not write."""
     entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES or sum(e.file_size for e in entries) > size:
+    if len(entries) > budgets.TORCH_ENTRIES or sum(e.file_size for e in entries) > size:
         refuse("it declares more contents than its size can hold: a zip bomb, or damaged.")
     for e in entries:
         if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size or e.flag_bits & 1:
@@ -154,8 +191,10 @@ def _root(archive: zipfile.ZipFile, size: int) -> str:
             refuse(f"it holds the entry {quoted(e.filename)}, whose path leads out of it.")
     names = [e.filename for e in entries]
     pickled = [e for e in entries if PurePosixPath(e.filename).name == "data.pkl" and e.filename.count("/") <= 1]
-    if len(set(names)) != len(names) or len(pickled) != 1 or pickled[0].file_size > MAX_PICKLE:
+    if len(set(names)) != len(names) or len(pickled) != 1 or not pickled[0].file_size:
         refuse("it is a zip, but none that torch has written.")
+    if pickled[0].file_size > budgets.TORCH_PICKLE_BYTES:
+        refuse(f"its pickle is larger than {budgets.TORCH_PICKLE_BYTES >> 20} MiB, the limit.")
     return pickled[0].filename.removesuffix("data.pkl")
 
 
@@ -165,7 +204,7 @@ def _root(archive: zipfile.ZipFile, size: int) -> str:
 class _StreamStorages(_Storages):
     """Storages after the pickles: for each key its number of values, then the values."""
 
-    def __init__(self, stream: io.BytesIO, size: int, keys: Any, references: list[Reference]) -> None:
+    def __init__(self, stream: IO[bytes], size: int, keys: Any, references: list[Reference]) -> None:
         super().__init__()
         storages = {storage.key: storage for storage in map(stored, references)}
         if not isinstance(keys, list) or any(not isinstance(key, str) or key not in storages for key in keys):
@@ -176,6 +215,8 @@ class _StreamStorages(_Storages):
             length = numel * storages[key].dtype.itemsize
             if not 0 <= length <= size - stream.tell() or key in self.parts:
                 refuse(f"it is cut off or damaged: storage {quoted(key)} does not end inside it.")
+            if numel != storages[key].numel:
+                refuse(f"it is damaged: storage {quoted(key)} has {numel:,} values, not those of its tensors.")
             self.parts[key] = stream.read(length)
 
     def data(self, storage: Stored) -> bytes:
@@ -199,20 +240,19 @@ class _Nested:
 def _storage_file(data: bytes) -> Tensor:
     """Read a file that holds a single storage. Refuses any other content."""
     try:
-        storage = _stream(data, frozenset(), frozenset(STORAGES))
+        storage = _stream(io.BytesIO(data), len(data), frozenset(), frozenset(STORAGES))
     except CheckpointError as err:
         raise err.at("in the file of a storage inside it:") from None
     return storage if isinstance(storage, Tensor) else refuse("it holds as a storage what is none.")
 
 
-def _stream(data: bytes, allowed: frozenset[str], names: frozenset[str] | None = None) -> Any:
+def _stream(stream: IO[bytes], size: int, allowed: frozenset[str], names: frozenset[str] | None = None) -> Any:
     """Read a bare pickle or torch's older file. With `names`, it must be torch's and may contain only these."""
-    stream = io.BytesIO(data)
     first = pickles.load(stream, ALLOWED | allowed if names is None else names)
     if first.value != TORCH_MAGIC:
         if names is not None or first.references:
             refuse("it is no file of torch.")
-        return _complete(stream, data, Rebuilder(_none, _Nested(), allowed), first)
+        return _complete(stream, size, Rebuilder(_none, _Nested(), allowed), first)
     protocol, system, content, keys = (
         pickles.load(stream, ALLOWED | allowed if names is None else names) for _ in range(4)
     )
@@ -221,15 +261,15 @@ def _stream(data: bytes, allowed: frozenset[str], names: frozenset[str] | None =
         refuse("it is a file of torch of an unknown version.")
     if writer.get("little_endian") is not True:
         refuse("it was written on a big-endian machine: save it again on a usual one.")
-    storages = _StreamStorages(stream, len(data), keys.value, content.references)
+    storages = _StreamStorages(stream, size, keys.value, content.references)
     nested = _no_nesting if names is not None else _Nested()
-    return _complete(stream, data, Rebuilder(storages, nested, allowed), content)
+    return _complete(stream, size, Rebuilder(storages, nested, allowed), content)
 
 
-def _complete(stream: io.BytesIO, data: bytes, make: Rebuilder, pickled: Pickled) -> Any:
+def _complete(stream: IO[bytes], size: int, make: Rebuilder, pickled: Pickled) -> Any:
     """Rebuild a graph. Refuses bytes after its end."""
-    if stream.tell() != len(data):
-        refuse(f"it is damaged: {len(data) - stream.tell():,} bytes follow its end.")
+    if stream.tell() != size:
+        refuse(f"it is damaged: {size - stream.tell():,} bytes follow its end.")
     return make(pickled.value)
 
 

@@ -29,18 +29,25 @@ DENSE = 4096  # width of the first two dense layers
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
-def _torchvision(depth: Depth, sha256: str) -> Published:
+def _published(depth: Depth, sha256: str, size: int) -> Published:
+    file = f"vgg{depth}-{sha256[:8]}.pth"  # the published name contains the beginning of the hash
+    url = f"https://download.pytorch.org/models/{file}"
     return Published(
-        file=f"vgg{depth}-{sha256}.pth",
+        file=file,
         own=f"vgg{depth}.safetensors",
-        sha256=sha256,  # as its published name says
-        how=f"It is torchvision's: python -c \"import torchvision; torchvision.models.vgg{depth}("
-        "weights='IMAGENET1K_V1')\" leaves it in ~/.cache/torch/hub/checkpoints; copy it to {path}.",
+        sha256=sha256,
+        url=url,
+        size=size,
+        licence="BSD-3-Clause, trained on ImageNet, whose images are for research that is not commercial",
+        how=f"Say 'gz metrics fetch vgg{depth}', or curl -L --create-dirs -o '{{path}}' {url}",
         name=f"VGG-{depth}",
     )
 
 
-FILES = {16: _torchvision(16, "397923af"), 19: _torchvision(19, "dcbb9e9d")}
+FILES = {
+    16: _published(16, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", 553_433_881),
+    19: _published(19, "dcbb9e9d", 574_673_361),
+}
 
 
 def layers(depth: Depth) -> list[str]:

@@ -111,12 +111,12 @@ class Trainer(GradientLearner):
         """Run one iteration on this process's share of a batch: uint8 images [N, C, H, W] and labels [N, K]."""
         self.begin()
         self.enter(self.stage_at(self.images))
-        size, gan_batch = len(real), self.batch_factory(real, label, fake_label)
+        size, make_batch = len(real), self.batch_factory(real, label, fake_label)
 
         for network in self.learning_networks():
-            self.optimize(network, "main", size, partial(self.main_loss, network, gan_batch))
+            self.optimize(network, "main", size, partial(self.main_loss, network, make_batch))
             for reg in self.due(network, lazy=True):  # each in a step of its own
-                self.optimize(network, reg.name, reg.samples(size), partial(self.lazy_loss, reg, gan_batch))
+                self.optimize(network, reg.name, reg.samples(size), partial(self.lazy_loss, reg, make_batch))
 
         batch = size * distributed.rank_and_world()[1]
         self.buffer_sync.average()
@@ -140,9 +140,9 @@ class Trainer(GradientLearner):
         regs = [reg for reg in self.regularizers if reg.on == network and (reg.every > 1) == lazy]
         return [reg for reg in regs if steps % reg.every == 0]
 
-    def main_loss(self, network: NetworkName, gan_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
+    def main_loss(self, network: NetworkName, make_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
         """The adversarial loss of one network and the penalties that are due at every iteration; a mean over rows."""
-        batch = gan_batch(rows, rng)
+        batch = make_batch(rows, rng)
         loss = self.adversarial_loss(network, batch).mean()
         for reg in self.due(network, lazy=False):
             count = reg.samples(batch.total)
@@ -151,9 +151,9 @@ class Trainer(GradientLearner):
                 loss = loss + self.penalty(reg, batch).mean() * (part * batch.total / (count * len(rows)))
         return loss
 
-    def lazy_loss(self, reg: Regularizer, gan_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
+    def lazy_loss(self, reg: Regularizer, make_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
         """A penalty, `every` times as strong to make up for the iterations without it; a mean over rows."""
-        return self.penalty(reg, gan_batch(rows, rng)).mean() * reg.every
+        return self.penalty(reg, make_batch(rows, rng)).mean() * reg.every
 
     def adversarial_loss(self, network: NetworkName, batch: GanBatch) -> PerSample:
         """The adversarial loss of one network, [N]."""

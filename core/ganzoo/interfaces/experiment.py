@@ -68,8 +68,8 @@ class Schedule(Options):
         batch: images of an iteration, of all processes together
         batch_gpu: images computed at once by a process; a smaller number saves memory, gradients are accumulated. What
             looks at the batch as a whole (minibatch statistics, batch norm) then sees a part. null for all; "auto" for
-            as many as fit: a GPU begins with all and halves where memory runs out, a processor, whose system would end
-            the training, measures a GAN's small parts first
+            as many as fit: on a GPU, all images, and half as many each time that memory runs out; on a CPU, where running
+            out of memory kills the process, a GAN's size is estimated beforehand from small steps
         lr: Adam's learning rate
         betas: Adam's decay rates
         eps: Adam's epsilon
@@ -81,7 +81,7 @@ class Schedule(Options):
             the parameter, "skip-step" goes on and says so, "reload" goes back to the last state and draws anew
         seed: of everything random
         tick_kimg: interval of the status line
-        snapshot_ticks: a snapshot and a state are written each so many ticks; 0 for the end only
+        snapshot_ticks: a snapshot and a state are written every this many ticks; 0 for the end only
         keep_last: newest snapshots that are kept
         keep_best: best snapshots by the first metric that are kept beside them
     """

@@ -65,6 +65,11 @@ class Extractor(nn.Module, Component, ABC, kind="extractor"):
         return ()
 
     @classmethod
+    def weight_files(cls) -> list[str]:
+        """Return a line for each published file of its weights: name, size, sha256, licence and address."""
+        return []
+
+    @classmethod
     def fetch(cls, offline: bool, progress: Progress) -> list[Path]:
         """Bring its weights into the cache directory, where a user asks for it, and return their paths.
 

@@ -103,6 +103,16 @@ class Statistic(Part, Component, kind="statistic"):
 
     out_channels: int
 
+    @classmethod
+    def compared(cls, batch: int, option: Callable[[str], Any]) -> int:
+        """Return how many of a batch's samples each value is computed from; of 1 it says nothing. By default all.
+
+        Args:
+            batch: number of samples that are computed at once
+            option: gives the value of an option of the statistic, by its name
+        """
+        return batch
+
     def forward(self, x: Maps) -> Maps:
         """Append the statistic as further channels."""
         raise NotImplementedError
@@ -182,7 +192,7 @@ def block_layers(
 class ToRGB(Styleable, Component, kind="to_rgb"):
     """From features to an image, which is brought to float32 afterwards.
 
-    Built with (channels, w_dim, image_channels, /). Maps [N, C, H, W], Style [N, W] -> Image [N, channels, H, W].
+    Built with (channels, w_dim, image_channels, /). Maps [N, C, H, W], Style [N, W] -> Image [N, image_channels, H, W].
     """
 
     keeps_dtype = False
@@ -206,7 +216,7 @@ class Down(TrunkPart, Component, kind="down"):
 class FromRGB(TrunkPart, Component, kind="from_rgb"):
     """From an image, in the working precision of its level, to features.
 
-    Built with (image_channels, channels, /). Image [N, channels, H, W] -> Maps [N, C, H, W].
+    Built with (image_channels, channels, /). Image [N, image_channels, H, W] -> Maps [N, channels, H, W].
     """
 
     def forward(self, x: Image) -> Maps:

@@ -22,6 +22,7 @@ class Loss(nn.Module, Component, ABC, kind="loss"):
     """
 
     critic: ClassVar[bool] = False  # D is no sigmoid classifier: its gradient may be held to a norm other than 0
+    signed: ClassVar[bool] = True  # the sign of D's logit says real or fake; False where a constant may be added to all
     relativistic: ClassVar[bool] = False  # the generator's loss depends on the logits of reals too
 
     @abstractmethod

@@ -1,7 +1,9 @@
 """Writing files so that each is whole or absent, whatever interrupts it; folders; the cache folder."""
 
 import os
+import shlex
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -126,7 +128,10 @@ def cache_dir() -> Path:
     override = os.environ.get("GZ_CACHE")
     if override:
         return expand_user(override)
-    folder = user_cache_path("ganzoo", appauthor=False)
+    try:
+        folder = user_cache_path("ganzoo", appauthor=False)
+    except RuntimeError:  # of newer platformdirs; older ones return a path that begins with ~
+        return _cache_without_home()
     return folder if folder.is_absolute() else _cache_without_home()
 
 
@@ -147,6 +152,11 @@ def _cache_without_home() -> Path:
         return folder
     fault = "no home directory is known for a cache folder, and the temporary one cannot be used"
     raise UsageError(fault, place=f"{folder}:", cure="set GZ_CACHE to a folder of yours")
+
+
+def quoted(path: str | Path) -> str:
+    """Return a path as it is typed in a command: in quotes where it holds blanks or signs that mean something there."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def expand_user(path: str | Path) -> Path:

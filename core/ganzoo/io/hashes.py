@@ -18,7 +18,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         t = tensors[name].detach().cpu().contiguous()
         sha256.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        sha256.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha256.update(t.reshape(-1).view(torch.uint8).numpy().data)
     return sha256.hexdigest()
 
 

@@ -11,6 +11,11 @@ def is_distributed() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
+def processes() -> int:
+    """Return how many processes train together, of which each computes its share of a batch."""
+    return int(os.environ["WORLD_SIZE"]) if is_distributed() else 1
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes files and logs; known before the process group exists."""
     return not is_distributed() or os.environ["RANK"] == "0"

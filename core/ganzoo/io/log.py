@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ganzoo.io.text import printable
+
 
 def duration(seconds: float) -> str:
     """Write a duration as '4s', '2m 03s', '1h 02m 03s' or '1d 02h 03m'."""
@@ -99,7 +101,8 @@ class Log:
             self.bar.stop()
 
     def say(self, text: str) -> None:
-        """Write one line to stderr and to the file."""
+        """Write one line to stderr and to the file; control characters, as of a data set's title, become "?"."""
+        text = printable(text)
         with self.console.ignoring_errors():
             self.console.print(text, markup=False)
         if self.file:
@@ -109,4 +112,4 @@ class Log:
     def progress(self, done: int, text: str = "") -> None:
         """Move the progress bar to `done` steps."""
         with self.console.ignoring_errors():
-            self.bar.update(self.task, completed=done, description=text)
+            self.bar.update(self.task, completed=done, description=printable(text))

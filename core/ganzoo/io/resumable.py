@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ganzoo.errors import CheckpointError, Interrupted, ZooError
 from ganzoo.io.files import atomic_write
 from ganzoo.io.hashes import digest
+from ganzoo.io.tensors import open_tensors
 
 KEY = "ganzoo-job"  # in the metadata of a .safetensors
 
@@ -64,7 +65,7 @@ class StateFile:
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with open_tensors(self.path) as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
         except (SafetensorError, OSError, ValueError) as err:

@@ -15,16 +15,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from annotated_types import Ge
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor, empty, nn
 
 from ganzoo.errors import CheckpointError
+from ganzoo.io.budgets import SAFETENSORS_HEADER_BYTES
 from ganzoo.io.files import atomic_write
 from ganzoo.io.hashes import digest
+from ganzoo.io.tensors import HeaderTooLong, dtype_of, open_tensors
 
 FORMAT = 1  # version of the metadata
-LARGEST_HEADER = 1 << 27  # bytes; a safetensors file begins with the length of its header, which is shorter
 NAME_ONE = "name a snapshot-*.safetensors of a run"
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
@@ -85,13 +86,32 @@ def header(path: Path) -> Header:
 
 
 def read(path: Path) -> tuple[Header, Tensors]:
-    """Read metadata and tensors, on the CPU. Raises as `header` does."""
-    return _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no iterator)
+    """Read metadata and tensors, on the CPU, and compare the tensors with the digest they were written with.
+
+    The digest takes about as long as reading the file does. Raises CheckpointError where it differs, and as `header`
+    does.
+    """
+    metadata, tensors = _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    if digest(tensors) != metadata.digest:
+        raise CheckpointError(
+            "is damaged, as its tensors do not give the digest it was written with",
+            place=str(path),
+            cure=f"copy it again, or {NAME_ONE}",
+        )
+    return metadata, tensors
 
 
-def shapes(path: Path) -> tuple[Header, dict[str, tuple[int, ...]]]:
-    """Read metadata and the tensors' shapes, without the tensors. Raises as `header` does."""
-    return _open(path, lambda file: {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+def outline(path: Path) -> tuple[Header, Tensors]:
+    """Read metadata and the tensors' shapes and dtypes, as tensors on the meta device. Raises as `header` does."""
+
+    def describe(file: Any) -> Tensors:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+        return {
+            name: empty(each.get_shape(), dtype=dtype_of(each.get_dtype()), device="meta")
+            for name, each in slices.items()
+        }
+
+    return _open(path, describe)
 
 
 def _open(path: Path, extract: Callable[[Any], T]) -> tuple[Header, T]:
@@ -103,9 +123,11 @@ def _open(path: Path, extract: Callable[[Any], T]) -> tuple[Header, T]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file {path}: {NAME_ONE}.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             metadata = file.metadata() or {}
             content = extract(file)
+    except HeaderTooLong as err:
+        raise CheckpointError(f"is no checkpoint ({err})", place=str(path), cure=NAME_ONE) from None
     except (SafetensorError, OSError, ValueError) as err:
         guess, cure = _guess(path)
         reason = " ".join(str(err).split())[:120].rstrip(".")
@@ -143,7 +165,7 @@ def _guess(path: Path) -> tuple[str, str]:
             ": it looks like a pickle or a torch .pt file",
             "'gz import' makes checkpoints of known ones, and runs none",
         )
-    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < LARGEST_HEADER:
+    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= SAFETENSORS_HEADER_BYTES:
         return f": it is cut off or damaged at {size:,} bytes", "copy it again, or name another snapshot"
     return "", NAME_ONE
 
@@ -168,7 +190,8 @@ def load_weights(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, pat
 def matching_tensors(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> Tensors:
     """Return the tensors under a prefix, by the names that a module, which may be on the meta device, has for them.
 
-    Raises CheckpointError that names what is missing, left over or misshapen.
+    The tensors may be on the meta device too. Raises CheckpointError that names what is missing, left over, misshapen
+    or of another dtype.
     """
     wanted = net.state_dict()
     given = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
@@ -179,17 +202,12 @@ def matching_tensors(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str,
         for name, t in wanted.items()
         if name in given and given[name].shape != t.shape
     ]
+    faults += [
+        f"has {prefix}.{name} of {given[name].dtype} instead of {t.dtype}".replace("torch.", "")
+        for name, t in wanted.items()
+        if name in given and given[name].dtype != t.dtype
+    ]
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise CheckpointError(f"{path} does not fit its recipe: it {', '.join(sorted(faults)[:3])}{more}.")
     return given
-
-
-def verify(path: Path) -> tuple[Header, Tensors]:
-    """Read a file, and compare its tensors with the digest in it. Raises CheckpointError where they differ."""
-    metadata, tensors = read(path)
-    if digest(tensors) != metadata.digest:
-        raise CheckpointError(
-            f"{path} is damaged: its tensors do not give the digest it was written with: copy it again, or {NAME_ONE}."
-        )
-    return metadata, tensors

@@ -24,7 +24,7 @@ from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import Experiment, Learner, Shape, Stage
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Tensors
-from ganzoo.model.restore import build_experiment, recipe_of
+from ganzoo.model.restore import outline, recipe_of
 from ganzoo.types import Size
 
 Match = Literal["matched", "resized", "fresh"]
@@ -103,8 +103,7 @@ def inherit(learner: Learner, path: Path) -> Report:
     Raises CheckpointError where nothing fits, or the file cannot be used.
     """
     header, tensors = checkpoint.read(path)
-    with torch.device("meta"):
-        parent = build_experiment(recipe_of(path, header))
+    parent = outline(path, recipe_of(path, header))
     report = Report(path)
     levels = Levels.match(parent, parent.stage_at(header.images), learner.experiment.shape, report)
     for net, module in learner.weights().items():
@@ -114,7 +113,7 @@ def inherit(learner: Learner, path: Path) -> Report:
     if not any(_inherits_parameters(report.entries[net], module) for net, module in learner.weights().items()):
         raise CheckpointError(
             f"{path}: nothing in it fits this recipe, no weight has the name of one here: choose a recipe of the same "
-            f"layers, as 'gz ckpt info {path}' names them, or train from the beginning."
+            f"layers, as 'gz ckpt info {quoted(path)}' names them, or train from the beginning."
         )
     return report
 

@@ -17,19 +17,29 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ganzoo.errors import DataError, UsageError
 from ganzoo.io.files import atomic_write, ensure_folder
+from ganzoo.io.tensors import open_tensors
 from ganzoo.model.model import LabelInput, Model
 from ganzoo.types import Styles
 
 Space = Literal["z", "w"]
 FORMAT = 1
 KEY = "ganzoo-latents"  # in the metadata of a .safetensors
-NAMES = ("ws", "w", "z")  # names of arrays of codes and latents in files of the StyleGAN tools' projectors
+KINDS: "dict[str, tuple[Space, ...]]" = {  # names of arrays in files of the StyleGAN tools, and what they may hold
+    "ws": ("w",),
+    "w": ("w",),
+    "dlatents": ("w",),
+    "z": ("z",),
+    "latents": ("z", "w"),
+    "arr_0": ("z", "w"),  # numpy's name for an array that was saved without one
+    "": ("z", "w"),  # an .npy
+}
+NAMES = tuple(name for name in KINDS if name)
 DIRECTIONS = "directions"  # name of an array of directions in which codes are moved
 FARTHEST = 1e6  # largest magnitude of a number of a code; larger ones come from another kind of file
 MAKE_AGAIN = "project or save the latents again"
@@ -92,28 +102,43 @@ def read(path: Path, model: Model, *, foreign: bool = False, label: LabelInput =
 def stored(path: Path, model: Model, space: Space | None = None, *, foreign: bool = False) -> Tensor:
     """Read latents [K, Z], or style codes [K, L, W], on the CPU.
 
-    An .npz or .safetensors names its array z, w or ws; an .npy has no name. [L, W] are the codes of one image, a layer
-    each; any other number of codes [K, W], and [K, 1, W], serve all layers. `space` decides where an array without a
-    name may be either. Raises DataError.
+    An .npz or .safetensors names its array z for latents, w, ws or dlatents for codes, latents for either; an .npy has
+    no name. [L, W] are the codes of one image, a layer each; any other number of codes [K, W], and [K, 1, W], serve all
+    layers; [W] is one code. Of [1, K, L, W] and [K, 1, L, W] the axis of length 1 is left out. `space` decides where an
+    array may be either. Raises DataError.
     """
-    name, values = _checked(path, NAMES, model, foreign)
+    name, array = _checked(path, NAMES, model, foreign)
+    values = _without_axes_of_one(array, name)
     layers, z_dim, w_dim = model.G.num_ws, model.G.z_dim, model.G.w_mean.shape[0]
     wanted = f"latents [K, {z_dim}] or style codes [K, {layers}, {w_dim}] or [K, {w_dim}]"
-    if values.ndim == 3 and name != "z" and values.shape[1] in (1, layers) and values.shape[2] == w_dim:
+    if values.ndim == 3 and "w" in KINDS[name] and values.shape[1] in (1, layers) and values.shape[2] == w_dim:
         return values.expand(-1, layers, -1)
     if values.ndim == 2:
-        kinds = [kind for kind, length in (("z", z_dim), ("w", w_dim)) if values.shape[1] == length]
-        kinds = [kind for kind in kinds if name in ("", kind, kind + "s")]
+        lengths: dict[Space, int] = {"z": z_dim, "w": w_dim}
+        kinds = [kind for kind in KINDS[name] if values.shape[1] == lengths[kind]]
         if len(kinds) == 2:
             if space is None:
                 fault = f"{list(values.shape)} may be latents or style codes"
-                raise DataError(fault, place=f"{path}:", cure="say --space z or w")
+                named = f"numpy.savez('{path.stem}.npz', w=codes)"
+                cure = f"say --space z or w to 'gz walk', or name the array: {named}, or z=latents"
+                raise DataError(fault, place=f"{path}:", cure=cure)
             kinds = [space]
         if kinds == ["z"]:
             return values
         if kinds:
             return values[None] if len(values) == layers > 1 else values[:, None].expand(-1, layers, -1)
-    raise _misshapen(path, name, values, f"{model.path} takes {wanted}")
+    raise _misshapen(path, name, array, f"{model.path} takes {wanted}")
+
+
+def _without_axes_of_one(values: Tensor, name: str) -> Tensor:
+    """Bring [1, K, L, W] and [K, 1, L, W] to [K, L, W], latents [K, 1, Z] and [1, K, Z] to [K, Z], [W] to [1, W]."""
+    if values.ndim == 1:
+        return values[None]
+    latents = KINDS[name] == ("z",)
+    if values.ndim == (3 if latents else 4):
+        axis = next((axis for axis in (0, 1) if values.shape[axis] == 1), None)
+        return values if axis is None else values.squeeze(axis)
+    return values
 
 
 def _misshapen(path: Path, name: str, values: Tensor, wanted: str) -> DataError:
@@ -131,7 +156,7 @@ def directions(path: Path, model: Model, *, foreign: bool = False) -> Tensor:
 def drawn_as(path: Path) -> str:
     """Name of the picture that was drawn of the codes of a .safetensors; "" where the file does not say."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             return str(json.loads((file.metadata() or {})[KEY])["picture"])
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError):
         return ""
@@ -191,14 +216,15 @@ class _Array:
 def _array(path: Path, names: Sequence[str]) -> _Array:
     """Read a file's array under the first of these names that it has. Raises DataError."""
     readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors}
-    if path.suffix not in readers:
+    suffix = path.suffix.lower()
+    if suffix not in readers:
         raise DataError("latents are read from .npz, .npy and .safetensors files", place=f"{path}:")
     if path.is_dir():
         raise DataError("is a folder", place=str(path), cure="name a file of latents")
     if not path.is_file():
         raise DataError(f"no file {path}.")
     try:
-        return readers[path.suffix](path, names)
+        return readers[suffix](path, names)
     except DataError:
         raise
     except Exception as err:  # numpy, zipfile and safetensors each raise their own
@@ -244,7 +270,7 @@ def _numbers(path: Path, name: str, file: Any) -> Tensor:
 
 
 def _safetensors(path: Path, names: Sequence[str]) -> _Array:
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path) as file:
         name = _named(path, names, list(file.keys()))
         shape, text = file.get_slice(name).get_shape(), (file.metadata() or {}).get(KEY)
         _refuse_huge(path, name, shape, 4 * math.prod(shape))

@@ -26,9 +26,8 @@ from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Generator, NoiseMode, Stage
 from ganzoo.io import hashes
 from ganzoo.io.images import Pixels, picture
-from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
-from ganzoo.model.restore import build_gan, growth_note, recipe_of
+from ganzoo.model.restore import growth_note, load_gan
 from ganzoo.nn.pixels import to_uint8
 from ganzoo.recipe.node import Node
 from ganzoo.training.device import choose_device, free_memory
@@ -287,12 +286,8 @@ def load(path: str | Path, device: str = "auto") -> Model:
     Raises CheckpointError, or PluginError where a plugin it needs is missing.
     """
     path = Path(path)
-    header, tensors = checkpoint.read(path)
     target = choose_device(device)
-    with torch.random.fork_rng(devices=[]):  # fresh weights are overwritten: they draw no numbers of the caller's
-        recipe = recipe_of(path, header)
-        gan = build_gan(path, header, recipe)
-    checkpoint.load_weights(gan.G, tensors, "G_ema", path)
+    header, recipe, gan = load_gan(path, "G_ema")
     return Model(
         G=gan.G.to(target).eval().requires_grad_(False),
         header=header,

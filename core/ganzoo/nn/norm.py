@@ -59,6 +59,11 @@ class _Normalized(torch.autograd.Function):
         return dx, None, None, None
 
 
+def group_size(batch: int, group: int | None) -> int:
+    """Return the largest divisor of a batch up to `group`; the batch itself for None."""
+    return next(size for size in range(min(group or batch, batch), 0, -1) if batch % size == 0)
+
+
 def minibatch_std(x: Maps, group: int | None = 4, features: int = 1, eps: float = 1e-8) -> Maps:
     """Append `features` channels with each group's mean standard deviation (arXiv:1710.10196, section 3).
 
@@ -70,7 +75,7 @@ def minibatch_std(x: Maps, group: int | None = 4, features: int = 1, eps: float 
         features: number of statistics, each over C / features channels
     """
     n, c, h, w = x.shape
-    g = next(g for g in range(min(group or n, n), 0, -1) if n % g == 0)
+    g = group_size(n, group)
     y = at_least_fp32(x).reshape(g, -1, features, c // features, h, w)  # [G M F c H W]
     y = y - y.mean(dim=0)
     y = (y.square().mean(dim=0) + eps).sqrt()  # [M F c H W]

@@ -13,8 +13,12 @@ from torch import Tensor
 
 from ganzoo.types import Maps
 
+MAX_TAPS = 128  # of a filter: its outer product is computed for every layer
+
 
 def _scalable(taps: tuple[float, ...]) -> tuple[float, ...]:
+    if len(taps) > MAX_TAPS:
+        raise ValueError(f"a filter has {len(taps):,} taps, above the limit of {MAX_TAPS}")
     if abs(sum(taps)) < 1e-6:
         raise ValueError("a filter's taps must be at least one number, and their sum not 0")
     return taps

@@ -78,6 +78,22 @@ def smallest_side(source: str, channels: int, registry: Registry) -> int | None:
     return dataset.smallest_side() if isinstance(dataset, Measured) else None
 
 
+@runtime_checkable
+class Sized(Protocol):
+    """A dataset that knows the size of each of its images, before they are fitted."""
+
+    def sizes(self) -> set[Size]:
+        """(height, width), in pixels, of all images that can be read, each size once."""
+
+
+def image_sizes(dataset: Dataset) -> set[Size]:
+    """Return (height, width) of a dataset's images before they are fitted, each once; none without sizes of their own."""
+    if isinstance(dataset, Sized):
+        return dataset.sizes()
+    side = dataset.smallest_side() if isinstance(dataset, Measured) else None
+    return {(side, side)} if side else set()
+
+
 def options_for(source: str, given: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """Return those options of a `dataset:` section that the dataset which `--data SOURCE` means has too."""
     known = options_of(dataset_for(source, registry)).model_fields

@@ -2,16 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ganzoo.errors import RecipeError, did_you_mean
 from ganzoo.recipe.node import ROOT
 from ganzoo.recipe.source import Source, Where, load_yaml, parse_key, parse_value, to_yaml
+from ganzoo.recipe.swap import kept_slots
 from ganzoo.registry import plugin as plugins
+
+NAMED = 6  # recipes that a message suggests
 
 
 def find(reference: str) -> Path:
@@ -26,9 +30,11 @@ def find(reference: str) -> Path:
     shipped |= {f"{plugin.name}:{p.stem}": p for plugin, paths in installed for p in paths}
     if reference not in shipped:
         names = sorted(n for n in shipped if ":" not in n)
-        raise RecipeError(
-            f"no recipe file or architecture '{reference}'.{did_you_mean(reference, names)} See 'gz recipe list'."
-        )
+        family = [name for name in names if re.match(rf"{re.escape(reference.lower())}(?![^\W_])", name)]
+        others = f", and {len(family) - NAMED} more" if len(family) > NAMED else ""
+        suggestion = f" Did you mean {', '.join(family[:NAMED])}{others}?" if family else did_you_mean(reference, names)
+        command = f"gz recipe list {reference.lower()}" if family else "gz recipe list"
+        raise RecipeError(f"no recipe file or architecture '{reference}'.{suggestion} See '{command}'.")
     return shipped[reference]
 
 
@@ -89,16 +95,23 @@ def _extended(source: Source, folder: Path, seen: tuple[Path, ...]) -> Source:
 
 
 def _merge(base: Source, over: Source, where: Where) -> Any:
-    """Maps merge key by key, unless another component is chosen; everything else is replaced."""
+    """Maps merge key by key; another component keeps what is in slots that both have; everything else is replaced."""
     a, b = _at(base.tree, where), _at(over.tree, where)
     if isinstance(a, str) and isinstance(b, dict) and b.get("use", a) == a:
         a = {"use": a}
     if not (isinstance(a, dict) and isinstance(b, dict)) or b.get("use", a.get("use")) != a.get("use"):
-        for old in [w for w in base.origins if w[: len(where)] == where and w != where]:
-            del base.origins[old]
-        return b
+        kept = kept_slots(base.tree, where, a, b)
+        _forget_origins(base, where, kept)
+        return ({"use": b} if isinstance(b, str) else b) | kept if kept else b
     keys = [*a, *(k for k in b if k not in a)]
     return {k: a[k] if k not in b else b[k] if k not in a else _merge(base, over, (*where, k)) for k in keys}
+
+
+def _forget_origins(source: Source, where: Where, kept: Container[str | int]) -> None:
+    """Drop where the values below a path were written, but for those in the slots that are kept."""
+    n = len(where)
+    for old in [w for w in source.origins if w[:n] == where and w != where and w[n] not in kept]:
+        del source.origins[old]
 
 
 def _at(tree: Any, where: Where) -> Any:
@@ -119,16 +132,21 @@ def _override(source: Source, item: str) -> None:
     for name in parents:
         step = _step(place, name, flag, where)
         where = (*where, step)
-        if isinstance(place, dict) and step not in place:
+        if isinstance(place, dict) and isinstance(place.get(step), str | NoneType):
             source.origins[where] = flag
         place = _enter(place, step, flag, where)
     step = _step(place, last, flag, where)
     if step == "use" and place.get("use") != value:
+        kept = kept_slots(source.tree, where, place, {"use": value})
         place.clear()  # another component: the options of the former do not apply
-    place[step] = value
+        place.update(kept)
+        _forget_origins(source, where, kept)
+        source.origins[where] = flag
+    former = place[int(step)] if isinstance(place, list) else place.get(step)
     where = (*where, step)
-    for old in [w for w in source.origins if w[: len(where)] == where]:
-        del source.origins[old]
+    kept = kept_slots(source.tree, where, former, value)
+    place[step] = ({"use": value} if isinstance(value, str) else value) | kept if kept else value
+    _forget_origins(source, where, kept)
     source.origins[where] = flag
 
 

@@ -1,8 +1,10 @@
 """YAML to plain values and back. Each value remembers the file and line it was written at."""
 
 import re
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,9 +14,11 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ganzoo.errors import RecipeError, ZooError
+from ganzoo.io import budgets
 
+Scalar = str | int | float | bool | date | None  # of a key: YAML's scalars as ruamel.yaml reads them
 Where = tuple[str | int, ...]
-MAX_VALUES = 20_000  # of one file: a recipe is small, more is an alias bomb
+ALIAS = r"(?<![\w*])\*\w"  # the beginning of an alias
 STEP = r"[^\s.\[\]{}()'\",=]+"  # of a key: the name of an option, or an index
 KEY = rf"{STEP}(\[\d{{1,5}}\])*(\.{STEP}(\[\d{{1,5}}\])*)*"
 E = TypeVar("E", bound=ZooError)
@@ -59,8 +63,15 @@ class Source:
         if not isinstance(err, RecipeError):
             return err.at(" ".join(f"{part}:" for part in (self.origin(where), ".".join(map(str, where))) if part))
         located = copy(err)
-        located.origin, located.path = self.origin(where), where
+        located.path = self._users((where, *err.also))
+        located.origin = self.origin(located.path)
         return located
+
+    def _users(self, places: Sequence[Where]) -> Where:
+        """The value that the user wrote, among several that make a fault together; else the first."""
+        overridden = [where for where in places if self.origin(where).startswith("--set ")]
+        own = [where for where in places if where and self.origin(where).startswith(f"{self.name}:")]
+        return [*overridden, *own, *places][0]
 
 
 def load_yaml(path: Path) -> Source:
@@ -69,7 +80,8 @@ def load_yaml(path: Path) -> Source:
     Two equal keys, tabs, tags and other faults raise RecipeError with the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(budgets.RECIPE_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as err:
         reason = (
             "is not UTF-8 text" if isinstance(err, UnicodeDecodeError) else f"cannot be read: {err.strerror or err}"
@@ -80,12 +92,16 @@ def load_yaml(path: Path) -> Source:
 
 def parse_yaml(text: str, name: str) -> Source:
     """Like `load_yaml`, from text."""
+    _require_small(text, name)
     yaml = YAML(typ="rt", pure=True)
     try:
         raw = yaml.load(text)
     except MarkedYAMLError as err:
         origin = f"{name}:{err.problem_mark.line + 1}" if err.problem_mark else name
         raise RecipeError(f"{' '.join(str(err.problem or err.context).split())}.", origin=origin) from None
+    except (AttributeError, TypeError, LookupError):  # ruamel.yaml's own, of an anchor that contains itself
+        fault = "its anchors and merges ('&', '*', '<<') cannot be resolved"
+        raise RecipeError(fault, cure="write the values out", origin=name) from None
     except (YAMLError, ValueError, RecursionError) as err:
         raise RecipeError(f"not YAML: {' '.join(str(err).split())[:200].rstrip('.')}.", origin=name) from None
     source = Source({}, {(): name}, name, text.removeprefix("\ufeff"))
@@ -104,7 +120,11 @@ def parse_value(text: str, flag: str) -> Any:
     """
     if re.search(r"(^|\s)#", text) and text.lstrip()[:1] not in ('"', "'", "[", "{"):
         return text.strip()
-    return parse_yaml(f"v: {text}", flag).tree["v"]
+    try:
+        return parse_yaml(f"v: {text}", flag).tree["v"]
+    except RecipeError as err:  # of a line and a key that the user has not written
+        err.origin, err.path = err.origin and flag, err.path[1:]
+        raise
 
 
 def parse_key(key: str, flag: str, cure: str = "write it as path.to.option=value") -> Where:
@@ -119,17 +139,43 @@ def parse_key(key: str, flag: str, cure: str = "write it as path.to.option=value
     return tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)(?!\d*\])|\[(\d+)\]", key))
 
 
+def _require_small(text: str, name: str) -> None:
+    """Raise RecipeError for a text that takes more than seconds to parse, before it is parsed."""
+    if len(text) > budgets.RECIPE_CHARACTERS:
+        raise _too_large(f"{budgets.RECIPE_CHARACTERS:,} characters", name)
+    if text.count("[") + text.count("{") > budgets.RECIPE_BRACKETS:
+        raise _too_large(f"{budgets.RECIPE_BRACKETS:,} brackets", name)
+    if len(re.findall(ALIAS, text)) > budgets.RECIPE_ALIASES:
+        raise _too_large(f"{budgets.RECIPE_ALIASES} aliases", name)
+
+
+def _too_large(limit: str, name: str) -> RecipeError:
+    return RecipeError(f"more than {limit}, which is the limit: this is no recipe.", origin=name)
+
+
 def _plain(value: Any, where: Where, source: Source) -> Any:
-    if len(source.origins) > MAX_VALUES or len(where) > 50:
-        raise RecipeError(f"more than {MAX_VALUES} values or 50 levels: this is no recipe.", origin=source.name)
+    if len(source.origins) > budgets.RECIPE_VALUES:
+        raise _too_large(f"{budgets.RECIPE_VALUES:,} values", source.name)
+    if len(where) > budgets.RECIPE_LEVELS:
+        raise _too_large(f"{budgets.RECIPE_LEVELS} levels", source.name)
     if (tag := getattr(value, "tag", None)) and tag.value:
         raise source.fail(where, f"the YAML tag '{tag.value}' has no meaning in a recipe", "leave it out")
     if isinstance(value, CommentedMap):
+        _refuse_nested_merges(value, where, source)
         out = {}
         for key, item in value.items():
+            written = key in (value.lc.data or {})  # not merged from another mapping
             source.origins[*where, str(key)] = (
-                f"{source.name}:{value.lc.key(key)[0] + 1}" if key in (value.lc.data or {}) else source.name
+                f"{source.name}:{value.lc.key(key)[0] + 1}" if written else source.origin(where)
             )
+            if not isinstance(key, Scalar):
+                form = "list" if isinstance(key, Sequence) else "mapping"
+                raise RecipeError(
+                    f"a key is a {form}, and an option has a name",
+                    cure="write one name before the colon",
+                    origin=source.origins[*where, str(key)],
+                    path=where,
+                )
             out[str(key)] = _plain(item, (*where, str(key)), source)
         return out
     if isinstance(value, CommentedSeq):
@@ -140,6 +186,14 @@ def _plain(value: Any, where: Where, source: Source) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return None if value is None else str(value)
+
+
+def _refuse_nested_merges(value: CommentedMap, where: Where, source: Source) -> None:
+    """Raise RecipeError for a mapping that merges one which merges another in its turn."""
+    merged = [entry[-1] if isinstance(entry, tuple) else entry for entry in value.merge]  # by ruamel.yaml's version
+    if any(getattr(inner, "merge", []) for inner in merged):
+        fault = "'<<' merges a mapping that has a '<<' of its own, and a recipe takes one level"
+        raise source.fail(where, fault, "write the values out, or put them into a recipe that this one extends")
 
 
 def to_yaml(tree: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ class Make(Protocol[T_co]):
 class Component:
     """Base of everything a plugin registers.
 
-    `class R1(Regularizer, name="r1", paper="arXiv:...")` is the whole registration.
+    `class R1(Regularizer, name="r1", paper="arXiv:...")` names it; a plugin's hook `ganzoo_components` returns the class.
     """
 
     kind: ClassVar[str] = ""
@@ -58,7 +58,7 @@ class Component:
 
     @classmethod
     def upgraded(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Bring a recipe's options from the form of an earlier version to today's, which must come back as it is.
+        """Bring a recipe's options from the form of an earlier version to today's; idempotent.
 
         Args:
             options: the raw values that a recipe gives this component, before they are checked

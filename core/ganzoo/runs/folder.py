@@ -1,5 +1,6 @@
 """A run's directory: its name, the files that describe it, and which of its states training continues from."""
 
+import errno
 import json
 import os
 import platform
@@ -14,7 +15,7 @@ import torch
 from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.io import launch
-from ganzoo.io.files import atomic_write
+from ganzoo.io.files import atomic_write, quoted
 from ganzoo.io.log import read_json_lines
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header
@@ -73,27 +74,58 @@ def newest(folder: Path, kind: str) -> list[Path]:
 
 
 def new_folder(options: RunOptions, dataset: Dataset) -> Path:
-    """Make the next run's directory, as 00003-RECIPE-DATASET-DESC. Raises UsageError where that cannot be."""
+    """Make the next run's directory, as 00003-RECIPE-DATASET-DESC, whose number no other has.
+
+    Raises UsageError where that cannot be.
+    """
+    words = [options.name, dataset.title, *([options.desc] if options.desc else [])]
+    name = "-".join(re.sub(r"[^\w.-]+", "_", word) for word in words)
     try:
         options.outdir.mkdir(parents=True, exist_ok=True)
-        numbers = [int(m[1]) for p in options.outdir.iterdir() if (m := re.match(r"(\d{5,})-", p.name))]
-        words = [options.name, dataset.title, *([options.desc] if options.desc else [])]
-        name = "-".join(re.sub(r"[^\w.-]+", "_", word) for word in words)
-        folder = options.outdir / f"{max(numbers, default=-1) + 1:05d}-{name}"
-        folder.mkdir()
+        while True:
+            number = max(_numbers(options.outdir), default=-1) + 1
+            if folder := _numbered_folder(options.outdir, number, name):
+                return folder
     except OSError as err:
-        raise UsageError(
-            f"--outdir {options.outdir}: cannot create the run directory ({err.strerror or err}). Choose a "
-            "folder you may write to."
-        ) from None
-    return folder
+        reason = err.strerror or str(err)
+        if err.errno == errno.ENAMETOOLONG:
+            cure = f"its name has {len(name)} letters: choose a shorter --desc, or shorter names of recipe and data"
+        else:
+            cure = "choose a folder you may write to"
+        fault = f"cannot create the run directory ({reason})"
+        raise UsageError(fault, place=f"--outdir {options.outdir}:", cure=cure) from None
+
+
+def _numbers(outdir: Path) -> list[int]:
+    """Numbers of the run directories, and of those that another training is making at this moment."""
+    return [int(m[1]) for p in outdir.iterdir() if (m := re.match(r"\.?(\d{5,})(?:-|\.new$)", p.name))]
+
+
+def _numbered_folder(outdir: Path, number: int, name: str) -> Path | None:
+    """Make a run directory; None where its number was taken in the meantime.
+
+    Only the making of a directory of one name is indivisible, and names differ: `.00003.new` claims the number.
+    """
+    claim = outdir / f".{number:05d}.new"
+    try:
+        claim.mkdir()
+    except FileExistsError:
+        return None
+    try:
+        if any(outdir.glob(f"{number:05d}-*")):
+            return None
+        folder = outdir / f"{number:05d}-{name}"
+        folder.mkdir()
+        return folder
+    finally:
+        claim.rmdir()
 
 
 def require_outdir(outdir: Path) -> None:
     """Raise UsageError where no run directory could be made: before the images are read, not after."""
     if any("\ud800" <= letter <= "\udfff" for letter in str(outdir)):
         raise UsageError(
-            f"--outdir {str(outdir)!a}: the name holds bytes that are no UTF-8, which checkpoints cannot be written to: "
+            f"--outdir {str(outdir)!a}: the name holds bytes that are no UTF-8: checkpoints cannot be written to it; "
             f"choose another."
         )
     parent = next(p for p in [outdir, *outdir.absolute().parents] if p.exists())
@@ -226,12 +258,19 @@ def _short(value: Any) -> str:
     return "nothing" if value is ... else value["use"] if isinstance(value, dict) and "use" in value else repr(value)
 
 
+def snapshot_of(path: Path) -> Path:
+    """Return the snapshot that was written with a state, from which a new run can begin; a snapshot is its own."""
+    beside = path.with_name(f"snapshot-{path.name.removeprefix('state-')}")
+    return beside if path.name.startswith("state-") else path
+
+
 def require_same_recipe(header: Header, recipe: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError where a state was trained with another recipe."""
     if differing := differences(recipe_of(path, header).dump(), recipe):
         raise CheckpointError(
             f"{path} was trained with another recipe: {', '.join(differing[:4])}. Resume with the same recipe "
-            f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER)} may change."
+            f"({path.parent / 'recipe.resolved.yaml'}); only {', '.join(MAY_DIFFER)} may change. To change the others, "
+            f"begin a new run with its weights: '--init-from {quoted(snapshot_of(path))}' in place of --resume."
         )
 
 

@@ -47,11 +47,12 @@ class SnapshotWriter:
         self.columns, self.rows = grid_shape(*learner.experiment.shape.size)  # images of a sample grid
         self.saved_at = -1  # images seen at the last snapshot
 
-    def write(self, *, full: bool = True) -> None:
+    def write(self, *, full: bool = True, measured: bool = True) -> None:
         """Write weights first, then the state, so that a state never lacks its weights; then samples, metrics, curves.
 
         Args:
             full: without, only what training continues from is written
+            measured: without, no metrics, which may take minutes
 
         Raises Diverged where a weight is not finite.
         """
@@ -61,7 +62,7 @@ class SnapshotWriter:
             self._write_checkpoints()
             if full:
                 self.save_samples(f"fakes{self._kimg()}.png")
-        if full:
+        if full and measured:
             self.measure(f"snapshot-{self._kimg()}.safetensors")
         if launch.is_first():
             if full:

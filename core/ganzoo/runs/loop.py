@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ganzoo.errors import DataError, Diverged, Interrupted
 from ganzoo.interfaces import Dataset, Learner
 from ganzoo.io import launch
+from ganzoo.io.files import quoted
 from ganzoo.io.log import Log, append_json, duration
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.inherit import Report
@@ -99,12 +100,12 @@ class Run:
             try:
                 caught = self._train_until(total, loader, stop)
                 if self.snapshots.saved_at != learner.images:
-                    self.snapshots.write(full=not caught)
+                    self.snapshots.write(measured=not caught)
             except DataError as err:  # a file has vanished, or was damaged, since all were checked
                 self.snapshots.write(full=False)
                 error = DataError(
                     f"{err} Training stopped at {learner.images / 1000:.1f} kimg and its state is written: repair the "
-                    f"images and continue with 'gz train --resume {self.folder}'."
+                    f"images and continue with 'gz train --resume {quoted(self.folder)}'."
                 )
                 error.on_all_ranks = True
                 raise error from None
@@ -115,7 +116,7 @@ class Run:
                 forget_launch(self.folder.parent)
             raise Interrupted(
                 f"stopped by {signal.Signals(caught).name} at {learner.images / 1000:.1f} kimg; the state is written: "
-                f"continue with 'gz train --resume {self.folder}'."
+                f"continue with 'gz train --resume {quoted(self.folder)}'."
             )
 
     def _train_until(self, total: int, loader: Loader, stop: list[int]) -> int:
@@ -309,7 +310,7 @@ class Run:
                 self.snapshots.write()
             raise Diverged(
                 f"training was stopped at {self.learner.images / 1000:.1f} kimg by --watchdog stop: {reason} The state "
-                f"is written: 'gz train --resume {self.folder}' goes on."
+                f"is written: 'gz train --resume {quoted(self.folder)}' goes on."
             )
 
     def _size_and_alpha(self) -> str:

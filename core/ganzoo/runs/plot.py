@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.io.log import read_json_lines
+from ganzoo.version import __version__
 
 PANELS = (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))  # title, prefix of statistics' names
 
@@ -25,7 +26,7 @@ def draw(folder: Path) -> None:
     for axis, (title, names) in zip(axes, panels):
         for name in names:
             points = [(row["kimg"], row["means"][name]) for row in stats if name in row["means"]]
-            axis.plot(*zip(*points), label=name)
+            axis.plot(*zip(*points), label=name, marker="" if points[1:] else "o")  # one point makes no line
         axis.set_title(title)
     for axis, (name, rows) in zip(axes[len(panels) :], histories.items()):
         _plot_history(axis, name, rows)
@@ -62,4 +63,4 @@ def _save(figure: Any, axes: Any, picture: Path) -> None:
         axis.set_xlabel("kimg")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.savefig(picture, dpi=100)
+    figure.savefig(picture, dpi=100, metadata={"ganzoo": __version__})

@@ -1,11 +1,16 @@
 """A training run, from a checked recipe to its directory. Read `train` first."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from ganzoo.errors import RankLost, UsageError, ZooError
+from ganzoo.errors import Interrupted, RankLost, UsageError, ZooError
+from ganzoo.evaluation.extractors import missing_weights
 from ganzoo.interfaces import Dataset, Learner
 from ganzoo.io import launch
 from ganzoo.io.interrupts import signals
@@ -24,12 +29,14 @@ from ganzoo.runs.folder import (
     folder_of_launch,
     forget_launch,
     new_folder,
+    newest,
     remember_launch,
     require_outdir,
     require_same_recipe,
     resume_from,
     set_back,
 )
+from ganzoo.runs.lock import RunLock
 from ganzoo.runs.loop import Run
 from ganzoo.training import distributed
 from ganzoo.training.device import choose_device, describe_precision, keep_memory
@@ -44,7 +51,8 @@ def train(node: Node, options: RunOptions) -> Path:
     """
     device = distributed.join_group(choose_device(options.device))
     try:
-        return _train(node, options, device)
+        with RunLock() as lock:
+            return _train(node, options, device, lock)
     except (dist.DistError, RuntimeError) as err:
         if distributed.rank_and_world()[1] > 1 and distributed.is_lost(err):
             raise RankLost("another process of this training ended; its own message says why.") from None
@@ -53,13 +61,16 @@ def train(node: Node, options: RunOptions) -> Path:
         distributed.leave_group()
 
 
-def _train(node: Node, options: RunOptions, device: torch.device) -> Path:
+def _train(node: Node, options: RunOptions, device: torch.device, lock: RunLock) -> Path:
     # Prepare: the experiment, its images, and a learner that computes as many of them at once as fit.
     distributed.on_first(lambda: require_outdir(options.outdir))
     if device.type == "cpu":
         keep_memory()
     torch.manual_seed(node.value("training").seed)  # initial weights; every step is seeded anew
     experiment = build_experiment(node)
+    for metric in experiment.metrics(0):  # a snapshot measures them: what they lack is said before a run begins
+        if fault := missing_weights(metric):
+            raise fault
     dataset = open_data(experiment)
     micro_batch, notice = None, ""
     if experiment.training.batch_gpu == "auto":
@@ -71,18 +82,21 @@ def _train(node: Node, options: RunOptions, device: torch.device) -> Path:
     # Begin with the weights of a state, of another run's snapshot, or fresh ones.
     data = {"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()}
     header = Header("snapshot", node.dump(), 0, data=data, versions=versions(node))
-    start, inherited = _resumed(learner, options, header), None
+    start, inherited = _resumed(learner, options, header, lock), None
     if start is None:
         inherited = inherit(learner, options.init_from) if options.init_from else None
         learner.broadcast_weights()
 
     # Train in the run directory.
-    folder = start.parent if start else Path(distributed.on_first(lambda: str(_folder(options, dataset))))
+    folder = start.parent if start else Path(distributed.on_first(lambda: str(_folder(options, dataset, lock))))
     if launch.is_first():
         remember_launch(options.outdir, folder)
-    with Log(
-        folder / "log.txt", round(learner.schedule.kimg * 1000), learner.images, silent=not launch.is_first()
-    ) as log:
+    with (
+        _removed_unless_begun(folder, learner, lock),
+        Log(
+            folder / "log.txt", round(learner.schedule.kimg * 1000), learner.images, silent=not launch.is_first()
+        ) as log,
+    ):
         run = Run(learner, dataset, folder, header, log, options.watchdog)
         try:
             with signals() as stop:
@@ -109,9 +123,29 @@ def _train(node: Node, options: RunOptions, device: torch.device) -> Path:
     return folder
 
 
-def _folder(options: RunOptions, dataset: Dataset) -> Path:
+def _folder(options: RunOptions, dataset: Dataset, lock: RunLock) -> Path:
     """A new run directory; that of this launch, where torchrun started its processes anew before any state."""
-    return folder_of_launch(options.outdir) or new_folder(options, dataset)
+    folder = folder_of_launch(options.outdir) or new_folder(options, dataset)
+    lock.take(folder)
+    return folder
+
+
+@contextmanager
+def _removed_unless_begun(folder: Path, learner: Learner, lock: RunLock) -> Iterator[None]:
+    """Remove a run directory where an error ends the training before its first step; it would hold nothing of use.
+
+    That is so where weights of a metric or the package of a logger are missing. A lost process is no such error: the
+    training goes on in the directory once all are started anew.
+    """
+    try:
+        yield
+    except (ZooError, OSError) as err:
+        written = next(chain(newest(folder, "state"), newest(folder, "snapshot")), None)
+        if launch.is_first() and not learner.images and not written and not isinstance(err, (Interrupted, RankLost)):
+            lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
+            forget_launch(folder.parent)
+        raise
 
 
 def require_equal_shares(learner: Learner) -> None:
@@ -127,13 +161,19 @@ def require_equal_shares(learner: Learner) -> None:
             raise error
 
 
-def _resumed(learner: Learner, options: RunOptions, header: Header) -> Path | None:
+def _resumed(learner: Learner, options: RunOptions, header: Header, lock: RunLock) -> Path | None:
     """Load the state that the options mean, if any, and return its path. The first process finds it, all read it."""
 
     def find() -> str | None:
-        path = resume_from(options, header)
-        if path:
+        path, locked, killed = resume_from(options, header), None, ""
+        while path and path.parent != locked:  # another training may have gone on until its run was locked here
             require_same_recipe(checkpoint.header(path), header.recipe, path)
+            locked = path.parent
+            killed = lock.take(locked)
+            path = resume_from(options, header)
+        if path and killed:
+            with Log(None, 1) as log:
+                log.say(f"{path.parent}: an earlier training of this run was killed ({killed}).")
         return str(path) if path else None
 
     path = distributed.on_first(find)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganzoo_cli.host import drawing as host
-from ganzoo_cli.host.console import free_name, say
+from ganzoo_cli.host.console import free_names, say
 from ganzoo_cli.host.drawing import Checkpoint, ClassDrawing, Outdir, parse_numbers, refuse, report_on_interrupt
 from ganzoo_cli.host.options import with_groups
 
@@ -89,13 +89,14 @@ def _draw(
     mixed: dict[tuple[int, int], images.Pixels] = {}
     sources = [(seed, seed) for seed in dict.fromkeys([*column_seeds, *row_seeds])]
     wanted = sources + [(row, col) for row in row_seeds for col in column_seeds if row != col]
+    names = free_names([*(outdir / f"{row}-{col}.png" for row, col in wanted), outdir / "grid.png"], ".npy")
     with report_on_interrupt("images", len(set(wanted)), outdir) as written, Log(None, len(wanted)) as log:
         for done, (row, col) in enumerate(wanted, 1):
             if (row, col) in mixed:  # a seed that was named twice
                 continue
             mixed[row, col] = image = model.pixels(model.mix(row, col, layers, **drawing.settings))[0]
             log.progress(done, f"{row}-{col}")
-            path = free_name(outdir / f"{row}-{col}.png", ".npy")
+            path = names[outdir / f"{row}-{col}.png"]
             images.save(image, path, about | {"row": row, "col": col})
             written.append(path)
             say(str(path))
@@ -104,6 +105,6 @@ def _draw(
         for row in row_seeds:
             tiles += [mixed[row, row], *(mixed[row, col] for col in column_seeds)]
         grid = images.grid(np.stack(tiles), len(column_seeds) + 1)
-        path = free_name(outdir / "grid.png", ".npy")
+        path = names[outdir / "grid.png"]
         images.save(grid, path, about | {"rows": row_seeds, "cols": column_seeds})
         say(str(path))

@@ -127,7 +127,7 @@ class Workbench:
         import numpy as np
 
         from ganzoo.io import images
-        from ganzoo.io.figure import figure
+        from ganzoo.io.images import figure
 
         if out.suffix.lower() != ".png":
             refuse(f"--out {out}: it is a picture: name a file that ends in .png.")

@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ganzoo.foreign.pickles import Object, refuse
 from ganzoo.foreign.torchfile import tensors
-from ganzoo_import.formats.names import State, Tree, filter_of, level, mapped, only, reshaped, tensors_of
+from ganzoo_import.formats.names import State, Tree, filter_of, image_size, level, mapped, only, reshaped, tensors_of
 from ganzoo_import.interfaces import Converted, Importer
 
 Meta = Mapping[str, Any]  # keyword arguments of a constructor
@@ -30,7 +31,8 @@ SYNTHESIS = {*CHANNELS, "architecture", "conv_clamp", "resample_filter", "use_no
 MAPPING = {"num_layers", "embed_features", "layer_features", "lr_multiplier", "w_avg_beta", "activation"}
 EPILOGUE = {"mbstd_group_size", "mbstd_num_channels", "activation"}
 DISCRIMINATOR = {*SIZES, *CHANNELS, "architecture", "conv_clamp", "cmap_dim"}
-KWARGS = {"class_name", "mapping_kwargs", "synthesis_kwargs", "block_kwargs", "epilogue_kwargs"}
+ASPECT = "square"  # of StyleGAN-Human's fork, whose constant tells it, too
+KWARGS = {"class_name", ASPECT, "mapping_kwargs", "synthesis_kwargs", "block_kwargs", "epilogue_kwargs"}
 ROUNDING = {"num_fp16_res", "use_fp16", "fp16_channels_last", "channels_last", "fused_modconv_default", "freeze_layers"}
 
 
@@ -236,17 +238,47 @@ def recipe_of(metas: Mapping[str, Meta], states: Mapping[str, State]) -> tuple[T
     meta = metas["G_ema"]
     default = {**meta.get("synthesis_kwargs", {}), "c_dim": meta["c_dim"], "architecture": "resnet"}
     D = metas.get("D", {k: v for k, v in default.items() if k in DISCRIMINATOR})
+    generator_tree = generator_recipe(meta, filters_of(states["G_ema"]))
+    discriminator_tree = discriminator_recipe(D, filters_of(states.get("D", {})))
+    _set_widths(generator_tree, states["G_ema"], r"synthesis\.b(\d+)\.conv1\.weight")
+    if "D" in states:
+        _set_widths(discriminator_tree, states["D"], r"b(\d+)\.(?:conv0|conv)\.weight")
+    elif "channels" in generator_tree:
+        discriminator_tree = {k: v for k, v in discriminator_tree.items() if k not in CHANNELS}
+        discriminator_tree["channels"] = generator_tree["channels"]
     recipe: Tree = {
         "title": "StyleGAN2, imported",
         "paper": "arXiv:1912.04958",
-        "image": {"size": meta["img_resolution"], "channels": meta["img_channels"]},
+        "image": {**_image_size(meta["img_resolution"], states["G_ema"]), "channels": meta["img_channels"]},
         "labels": meta["c_dim"],
-        "generator": generator_recipe(meta, filters_of(states["G_ema"])),
-        "discriminator": discriminator_recipe(D, filters_of(states.get("D", {}))),
+        "generator": generator_tree,
+        "discriminator": discriminator_tree,
         "loss": "logistic",
         "regularizers": [{"use": "r1"}, {"use": "path_length"}],
     }
     return recipe, {n: (discriminator if n == "D" else generator)(state, metas[n]) for n, state in states.items()}
+
+
+def _image_size(resolution: Any, state: State) -> Tree:
+    """Size of the recipe's image, `resolution` high, and its base where the generator's constant is not 4x4."""
+    const = state.get("synthesis.b4.const", torch.empty(0))
+    if const.ndim != 3 or tuple(const.shape[1:]) == (4, 4):
+        return {"size": resolution}
+    return image_size(const.shape[1:], sum(bool(re.fullmatch(r"synthesis\.b\d+\.conv1\.weight", key)) for key in state))
+
+
+def _set_widths(tree: Tree, state: State, pattern: str) -> None:
+    """Replace a network's channel base and maximum by its channels, coarse to fine, if its tensors have others."""
+    matches = [(match, tensor) for key, tensor in state.items() if (match := re.fullmatch(pattern, key))]
+    widths = {int(match[1]): tensor.shape[0] for match, tensor in matches if tensor.ndim == 4}
+    base, most = tree["channel_base"], tree["channel_max"]
+    numbers = isinstance(base, int | float) and isinstance(most, int | float)
+    sides = [4 << level for level in range(len(widths))]
+    if not widths or sorted(widths) != sides:
+        return
+    if not numbers or any(widths[side] != min(base // side, most) for side in sides):
+        del tree["channel_base"], tree["channel_max"]
+        tree["channels"] = [widths[side] for side in sides]
 
 
 def unpacked(value: Any, name: str) -> tuple[Modules, dict[str, Tensor]]:
@@ -297,11 +329,14 @@ def arguments(modules: Modules, is_discriminator: bool) -> dict[str, Any]:
     if is_discriminator:
         return meta | agreed
     mapping = dict(meta.get("mapping_kwargs", {}))
-    rates = [modules[path].get("bias_gain") for path in modules if re.fullmatch(r"mapping\.fc\d+", path)]
+    own = {key: value for key, value in meta.items() if key not in (*SIZES, *KWARGS)}  # as NVlabs/stylegan3 gives them
+    layers = [fields for path, fields in modules.items() if re.fullmatch(r"mapping\.fc\d+", path)]
+    rate = mapping.get("lr_multiplier", 0.01)
+    rates = [fields["bias_gain"] for fields in layers if "bias_gain" in fields]
     return {
         **meta,
-        "synthesis_kwargs": {**meta.get("synthesis_kwargs", {}), **agreed},
-        "mapping_kwargs": {**mapping, "lr_multiplier": only(rates, "learning rates", 0.01)},
+        "synthesis_kwargs": {**own, **meta.get("synthesis_kwargs", {}), **agreed},
+        "mapping_kwargs": {**mapping, "lr_multiplier": only(rates, "learning rates", rate)},
     }
 
 

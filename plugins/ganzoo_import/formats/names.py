@@ -58,6 +58,8 @@ def tensors_of(value: Any, what: str) -> dict[str, Tensor]:
             refuse(f"{what} holds '{key}', which is no tensor.")
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             refuse(f"{what} holds '{key}' in {str(tensor.dtype).removeprefix('torch.')}: float32 is needed.")
+        if not tensor.numel():
+            refuse(f"{what} holds '{key}' of shape {list(tensor.shape)}, which has no values: save the file again.")
     return value
 
 
@@ -66,6 +68,14 @@ def shape_of(state: State, key: str, axes: int) -> tuple[int, ...]:
     if key not in state or state[key].ndim != axes:
         refuse(f"it lacks the tensor '{key}' with {axes} axes, from which the sizes of the network are read.")
     return tuple(state[key].shape)
+
+
+def image_size(base: Sequence[int], levels: int) -> Tree:
+    """{size: side or [height, width]} of a recipe's image with coarsest maps of this size, and `base` if not 4x4."""
+    if any(not 0 < side <= 64 for side in base):
+        refuse(f"its first maps are of {base[0]}x{base[-1]} pixels, which no GAN's are.")
+    height, width = (side << (levels - 1) for side in base)
+    return {"size": height} if tuple(base) == (4, 4) else {"size": [height, width], "base": list(base)}
 
 
 def count_of(state: State, pattern: str) -> int:

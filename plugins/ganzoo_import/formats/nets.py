@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ganzoo.foreign.pickles import refuse
+from ganzoo.foreign.pickles import quoted, refuse
 from ganzoo.foreign.torchfile import tensors
 from ganzoo_import.formats.names import State, Tree, shape_of, tensors_of
 from ganzoo_import.interfaces import Converted, Importer
 
 # network: names that it may have in a file, in order of precedence
 NAMES = {
-    "G_ema": ("generator_smooth", "shadow_generator", "gen_shadow", "G_ema", "g_ema"),
-    "G": ("generator", "gen", "G", "g"),
-    "D": ("discriminator", "dis", "D", "d"),
+    "G_ema": ("generator_smooth", "shadow_generator", "gen_shadow", "G_ema", "g_ema", "params_ema", "generator_ema"),
+    "G": ("generator", "gen", "G", "g", "params", "netG", "net_g"),
+    "D": ("discriminator", "dis", "D", "d", "netD", "net_d"),
 }
-WRAPPERS = ("models", "state_dict")  # keys of a dictionary around the state dicts, and around a single state dict
-PARALLEL = "module."  # prefix of torch's DataParallel
+MAX_WRAPPERS = 8  # dots in the path to a network: dictionaries around it, and prefixes such as DataParallel's `module.`
+NO_GENERATOR = "it holds a discriminator only, and a snapshot is of a generator: save both in one file."
 TRAINING = "the file does not say how to go on training (loss, penalties, learning rates): the recipe has the paper's."
 
 Keys = Callable[[set[str]], bool]  # whether names of tensors are those of a format's network
@@ -50,42 +50,69 @@ class Net:
 def networks(data: Any, generator: Keys, discriminator: Keys) -> dict[str, Net]:
     """Networks in a file by our names; {} unless all that the file names have the keys of a format.
 
-    A file may be a state dict, or a dictionary with one for each network; its only generator becomes G_ema. Never
-    raises.
+    A network is the tensors below one path that have a format's names: a state dict, or one inside dictionaries, or one
+    whose keys have a prefix. A file's only generator becomes G_ema. Never raises.
     """
-    value, path = _unwrapped(data, "")
-    bare = _net(value, path)
-    if bare and (generator(set(bare.names)) or discriminator(set(bare.names))):
-        return {"G_ema" if generator(set(bare.names)) else "D": bare}
-    nets: dict[str, Net] = {}
-    for ours, names in NAMES.items():
-        name = next((n for n in names if isinstance(value, dict) and isinstance(value.get(n), dict)), None)
-        if name is None:
-            continue
-        net = _net(*_unwrapped(value[name], f"{path}{name}."))
-        if not net or not (discriminator if ours == "D" else generator)(set(net.names)):
-            return {}
-        nets[ours] = net
-    if "G" in nets and "G_ema" not in nets:
+    groups = _groups(dict(tensors(data)))
+    generators = [path for path, net in groups.items() if generator(set(net.names))]
+    nets: dict[str, str] = {}  # our name: path
+    for ours, paths in (("G", generators), ("D", [p for p, net in groups.items() if discriminator(set(net.names))])):
+        for path in sorted(paths, key=_precedence):
+            nets.setdefault("G_ema" if ours == "G" and _role(path)[0] == "G_ema" else ours, path)
+    if "G_ema" not in nets and "G" in nets:
         nets["G_ema"] = nets.pop("G")
-    return nets
+    if any(_strangers(path, groups, nets) for path in nets.values()):
+        return {}
+    return {ours: groups[nets[ours]] for ours in NAMES if ours in nets}
 
 
-def _unwrapped(value: Any, path: str) -> tuple[Any, str]:
-    """Content of wrappers, and the path to it."""
-    for name in WRAPPERS:
-        if isinstance(value, dict) and isinstance(value.get(name), dict):
-            value, path = value[name], f"{path}{name}."
-    return value, path
+def spare_notes(data: Any, generator: Keys, nets: Mapping[str, Net]) -> list[str]:
+    """Note on generators in a file that `networks` left out, because others came first; [] if there are none."""
+    taken = [set(net.names.values()) for net in nets.values()]
+    groups = _groups(dict(tensors(data)))
+    spare = [p for p, net in groups.items() if generator(set(net.names)) and set(net.names.values()) not in taken]
+    names = ", ".join(quoted(path.rstrip(".")) for path in spare[:3]) + (", ..." if len(spare) > 3 else "")
+    return [f"the file holds more generators than one recipe needs: {names} left out." for _ in spare[:1]]
 
 
-def _net(value: Any, path: str) -> Net | None:
-    """A state dict without the prefix of DataParallel; None for any other value."""
-    if not isinstance(value, dict) or not value or not all(isinstance(key, str) for key in value):
-        return None
-    prefix = PARALLEL if all(key.startswith(PARALLEL) for key in value) else ""
-    names = {key.removeprefix(prefix): f"{path}{key}" for key in value}
-    return Net({key.removeprefix(prefix): tensor for key, tensor in value.items()}, names)
+def _groups(flat: Mapping[str, Tensor]) -> dict[str, Net]:
+    """{path, which is empty or ends in a dot: the tensors below it}."""
+    groups: dict[str, Net] = {}
+    for name, tensor in flat.items():
+        dots = [match.end() for match in re.finditer(r"\.", name)][:MAX_WRAPPERS]
+        for end in (0, *dots):
+            net = groups.setdefault(name[:end], Net({}, {}))
+            net.state[name[end:]], net.names[name[end:]] = tensor, name
+    return groups
+
+
+def _role(path: str) -> tuple[str, str, str]:
+    """(our name, name in the file, path before it) of a network at a path; empty if the path does not name it."""
+    parts = path.split(".")
+    for i in range(len(parts) - 1, -1, -1):
+        for ours, names in NAMES.items():
+            if parts[i] in names:
+                return ours, parts[i], "".join(f"{part}." for part in parts[:i])
+    return "", "", ""
+
+
+def _precedence(path: str) -> tuple[int, int]:
+    """Sort key of networks of one kind: order of their names, then depth."""
+    ours, name, _ = _role(path)
+    return NAMES[ours].index(name) if ours else 0, path.count(".")
+
+
+def _strangers(path: str, groups: Mapping[str, Net], nets: Mapping[str, str]) -> bool:
+    """Whether a network beside that at a path is of another format."""
+    ours, _, parent = _role(path)
+    if not ours:
+        return False
+    for role, names in NAMES.items():
+        beside = next((f"{parent}{name}." for name in names if f"{parent}{name}." in groups), "")
+        known = [nets[role]] if role in nets else [nets["G_ema"]] if role == "G" and "G_ema" in nets else []
+        if beside and not any(each.startswith(beside) for each in known):
+            return True
+    return False
 
 
 class StateDicts(Importer):
@@ -150,7 +177,7 @@ class StateDicts(Importer):
         reasons = {name: self.refused(name, net) for name, net in every.items()}
         nets = {name: net for name, net in every.items() if not reasons[name]}
         if "G_ema" not in nets:
-            refuse("it holds a discriminator only, and a snapshot is of a generator: save both in one file.")
+            refuse(NO_GENERATOR)
         states = {name: tensors_of(net.state, f"its network {name}") for name, net in nets.items()}
         weights = {
             name for net in nets.values() for key, name in net.names.items() if not re.fullmatch(self.left_out, key)
@@ -162,7 +189,13 @@ class StateDicts(Importer):
             nets={n: (self.to_discriminator if n == "D" else self.to_generator)(s) for n, s in states.items()},
             used=tuple(name for name in names if name in weights),
             unused=tuple(name for name in names if name not in weights),
-            notes=(*self.notes(states), *filter(None, reasons.values()), *without, TRAINING),
+            notes=(
+                *spare_notes(data, self.is_generator, every),
+                *self.notes(states),
+                *filter(None, reasons.values()),
+                *without,
+                TRAINING,
+            ),
         )
 
 

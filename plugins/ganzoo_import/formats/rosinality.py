@@ -17,11 +17,24 @@ from ganzoo.recipe.node import parse
 from ganzoo.recipe.source import Source
 from ganzoo.registry.lookup import registry
 from ganzoo.types import Count, Positive
-from ganzoo_import.formats.names import State, Tree, count_of, filter_of, mapped, reshaped, shape_of, tensors_of
+from ganzoo_import.formats.names import (
+    State,
+    Tree,
+    count_of,
+    filter_of,
+    image_size,
+    mapped,
+    reshaped,
+    shape_of,
+    tensors_of,
+)
+from ganzoo_import.formats.nets import NO_GENERATOR, networks, spare_notes
 from ganzoo_import.interfaces import Converted, Importer
 
 KERNELS = r".*\.kernel"
-NETS = {"g_ema": "G_ema", "g": "G", "d": "D"}
+LATENT_AVG = "latent_avg"  # the mean style code
+GENERATOR_KEYS = frozenset({"style.1.weight", "input.input", "conv1.conv.weight"})
+DISCRIMINATOR_KEYS = frozenset({"convs.0.0.weight", "final_conv.0.weight", "final_linear.1.weight"})
 MAX_Z = 1 << 16  # numbers of a latent
 
 
@@ -52,7 +65,7 @@ def generator(state: State) -> dict[str, Tensor]:
             (rf"to_rgb1\.({parts})", lambda m: f"synthesis.to_rgb.0.{inside[m[1]]}"),
             (rf"to_rgbs\.(\d+)\.({parts})", lambda m: f"synthesis.to_rgb.{int(m[1]) + 1}.{inside[m[2]]}"),
         ],
-        skip=KERNELS,
+        skip=f"{KERNELS}|{LATENT_AVG}",
     )
     for key, value in out.items():
         if key.endswith(".weight") and value.ndim == 5 and value.shape[0] == 1:
@@ -146,44 +159,51 @@ class Rosinality(Importer, name="rosinality", paper="arXiv:1912.04958"):
         self.lr_mul, self.group, self.samples = lr_mul, group, samples
 
     def recognises(self, data: Any) -> bool:
-        """Whether data have a state dict with its names under g_ema or g."""
-        nets = data if isinstance(data, dict) else {}
-        net = nets.get("g_ema", nets.get("g"))
-        return isinstance(net, dict) and {"style.1.weight", "input.input", "conv1.conv.weight"} <= net.keys()
+        """Whether the file holds networks with its names of tensors."""
+        return bool(networks(data, GENERATOR_KEYS.issubset, DISCRIMINATOR_KEYS.issubset))
 
     def convert(self, data: Any) -> Converted:
         """Read the recipe from shapes, and rename tensors; without a mean style code in the file, estimate it."""
-        states = {ours: tensors_of(data[name], f"its '{name}'") for name, ours in NETS.items() if data.get(name)}
-        if "G_ema" not in states:
-            states["G_ema"] = states.pop("G")
+        theirs = networks(data, GENERATOR_KEYS.issubset, DISCRIMINATOR_KEYS.issubset)
+        if "G_ema" not in theirs:
+            refuse(NO_GENERATOR)
+        states = {name: tensors_of(net.state, f"its network {name}") for name, net in theirs.items()}
         recipe = self.recipe(states)
         nets = {name: (discriminator if name == "D" else generator)(state) for name, state in states.items()}
-        notes, mean = self.mean(data.get("latent_avg"), recipe, nets["G_ema"])
+        every = dict(tensors(data))
+        mean_name = next((name for name in every if name.rpartition(".")[2] == LATENT_AVG), None)
+        if mean_name is None and isinstance(data, dict) and data.get(LATENT_AVG) is not None:
+            refuse("its 'latent_avg' is no mean style code.")
+        notes, mean = self.mean(every[mean_name] if mean_name else None, recipe, nets["G_ema"])
         for name in nets.keys() - {"D"}:
             nets[name]["w_mean"] = mean
         if "D" not in nets:
             notes.append("the file holds no discriminator: the recipe has one of the generator's width.")
-        theirs = {ours: name for name, ours in NETS.items() if data.get(name)}
-        theirs.setdefault("G_ema", "g")
-        keys = [(f"{theirs[name]}.{key}", bool(re.fullmatch(KERNELS, key))) for name in states for key in states[name]]
-        rest = {key: value for key, value in data.items() if key not in (*NETS, "latent_avg")}
+        notes += spare_notes(data, GENERATOR_KEYS.issubset, theirs)
+        if not any(re.fullmatch(KERNELS, key) for key in states["G_ema"]):
+            notes.append("the file holds no resampling filters: the usual ones, of taps 1, 3, 3, 1, are taken.")
+        used = {n for net in theirs.values() for key, n in net.names.items() if not re.fullmatch(KERNELS, key)}
+        used -= {name for name in every if name.rpartition(".")[2] == LATENT_AVG}
+        used |= {mean_name} if mean_name else set()
         return Converted(
             recipe=recipe,
             nets=nets,
-            used=(*(key for key, kernel in keys if not kernel), *(["latent_avg"] if "latent_avg" in data else [])),
-            unused=(*(key for key, kernel in keys if kernel), *(name for name, _ in tensors(rest))),
+            used=tuple(name for name in every if name in used),
+            unused=tuple(name for name in every if name not in used),
             notes=tuple(notes),
         )
 
     def recipe(self, states: Mapping[str, State]) -> Tree:
         """Write the whole recipe, from shapes and options."""
         generator = generator_recipe(states["G_ema"], self.lr_mul)
-        size = 4 << (len(generator["channels"]) - 1)
         channels = _channels(states["D"]) if "D" in states else generator["channels"]
         return {
             "title": "StyleGAN2, imported",
             "paper": "arXiv:1912.04958",
-            "image": {"size": size, "channels": shape_of(states["G_ema"], "to_rgb1.conv.weight", 5)[1]},
+            "image": {
+                **image_size(shape_of(states["G_ema"], "input.input", 4)[2:], len(generator["channels"])),
+                "channels": shape_of(states["G_ema"], "to_rgb1.conv.weight", 5)[1],
+            },
             "generator": generator,
             "discriminator": discriminator_recipe(channels, states.get("D", {}), self.group),
             "loss": "logistic",

@@ -101,7 +101,7 @@ def snapshot(path: Path) -> Path:
     path = expand_user(path)
     if path.is_dir():
         path = max(path.glob("snapshot-*.safetensors"), default=path)
-    head, shapes = checkpoint.shapes(path)
+    head, shapes = checkpoint.outline(path)
     if f"{PREFIX}.digest" not in shapes or not all(name in head.recipe for name in ("space", "width", "blocks")):
         raise CheckpointError(f"{path} is no snapshot of an encoder: 'gz train' makes one, see docs/projection.md.")
     return path
@@ -116,6 +116,15 @@ def load(path: Path, view: FrozenGenerator) -> Encoder:
             f"{path} was trained for another generator ({bytes(digest.tolist()).hex()[:12]}) than this one "
             f"({view.digest[:12]}): its latents mean nothing here. Train an encoder for this one."
         )
+    stem = tensors.get(f"{PREFIX}.stem.weight")
+    limits = {"width": len(stem) if stem is not None and stem.ndim else 0, "blocks": len(tensors)}
+    for name, limit in limits.items():  # before anything of that size is built
+        if type(given[name]) is not int or not 1 <= given[name] <= limit:
+            raise CheckpointError(
+                f"does not fit its recipe: {name} is {given[name]!r}, and its tensors are those of {limit} at most",
+                place=str(path),
+                cure="name a snapshot of a run that trained an encoder",
+            )
     net = Encoder(view, view.G.num_ws if given["space"] == "w+" else 1, given["width"], given["blocks"])
     checkpoint.load_weights(net, tensors, PREFIX, path)
     return net.eval().requires_grad_(False)
