@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ganzoo.io.files import quoted
+
 BOTH = "--set generator.{name}={{value}} --set discriminator.{name}={{value}}"
 FIXED = "--set augment.use=ada --set augment.target=null --set augment.p={value}"
 OMIT = ""  # the option is the default here, or has no meaning
@@ -112,7 +114,7 @@ def cure(command: str, option: str, value: str | None, words: Sequence[str]) -> 
         return f"write {'--no-mirror' if value.lower() in ('0', 'false', 'no', 'off') else '--mirror'}"
     if line == OMIT:
         return "leave it out"
-    return f"write {line.format(value=value if value is not None else 'N', r1=_r1(words))}"
+    return f"write {line.format(value=quoted(value) if value is not None else 'N', r1=_r1(words))}"
 
 
 def _r1(words: Sequence[str]) -> int:
@@ -138,5 +140,5 @@ def foreign_network(resume: str) -> str | None:
     if "://" in resume or published:
         return "download it, run 'gz import FILE --out imported.safetensors', and add --init-from imported.safetensors"
     if resume.lower().endswith(FOREIGN):
-        return f"run 'gz import {resume} --out imported.safetensors', and add --init-from imported.safetensors"
+        return f"run 'gz import {quoted(resume)} --out imported.safetensors', and add --init-from imported.safetensors"
     return None

@@ -93,6 +93,8 @@ def info(source: Source, wanted: Wanted, as_json: Json = False) -> None:
     facts["left out"] = dataset.left_out_in_words() or "0"
     table(["", ""], list(facts.items()))
     if findings:
+        from ganzoo.io.files import quoted
+
         note(f"'gz data doctor {quoted(source)}' lists all of them.")
 
 

@@ -120,7 +120,7 @@ def _run(job: "Job") -> dict[str, Any]:
     """Run a job, and return its report; missing weights and interrupts are explained in terms of this command."""
     from ganzoo.errors import CheckpointError, Interrupted
     from ganzoo.foreign.published import MissingWeights
-    from ganzoo.io.interrupts import signals
+    from ganzoo.io.launch import signals
     from ganzoo.io.log import Log
 
     try:

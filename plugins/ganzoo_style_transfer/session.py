@@ -18,7 +18,7 @@ from torch import Tensor
 from ganzoo.errors import CheckpointError, DataError, UsageError
 from ganzoo.io import files, film, images
 from ganzoo.io.images import Pixels
-from ganzoo.io.interrupts import signals
+from ganzoo.io.launch import signals
 from ganzoo.io.log import Log
 from ganzoo.io.resumable import StateFile
 from ganzoo.recipe.node import Node, component_from, nested

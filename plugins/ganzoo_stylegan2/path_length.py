@@ -14,8 +14,8 @@ from ganzoo.types import Count, PerSample, Weight
 class PathLength(Regularizer, name="path_length", paper="arXiv:1912.04958"):
     """weight * (|J_w^T y| - a)²: a step in W should change the image by a fixed amount (Eq. 4).
 
-    y is a random image of N(0, 1 / (H W)); |J_w^T y| is the root mean square over the L style codes, as the released code
-    has it; a is the moving mean of these lengths.
+    y is a random image of N(0, 1 / (H W)); |J_w^T y| is the root mean square over the L style codes, as in the released
+    code; a is the moving mean of these lengths.
 
     Args:
         weight: factor of the penalty

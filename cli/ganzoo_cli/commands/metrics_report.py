@@ -1,4 +1,4 @@
-"""What `gz metrics` prints of its records: a table or JSON, how it was measured, and what was left out."""
+"""The output of `gz metrics`: records as a table or JSON, how they were measured, and what was left out."""
 
 import json
 from collections.abc import Mapping, Sequence

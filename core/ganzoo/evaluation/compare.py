@@ -116,8 +116,13 @@ def open_sources(one: str, other: str, shape: Shape | None, device: str) -> tupl
 def left_out(
     names: Sequence[str], shape: Shape, num: int | None = None, options: Mapping[str, Any] | None = None
 ) -> dict[str, CheckpointError]:
-    """Return, by name, the metrics that lack weights, and why. Raises CheckpointError where no metric is left."""
-    return unready(names, build_metrics(metric_factories(names, {}, num, options or {}), shape, 0))
+    """Return, by name, the metrics that lack weights, and why. Raises CheckpointError where no metric is left.
+
+    Raises UsageError for a metric that needs a generator.
+    """
+    metrics = build_metrics(metric_factories(names, {}, num, options or {}), shape, 0)
+    refuse_generator_metrics(metrics)
+    return unready(names, metrics)
 
 
 def compare(

@@ -5,7 +5,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
-from os.path import commonprefix
 from pathlib import Path
 from typing import TypeVar
 
@@ -145,7 +144,8 @@ class Published:
         path = self.locate(given)
         expected = sha256 or (self.sha256 if path.name == self.file else "")
         if expected and not (digest := file_hash(path)).startswith(expected.lower()):
-            shown = max(8, len(commonprefix([digest, expected.lower()])) + 1)
+            alike = next((i for i, (a, b) in enumerate(zip(digest, expected.lower())) if a != b), 0)
+            shown = max(8, alike + 1)
             raise CheckpointError(
                 f"{path} is not the file that was expected: its sha256 begins with {digest[:shown]}, "
                 f"not with {expected[:shown]}. Fetch it anew. {self.instructions(path)}"

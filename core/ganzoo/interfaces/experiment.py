@@ -68,8 +68,8 @@ class Schedule(Options):
         batch: images of an iteration, of all processes together
         batch_gpu: images computed at once by a process; a smaller number saves memory, gradients are accumulated. What
             looks at the batch as a whole (minibatch statistics, batch norm) then sees a part. null for all; "auto" for
-            as many as fit: on a GPU, all images, and half as many each time that memory runs out; on a CPU, where running
-            out of memory kills the process, a GAN's size is estimated beforehand from small steps
+            as many as fit: on a GPU, all images, and half as many each time that memory runs out; on a CPU, where
+            running out of memory kills the process, a GAN's size is estimated beforehand from small steps
         lr: Adam's learning rate
         betas: Adam's decay rates
         eps: Adam's epsilon

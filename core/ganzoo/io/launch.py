@@ -1,6 +1,10 @@
-"""This process's place among those that `gz train --gpus` or torchrun started, by its environment. Needs no torch."""
+"""This process's place among those that were started together, by its environment, and its signals. Needs no torch."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 STORE_FILE = "GZ_STORE_FILE"  # environment variable: the file through which the processes of `--gpus` meet
 RESTART_COUNT = "GZ_RESTART_COUNT"  # environment variable: how often `--gpus` has started them anew
@@ -24,3 +28,25 @@ def is_first() -> bool:
 def restarts() -> int:
     """Return how often these processes have been started anew after a failure."""
     return int(os.environ.get(RESTART_COUNT) or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect the numbers of SIGINT and SIGTERM within the block; a second signal has its usual effect.
+
+    In one of several processes no later signal has its usual effect: an interrupt at a terminal reaches those twice,
+    directly and through torchrun.
+    """
+    caught: list[int] = []
+
+    def catch(number: int, _: object) -> None:
+        caught.append(number)
+        if not is_distributed():
+            signal.signal(number, earlier[number])
+
+    earlier: dict[int, Any] = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import Experiment, Learner, Shape, Stage
+from ganzoo.io.files import quoted
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Tensors
 from ganzoo.model.restore import outline, recipe_of

@@ -72,7 +72,7 @@ def build_experiment(node: Node) -> Experiment:
 
 
 def _modules(experiment: Experiment) -> dict[str, nn.Module]:
-    """The networks and other modules that an experiment has built so far, by attribute; some build theirs when asked."""
+    """The networks and other modules that an experiment has built so far, by attribute; some are built on demand."""
     return {name: part for name, part in vars(experiment).items() if isinstance(part, nn.Module)}
 
 

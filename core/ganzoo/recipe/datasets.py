@@ -87,7 +87,7 @@ class Sized(Protocol):
 
 
 def image_sizes(dataset: Dataset) -> set[Size]:
-    """Return (height, width) of a dataset's images before they are fitted, each once; none without sizes of their own."""
+    """Return (height, width) of a dataset's images before they are fitted, each once; none where they have no own."""
     if isinstance(dataset, Sized):
         return dataset.sizes()
     side = dataset.smallest_side() if isinstance(dataset, Measured) else None

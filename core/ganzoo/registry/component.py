@@ -39,7 +39,7 @@ class Make(Protocol[T_co]):
 class Component:
     """Base of everything a plugin registers.
 
-    `class R1(Regularizer, name="r1", paper="arXiv:...")` names it; a plugin's hook `ganzoo_components` returns the class.
+    `class R1(Regularizer, name="r1", paper="arXiv:...")` names it; the hook `ganzoo_components` of a plugin returns it.
     """
 
     kind: ClassVar[str] = ""

@@ -13,7 +13,7 @@ from ganzoo.errors import Interrupted, RankLost, UsageError, ZooError
 from ganzoo.evaluation.extractors import missing_weights
 from ganzoo.interfaces import Dataset, Learner
 from ganzoo.io import launch
-from ganzoo.io.interrupts import signals
+from ganzoo.io.launch import signals
 from ganzoo.io.log import Log
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header

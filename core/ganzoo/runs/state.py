@@ -43,8 +43,8 @@ def restore(learner: Learner, path: Path) -> Header:
     header, state = checkpoint.read(path)
     if header.kind != "state":
         raise CheckpointError(
-            f"{path} is a {header.kind}; training continues from a state-*.safetensors of a run directory. To begin a new "
-            f"run with its weights, say '--init-from {quoted(path)}' in place of --resume."
+            f"{path} is a {header.kind}; training continues from a state-*.safetensors of a run directory. To begin "
+            f"a new run with its weights, say '--init-from {quoted(path)}' in place of --resume."
         )
     for prefix, module in learner.modules().items():
         checkpoint.load_weights(module, state, prefix, path)

@@ -30,8 +30,8 @@ PartLoss = Callable[[range, SampleRng], Tensor]  # (rows of this process's share
 class GradientLearner(Learner):
     """Networks that learn, by a short name each; their optimizers; how far they are.
 
-    A step's randomness is seeded from (seed, images seen, reloads, rank), and data is drawn by position, so a run that stops and
-    resumes needs no random state: counters, weights, Adam's moments and buffers are all there is.
+    A step's randomness is seeded from (seed, images seen, reloads, rank), and data is drawn by position, so a run that
+    stops and resumes needs no random state: counters, weights, Adam's moments and buffers are all there is.
     """
 
     grows = False
