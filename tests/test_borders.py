@@ -22,7 +22,8 @@ FAMILIES = sorted({module.partition(".")[0] for module in MODULES_NAMED} - {CORE
 FOLDERS = {CORE: ROOT / "core/ganzoo", CLI: ROOT / "cli/ganzoo_cli"} | {f: ROOT / "plugins" / f for f in FAMILIES}
 MODULES = 12  # of one folder of core, `__init__` aside
 # Packages that most commands never need; resource is in Python, but not on every system.
-LAZY = {"av", "matplotlib", "onnxruntime", "onnxscript", "psutil", "resource", "tensorboard", "torch"}
+LAZY = {"av", "matplotlib", "onnxruntime", "onnxscript", "psutil", "tensorboard", "torch"}
+LAZY |= {"fcntl", "msvcrt", "resource"}  # modules of some systems only
 Graph = dict[str, set[str]]
 
 

@@ -192,4 +192,4 @@ def test_a_whole_gan_is_measured_walked_and_exported(there, whole, tmp_path):
 def test_a_whole_gan_cannot_grow(there, tmp_path):
     grown = ("recipe", "validate", "dcgan-tiny", "--set", "growth=progressive")
     said = gz(there, *grown, cwd=tmp_path, code=2).stderr
-    assert "generator: growth is set, but 'dcgan' cannot grow: set growth: null." in said
+    assert "growth: growth is set, but 'dcgan' cannot grow: set growth: null." in said

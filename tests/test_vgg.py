@@ -320,7 +320,7 @@ def test_files_that_are_no_state_dict(empty: Path):
     with pytest.raises(CheckpointError, match="holds no state dict"):
         Inception(3, weights=empty / "list.pth")
     (empty / "text.pth").write_text("<html>404</html>")
-    with pytest.raises(CheckpointError, match="neither a file of torch"):
+    with pytest.raises(CheckpointError, match="it is a web page and no weights"):
         Inception(3, weights=empty / "text.pth")
     whole = torch_file(empty / "whole.pth", random_vgg()).read_bytes()
     (empty / "cut.pth").write_bytes(whole[: len(whole) // 2])

@@ -101,7 +101,7 @@ def _owner(handle: int) -> str:
 def _lock(handle: int) -> bool:
     """Lock an open file for this process; False where another has locked it.
 
-    A file system that knows no locks counts as free.
+    A file system or a Python without locks counts as free.
     """
     try:
         if sys.platform == "win32":
@@ -115,6 +115,6 @@ def _lock(handle: int) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError:
+    except (OSError, ImportError):
         return True
     return True
