@@ -110,7 +110,9 @@ def train(
     if gpus and gpus > 1 and not is_distributed():
         raise typer.Exit(processes.run_processes(gpus, sys.argv[1:]))
     where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
-    text = _as_given(source, overrides)
+    from ganzoo.runs.api import as_given
+
+    text = as_given(source, overrides)
     return _train(node, source, recipe, text=text, **where, device=device, workers=workers)
 
 
@@ -124,12 +126,6 @@ def _train(node: "Node", source: "Source", reference: str, **options: Any) -> No
         summary(folder, node, source, reference)
 
 
-def _as_given(source: "Source", overrides: list[str]) -> str:
-    """A recipe's own text, and the overrides as comments."""
-    sets = (f"# --set {' '.join(item.splitlines())}\n" for item in overrides)
-    return "# as given; recipe.resolved.yaml is complete\n" + source.text.rstrip("\n") + "\n" + "".join(sets)
-
-
 # --- flags to overrides ----------------------------------------------------------------------------------------------
 
 
@@ -140,6 +136,7 @@ def _training(flags: dict[str, Any]) -> list[str]:
 def _inheriting(init_from: Path | None, resume: str | None, source: "Source") -> list[str]:
     """Overrides for a run that begins with weights of another: their average need not be ramped up."""
     from ganzoo.errors import CheckpointError, UsageError
+    from ganzoo.runs.api import without_rampup
     from ganzoo.runs.folder import newest
 
     if init_from is None:
@@ -152,8 +149,7 @@ def _inheriting(init_from: Path | None, resume: str | None, source: "Source") ->
         raise CheckpointError("is a folder", place=place, cure=f"name a snapshot in it, as {snapshots[0]}")
     if not init_from.is_file():
         raise CheckpointError("no such file", place=f"{place}:")
-    training = source.tree.get("training")
-    return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
+    return without_rampup(source)
 
 
 def _refuse_foreign(resume: str | None) -> None:

@@ -117,7 +117,7 @@ def train(
     settings += [] if kimg is None else [f"training.kimg={json.dumps(kimg)}"]
     settings += _settings(overrides)
     if init_from is not None:
-        settings = [*_without_rampup(override(written, settings)), *settings]
+        settings = [*without_rampup(override(written, settings)), *settings]
     options = RunOptions(
         name=Path(str(recipe.get("extends", "recipe")) if isinstance(recipe, Mapping) else written.name).stem,
         outdir=Path(outdir),
@@ -127,7 +127,7 @@ def train(
         device=device,
         workers=workers,
         watchdog=watchdog,
-        text=_as_given(written, settings),
+        text=as_given(written, settings),
     )
     return TrainingRun(run.train(checked(override(written, settings)), options), device)
 
@@ -168,13 +168,13 @@ def measure(
     return scorer.measure(scorer.recipe_seed if seed is None else seed, progress)
 
 
-def _as_given(written: Source, settings: Sequence[str]) -> str:
+def as_given(written: Source, settings: Sequence[str]) -> str:
     """A recipe's own text, and as comments the settings that were put into it."""
     comments = (f"# --set {' '.join(item.splitlines())}\n" for item in settings)
     return "# as given; recipe.resolved.yaml is complete\n" + written.text.rstrip("\n") + "\n" + "".join(comments)
 
 
-def _without_rampup(source: Source) -> list[str]:
+def without_rampup(source: Source) -> list[str]:
     """Settings of a run that begins with the weights of another: their average need not be ramped up."""
     training = source.tree.get("training")
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
