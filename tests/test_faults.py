@@ -267,15 +267,16 @@ def test_states_say_how_many_processes_wrote_them():
 
 SCARCE = """
 import sys
-sys.path.insert(0, {tests!r})
+import psutil
 import torch
-from several import PLAIN, trainer
 from ganzoo.training import distributed
-from ganzoo.training.learner import GradientLearner
 
 torch.set_num_threads(1)
+threads = psutil.Process().num_threads()
 distributed.join_group(torch.device("cpu"))
 rank = distributed.rank_and_world()[0]
+sys.path.insert(0, {tests!r})
+from several import PLAIN, trainer
 made = trainer("stylegan2-tiny", *PLAIN, "regularizers=[{{use: path_length, every: 1, shrink: 1}}]")
 made.broadcast_weights()
 penalty = made.regularizers[0].penalty
@@ -292,6 +293,7 @@ weights = torch.cat([p.detach().flatten() for p in made.G.parameters()])
 assert made.micro_batch == 2, made.micro_batch
 assert not distributed.any_rank(bool((distributed.mean(weights) - weights).abs().max() > 0))
 distributed.leave_group()
+assert psutil.Process().num_threads() == threads  # one that is left would abort the process at its end
 """
 
 

@@ -115,6 +115,7 @@ def _numbered_folder(outdir: Path, number: int, name: str) -> Path | None:
         if any(outdir.glob(f"{number:05d}-*")):
             return None
         folder = outdir / f"{number:05d}-{name}"
+        remember_launch(outdir, folder)  # before it exists: processes may be killed between the two
         folder.mkdir()
         return folder
     finally:
@@ -206,8 +207,8 @@ def folder_of_launch(outdir: Path) -> Path | None:
 def remember_launch(outdir: Path, folder: Path) -> None:
     """Note the run directory for processes that torchrun may start anew."""
     if launch.is_distributed():
-        outdir.mkdir(parents=True, exist_ok=True)
-        _launch_file(outdir).write_text(str(folder.absolute()), encoding="utf-8")
+        with atomic_write(_launch_file(outdir)) as temporary:
+            temporary.write_text(str(folder.absolute()), encoding="utf-8")
 
 
 def forget_launch(outdir: Path) -> None:

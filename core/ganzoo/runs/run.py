@@ -89,7 +89,7 @@ def _train(node: Node, options: RunOptions, device: torch.device, lock: RunLock)
 
     # Train in the run directory.
     folder = start.parent if start else Path(distributed.on_first(lambda: str(_folder(options, dataset, lock))))
-    if launch.is_first():
+    if start and launch.is_first():  # a new folder is noted before it exists
         remember_launch(options.outdir, folder)
     with (
         _removed_unless_begun(folder, learner, lock),

@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # noqa: F401 (see join_group)
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
@@ -32,7 +33,9 @@ DONE = "done"  # begins the first process's answer where it raised no error, in 
 def join_group(device: torch.device) -> torch.device:
     """Join the process group, where torchrun started several processes. Returns this process's own device.
 
-    NCCL exchanges tensors on GPUs, gloo those in main memory. Raises UsageError where a machine has too few GPUs, and
+    NCCL exchanges tensors on GPUs, gloo those in main memory. What torch.distributed.nn.functional defines has the
+    group of the moment of its import as a default argument: imported later, as torch's optimizers do, it would keep the
+    group and its threads beyond `leave_group`, and these abort a process that ends. Raises UsageError where a machine has too few GPUs, and
     RankLost where a process does not come.
     """
     if not is_distributed() or dist.is_initialized():
