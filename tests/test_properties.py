@@ -125,7 +125,9 @@ def test_the_trainer_forgets_moments_and_keeps_the_average():
 def test_lazy_adam(every, lr, beta2):
     """c = k / (k + 1): lr c, beta^c (arXiv:1912.04958, appendix B); a penalty at each iteration changes nothing."""
     penalties = f"regularizers=[{{use: r1, every: {every}}}, {{use: path_length, every: {every}}}]"
-    for optimizer in trainer("stylegan2-tiny", penalties, "training.lr=0.002").optimizers.values():
+    made = trainer("stylegan2-tiny", penalties, "training.lr=0.002")
+    made.begin()
+    for optimizer in made.optimizers.values():
         (group,) = optimizer.param_groups
         assert group["lr"] == pytest.approx(lr, rel=1e-5)
         assert group["betas"] == (0.0, pytest.approx(beta2, abs=1e-7))

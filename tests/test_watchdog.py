@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from ganzoo.gan.trainer import Training
+from ganzoo.gan.adversarial import Training
 from ganzoo.gan.watchdog import (
     GAIN,
     WARMUP,

@@ -8,7 +8,7 @@ import pytest
 from conftest import small
 from ganzoo.errors import Diverged
 from ganzoo.gan import watchdog
-from ganzoo.gan.trainer import AdversarialExperiment
+from ganzoo.gan.adversarial import AdversarialExperiment
 from ganzoo.interfaces import Alarm, Monitor
 from ganzoo.io.log import read_json_lines
 from ganzoo.model import checkpoint

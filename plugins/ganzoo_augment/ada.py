@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Augment, SampleRng
+from ganzoo.registry.ramp import Ramp, Scheduled, at
 from ganzoo.types import Logits, Positive, Pyramid, Weight
 from ganzoo_augment.transforms import PIPELINES, Pipeline, Transform, applied, draw
 
@@ -32,7 +33,7 @@ class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
         multipliers: a transformation's probability as a multiple of p, in place of the pipeline's 1 or 0, such as
             {saturation: 0.5, cutout: 1}; names are xflip rotate90 xint scale rotate aniso xfrac brightness contrast
             lumaflip hue saturation imgfilter noise cutout
-        p: probability at the start; with target null, throughout
+        p: probability at the start; with target null, throughout, or a ramp
         target: mean sign of D's logits on reals that p is adapted to reach; null keeps p constant
         speed_kimg: thousands of images in which p moves from 0 to 1; use 100 to continue from a trained model
         every: p is adapted at every k-th iteration
@@ -49,7 +50,7 @@ class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
         *,
         pipeline: Pipeline = "bgc",
         multipliers: dict[Transform, Weight] = {},  # noqa: B006 (never changed)
-        p: Weight = 0.0,
+        p: Scheduled[Weight] = 0.0,
         target: Annotated[float, Interval(gt=-1, lt=1)] | None = 0.6,
         speed_kimg: Positive = 500.0,
         every: Annotated[int, Gt(0)] = 4,
@@ -57,14 +58,22 @@ class ADA(Augment, name="ada", paper="arXiv:2006.06676"):
         super().__init__()
         if target is None and p == 0:
             raise RecipeError("augment: with target null, p stays 0 and nothing is augmented: set p too, such as 0.3.")
+        if target is not None and isinstance(p, Ramp):
+            raise RecipeError("augment: p follows its ramp or how D overfits, not both: set target to null.")
         factors = dict.fromkeys(PIPELINES[pipeline], 1.0) | multipliers
         self.multipliers = {name: m for name, m in factors.items() if m > 0}
         self.target = target
         self.speed_kimg = speed_kimg
         self.every = every
+        self.schedule = p
         self.rng = SampleRng()
         for name in ("p", "signs", "count", "iterations", "images"):
-            self.register_buffer(name, torch.tensor(p if name == "p" else 0.0))
+            self.register_buffer(name, torch.tensor(at(p, 0) if name == "p" else 0.0))
+
+    def begin(self, images: int) -> None:
+        """Set p where it follows a ramp."""
+        if isinstance(self.schedule, Ramp):
+            self.p.fill_(self.schedule.at(images))
 
     def forward(self, images: Pyramid) -> Pyramid:
         """Transform each image, all its scales alike. With p = 0 nothing is drawn and the images are returned."""

@@ -113,10 +113,14 @@ class RelativisticAverage(Loss, name="relativistic_average", paper="arXiv:1807.0
 
 
 class RelativisticPaired(Loss, name="relativistic_paired", paper="arXiv:1807.00734"):
-    """Relativistic logistic loss of pairs of a real and a fake: D softplus(f - r), G softplus(r - f)."""
+    """Relativistic logistic loss of pairs of a real and a fake: D softplus(f - r), G softplus(r - f).
+
+    A fake has the label of the real that it is compared with.
+    """
 
     critic = True
     relativistic = True
+    paired = True
     signed = False
 
     def d(self, real: Logits, fake: Logits) -> PerSample:

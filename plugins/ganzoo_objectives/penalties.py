@@ -3,41 +3,29 @@
 Norms are taken over all pixels, channels and scales of a sample.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from ganzoo.interfaces import GanBatch, Regularizer, SampleRng, per_sample
-from ganzoo.types import Count, Label, Logits, PerSample, Positive, Pyramid, Weight
+from ganzoo.interfaces import GanBatch, Judged, Regularizer, SampleRng, per_sample
+from ganzoo.interfaces.regularizer import At
+from ganzoo.registry.ramp import Scheduled
+from ganzoo.types import Count, PerSample, Positive, Pyramid, Weight
 
 
-def squared_gradient_norm(
-    batch: GanBatch, images: Pyramid, label: Label, observe: Callable[[Logits], None] = lambda logits: None
-) -> PerSample:
+def squared_gradient_norm(judged: Judged) -> PerSample:
     """|∇D(x)|² of each sample, [N], with a graph for the second derivative.
 
     D(x) is the mean of a sample's logits. The gradient is that of their sum over the batch, which equals each sample's
     own as far as D treats samples independently.
-
-    Args:
-        batch: the networks, and where growth stands
-        images: points at which to differentiate
-        label: their labels
-        observe: called with their logits
     """
-    points = tuple(x.detach().requires_grad_() for x in images)
-    logits = batch.D(points, label, batch.stage)
-    observe(logits)
-    grads = torch.autograd.grad(per_sample(logits).sum(), points, create_graph=True)
+    grads = torch.autograd.grad(per_sample(judged.logits).sum(), judged.images, create_graph=True)
     return torch.stack([g.square().sum(dim=[1, 2, 3]) for g in grads]).sum(dim=0)
 
 
-def gradient_norm(
-    batch: GanBatch, images: Pyramid, label: Label, observe: Callable[[Logits], None] = lambda logits: None
-) -> PerSample:
+def gradient_norm(judged: Judged) -> PerSample:
     """|∇D(x)| of each sample, [N]; where it is 0, its own gradient is 0, not NaN."""
-    return squared_gradient_norm(batch, images, label, observe).clamp_min(1e-30).sqrt()
+    return squared_gradient_norm(judged).clamp_min(1e-30).sqrt()
 
 
 def between(rng: SampleRng, real: Pyramid, fake: Pyramid) -> Pyramid:
@@ -54,14 +42,15 @@ class R1(Regularizer, name="r1", paper="arXiv:1801.04406"):
     """
 
     on = "d"
+    judged_at: ClassVar[At | None] = "real"
 
-    def __init__(self, *, gamma: Weight = 10.0, every: Count = 16) -> None:
+    def __init__(self, *, gamma: Scheduled[Weight] = 10.0, every: Count = 16) -> None:
         super().__init__(every=every)
         self.gamma = gamma
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma/2 |∇D(real)|², [N]."""
-        return self.gamma / 2 * squared_gradient_norm(batch, batch.real, batch.real_label, batch.observe)
+        return batch.now(self.gamma) / 2 * squared_gradient_norm(batch.judged_real)
 
 
 class R2(R1, name="r2", paper="arXiv:1801.04406"):
@@ -71,9 +60,11 @@ class R2(R1, name="r2", paper="arXiv:1801.04406"):
         gamma: strength
     """
 
+    judged_at = "fake"
+
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma/2 |∇D(fake)|², [N]."""
-        return self.gamma / 2 * squared_gradient_norm(batch, batch.fake, batch.label)
+        return batch.now(self.gamma) / 2 * squared_gradient_norm(batch.judged_fake)
 
 
 class WGANGP(Regularizer, name="wgan_gp", paper="arXiv:1704.00028"):
@@ -87,15 +78,15 @@ class WGANGP(Regularizer, name="wgan_gp", paper="arXiv:1704.00028"):
     on = "d"
     needs_critic = True
 
-    def __init__(self, *, weight: Weight = 10.0, target: Positive = 1.0, every: Count = 1) -> None:
+    def __init__(self, *, weight: Scheduled[Weight] = 10.0, target: Positive = 1.0, every: Count = 1) -> None:
         super().__init__(every=every)
         self.weight, self.target = weight, target
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """weight / target² (|∇D| - target)², [N]."""
         mixed = between(batch.rng, batch.real, batch.fake)
-        norm = gradient_norm(batch, mixed, batch.label)
-        return self.weight / self.target**2 * (norm - self.target).square()
+        norm = gradient_norm(batch.judge(mixed, batch.label))
+        return batch.now(self.weight) / self.target**2 * (norm - self.target).square()
 
 
 class ZeroCentered(R1, name="gp_zero_centered", paper="arXiv:1902.03984"):
@@ -105,13 +96,15 @@ class ZeroCentered(R1, name="gp_zero_centered", paper="arXiv:1902.03984"):
         gamma: strength
     """
 
+    judged_at = None
+
     def __init__(self, *, every: Count = 1, **options: Any) -> None:
         super().__init__(every=every, **options)
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma |∇D|², [N]."""
         mixed = between(batch.rng, batch.real, batch.fake)
-        return self.gamma * squared_gradient_norm(batch, mixed, batch.label)
+        return batch.now(self.gamma) * squared_gradient_norm(batch.judge(mixed, batch.label))
 
 
 class OneCenteredReal(R1, name="one_centered_real", paper="arXiv:1705.07215"):
@@ -125,5 +118,5 @@ class OneCenteredReal(R1, name="one_centered_real", paper="arXiv:1705.07215"):
 
     def penalty(self, batch: GanBatch) -> PerSample:
         """gamma/2 (|∇D(real)| - 1)², [N]."""
-        norm = gradient_norm(batch, batch.real, batch.real_label, batch.observe)
-        return self.gamma / 2 * (norm - 1).square()
+        norm = gradient_norm(batch.judged_real)
+        return batch.now(self.gamma) / 2 * (norm - 1).square()

@@ -17,7 +17,7 @@ from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.registry.component import Make
 from ganzoo.training import distributed
 from ganzoo.training.device import dtype
-from ganzoo.training.learner import GradientLearner, adam
+from ganzoo.training.learner import GradientLearner, Rates, adam
 from ganzoo.training.loader import Loader
 from ganzoo.training.seeds import seed_of
 from ganzoo.types import Image
@@ -128,6 +128,11 @@ class DecoderLearner(GradientLearner):
         precision = dtype(self.schedule.precision, device)
         self.autocast = {"device_type": device.type, "dtype": precision, "enabled": precision != torch.float32}
 
+    def rates(self, network: str) -> Rates:
+        """Learning rate and betas; the rate falls as in the released code, lr / (1 + decay * iteration)."""
+        lr, betas = super().rates(network)
+        return lr / (1 + self.experiment.lr_decay * self.iteration), betas
+
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
         """One iteration on this process's share of a batch of contents."""
         self.begin()
@@ -136,8 +141,6 @@ class DecoderLearner(GradientLearner):
         first = self.images + rank * share
         styles, _ = self.styles.batch(first, share, following=first + count * share)
         pairs = self.cropped(real), self.cropped(styles)
-        for group in self.optimizers[PREFIX].param_groups:
-            group["lr"] = self.schedule.lr / (1 + self.experiment.lr_decay * self.iteration)
         self.optimize(PREFIX, "main", share, lambda rows, rng: self.objective(*pairs, rows, rng))
         self.images += count * share
         self.iteration += 1

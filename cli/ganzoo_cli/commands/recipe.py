@@ -22,6 +22,9 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List and show recipes; write one, check it, compare two."
 )
 
+BARS = "▁▂▃▄▅▆▇█"  # heights of a curve drawn in text
+WIDTH = 24  # characters of it
+
 Reference = Annotated[
     str, typer.Argument(metavar="NAME|FILE", help="An architecture that 'gz recipe list' shows, or a recipe file.")
 ]
@@ -112,12 +115,28 @@ def show(recipe: Reference, set_: Sets = [], as_json: Json = False) -> None:  # 
             _indented(summary(cls), _options(child))
     for name in ("image", "training"):
         say(f"\n{name}")
-        _indented(", ".join(f"{k}={_short(v)}" for k, v in node.value(name).model_dump(mode="json").items()))
+        _indented(", ".join(f"{k}={_short(v)}" for k, v in node.value(name).model_dump(mode="json", by_alias=True).items()))
+    if ramps := _ramps(node):
+        say("")
+        table(["schedule", "from", "", "to", "at kimg"], ramps, right=["from", "at kimg"])
     if figures:
         say("")
         columns = ["published", "metric", "value", "source"]
         table(columns, [[f["data"], f["metric"], _value(f), f["source"]] for f in figures], right=["value"])
     return None
+
+
+def _ramps(node: "Node") -> list[list[str]]:
+    """A row for each number that changes while training: its path, its ends, its course, and when it has arrived."""
+    from ganzoo.registry.ramp import ramps
+
+    rows = []
+    for path, ramp in ramps(node.dump()).items():
+        low, high = sorted((ramp.start, ramp.to))
+        course = [ramp.at(i / (WIDTH - 1) * ramp.kimg * 1000) for i in range(WIDTH)]
+        heights = [round((value - low) / ((high - low) or 1) * (len(BARS) - 1)) for value in course]
+        rows.append([path, f"{ramp.start:g}", "".join(BARS[h] for h in heights), f"{ramp.to:g}", f"{ramp.kimg:g}"])
+    return rows
 
 
 def _parameters(node: "Node") -> dict[str, int]:
@@ -151,7 +170,7 @@ def _indented(*texts: str) -> None:
 
 
 def _options(node: "Node") -> str:
-    values = node.model.model_dump(mode="json", exclude=set(node.children))
+    values = node.model.model_dump(mode="json", by_alias=True, exclude=set(node.children))
     return ", ".join(f"{k}={_short(v)}" for k, v in values.items())
 
 
@@ -161,6 +180,8 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "use" in value:  # a component with all that is in it
         inside = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "use")
         return f"{value['use']}({inside})" if inside else str(value["use"])
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k}: {_short(v)}' for k, v in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_short, value))}]"
     words = {None: "null", True: "true", False: "false"}

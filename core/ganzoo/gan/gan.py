@@ -8,10 +8,11 @@ from annotated_types import Ge
 from torch import nn
 
 from ganzoo.errors import RecipeError
+from ganzoo.gan.adversarial import AdversarialExperiment, Training
 from ganzoo.gan.discriminator import ComposedDiscriminator
 from ganzoo.gan.generator import ComposedGenerator
 from ganzoo.gan.rules import RULES
-from ganzoo.gan.trainer import AdversarialExperiment, Trainer, Training
+from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import (
     Augment,
     Dataset,

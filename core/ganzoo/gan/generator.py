@@ -6,7 +6,7 @@ import torch
 from annotated_types import Gt, Interval
 from torch import Tensor
 
-from ganzoo.interfaces import Generator, Mapping, Shape, Stage, Synthesis
+from ganzoo.interfaces import Generator, Learning, Mapping, Shape, Stage, Synthesis
 from ganzoo.registry.component import Make
 from ganzoo.types import Label, Latent, Pyramid, Style, Styles
 
@@ -27,6 +27,7 @@ class ComposedGenerator(Generator, name="composed"):
         output: "tanh" holds images within [-1, 1]; "linear" leaves them as they are, as all papers since ProGAN do
         mixing: probability of mixing two latents' styles at a random layer while training (arXiv:1812.04948, 3.1)
         w_mean_beta: decay of the moving average of style codes, per batch
+        w_mean_phases: whether it follows the style codes of both networks' phases, or of the discriminator's only
     """
 
     example: ClassVar[dict[str, Any]] = {"w_dim": 8, "channel_max": 8}
@@ -47,6 +48,7 @@ class ComposedGenerator(Generator, name="composed"):
         output: Literal["linear", "tanh"] = "linear",
         mixing: Annotated[float, Interval(ge=0, le=1)] = 0.0,
         w_mean_beta: Annotated[float, Interval(ge=0, le=1)] = 0.995,
+        w_mean_phases: Literal["both", "d"] = "both",
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -57,6 +59,7 @@ class ComposedGenerator(Generator, name="composed"):
         self.output = output
         self.mixing = mixing
         self.w_mean_beta = w_mean_beta
+        self.w_mean_phases = w_mean_phases
         self.num_ws = self.synthesis.num_ws
         self.w_mean: Tensor
         self.register_buffer("w_mean", torch.zeros(w_dim))
@@ -71,7 +74,7 @@ class ComposedGenerator(Generator, name="composed"):
         In training mode, styles are mixed, and `w_mean` moves towards the batch's mean.
         """
         w = self.map(z, label)
-        if self.training:
+        if self.training and self.w_mean_phases in ("both", self.phase):
             self.w_mean.lerp_(w.detach().mean(dim=0), 1 - self.w_mean_beta)
         ws = w[:, None].expand(-1, self.num_ws, -1)
         if self.training and self.mixing and float(torch.rand(())) < self.mixing:
@@ -94,3 +97,7 @@ class ComposedGenerator(Generator, name="composed"):
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps; mapping, style affines and images stay float32."""
         self.synthesis.dtype = dtype
+
+    def set_phase(self, phase: Learning) -> None:
+        """Say which network learns from what is computed next."""
+        self.phase = self.synthesis.phase = phase

@@ -1,85 +1,34 @@
 """Adversarial training. Read `Trainer.step` first: it is the algorithm; the methods below it are its terms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
+from ganzoo.gan.adversarial import AdversarialExperiment, Training
 from ganzoo.gan.freeze import first_layers
-from ganzoo.gan.watchdog import Watchdog
 from ganzoo.interfaces import (
-    Augment,
     Dataset,
-    Discriminator,
-    Experiment,
     GanBatch,
     Generator,
-    Growth,
-    Loss,
-    Monitor,
+    Learning,
     Regularizer,
     SampleRng,
-    Schedule,
     Stage,
 )
-from ganzoo.interfaces.experiment import Count, Positive
 from ganzoo.nn.pixels import to_uint8, to_unit
 from ganzoo.nn.resample import downsample, upsample
 from ganzoo.training import distributed, ema
 from ganzoo.training.device import dtype
 from ganzoo.training.labels import drawn_labels
-from ganzoo.training.learner import GradientLearner, adam
+from ganzoo.training.learner import GradientLearner, Rates, adam
 from ganzoo.training.seeds import latents
 from ganzoo.types import Label, Logits, PerSample, Pyramid
 
-NetworkName = Literal["g", "d"]  # generator and discriminator, as statistics and a state's tensors name them
 BatchFactory = Callable[[range, SampleRng], GanBatch]  # (rows of this process's share, what they draw) -> a batch
 SAMPLES_AT_ONCE = 32  # images; fewer where training computes fewer, so that samples need no more memory than it
-
-
-class Training(Schedule):
-    """How to train a GAN.
-
-    Args:
-        d_lr: the discriminator's learning rate, where it differs
-        order: which network moves first in an iteration: "gd" as in StyleGAN2, "dg" as in ProGAN
-        g_every: the generator learns at every k-th iteration only: k discriminator steps to one (WGAN-GP)
-        freeze_d: layers of the discriminator, counted from the image, that keep what they were given (Freeze-D)
-        ema_kimg: half-life of the moving average of the generator's weights
-        ema_beta: the moving average's decay at every iteration, in place of the half-life; null for the half-life
-        ema_rampup: the half-life is at most this fraction of the images seen; null for none
-    """
-
-    d_lr: Positive | None = None
-    order: Literal["gd", "dg"] = "gd"
-    g_every: Count = 1
-    freeze_d: Annotated[int, Ge(0)] = 0
-    ema_kimg: Annotated[float, Ge(0)] = 10.0
-    ema_beta: Annotated[float, Interval(ge=0, lt=1)] | None = None
-    ema_rampup: Positive | None = None
-
-
-class AdversarialExperiment(Experiment):
-    """An experiment with the parts that a `Trainer` trains."""
-
-    G: Generator
-    D: Discriminator
-    loss: Loss
-    regularizers: Sequence[Regularizer]
-    growth: Growth | None
-    augment: Augment | None
-    training: Training
-
-    def stage_at(self, images: int) -> Stage:
-        """Where growth stands after so many images."""
-        return self.growth.stage(images) if self.growth else super().stage_at(images)
-
-    def monitors(self) -> list[Monitor]:
-        """The watchdog, which knows the faults of GANs."""
-        return [Watchdog(self.loss, self.ranking)]
 
 
 class Trainer(GradientLearner):
@@ -102,18 +51,30 @@ class Trainer(GradientLearner):
         self._penalties = nn.ModuleList(self.regularizers).to(device)  # the same, as a module with their buffers
         self.augment = experiment.augment.to(device) if experiment.augment else None
         self.averages = {"G_ema": "G"}
+        self.real_batches = 2 if self.schedule.fresh_reals else 1
         self.nets = {"g": self.G, "d": self.D}
         self.stage = self.stage_at(0)
-        self.optimizers = {"g": self._adam("g"), "d": self._adam("d")}
+        self.optimizers = {name: adam(net.parameters(), self.schedule, device) for name, net in self.nets.items()}
         self.frozen = set(first_layers(self.D, self.schedule.freeze_d).values())
 
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
-        """Run one iteration on this process's share of a batch: uint8 images [N, C, H, W] and labels [N, K]."""
-        self.begin()
+        """Run one iteration on this process's share of a batch.
+
+        Args:
+            real: uint8 images [N, C, H, W]; those beyond the first N are the generator's own
+            label: their labels, [N, K]
+            fake_label: labels of generated images, [N, K]
+        """
         self.enter(self.stage_at(self.images))
-        size, make_batch = len(real), self.batch_factory(real, label, fake_label)
+        self.begin()
+        size = len(fake_label)
+        batches = {
+            "d": self.batch_factory(real[:size], label[:size], fake_label),
+            "g": self.batch_factory(real[-size:], label[-size:], fake_label),
+        }
 
         for network in self.learning_networks():
+            make_batch = batches[network]
             self.optimize(network, "main", size, partial(self.main_loss, network, make_batch))
             for reg in self.due(network, lazy=True):  # each in a step of its own
                 self.optimize(network, reg.name, reg.samples(size), partial(self.lazy_loss, reg, make_batch))
@@ -129,20 +90,21 @@ class Trainer(GradientLearner):
 
     # --- the terms of the step ----------------------------------------------------------------------------------------
 
-    def learning_networks(self) -> list[NetworkName]:
+    def learning_networks(self) -> list[Learning]:
         """The networks that learn in this iteration, in order."""
-        order = cast(tuple[NetworkName, NetworkName], tuple(self.schedule.order))
+        order = cast(tuple[Learning, Learning], tuple(self.schedule.order))
         return [network for network in order if network == "d" or (self.iteration + 1) % self.schedule.g_every == 0]
 
-    def due(self, network: NetworkName, *, lazy: bool) -> list[Regularizer]:
+    def due(self, network: Learning, *, lazy: bool) -> list[Regularizer]:
         """The regularizers of a network that are due now: the lazy ones, or those of every iteration."""
         steps = self.iteration // (self.schedule.g_every if network == "g" else 1)
         regs = [reg for reg in self.regularizers if reg.on == network and (reg.every > 1) == lazy]
         return [reg for reg in regs if steps % reg.every == 0]
 
-    def main_loss(self, network: NetworkName, make_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
+    def main_loss(self, network: Learning, make_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
         """The adversarial loss of one network and the penalties that are due at every iteration; a mean over rows."""
         batch = make_batch(rows, rng)
+        self.G.set_phase(network)
         loss = self.adversarial_loss(network, batch).mean()
         for reg in self.due(network, lazy=False):
             count = reg.samples(batch.total)
@@ -153,9 +115,10 @@ class Trainer(GradientLearner):
 
     def lazy_loss(self, reg: Regularizer, make_batch: BatchFactory, rows: range, rng: SampleRng) -> Tensor:
         """A penalty, `every` times as strong to make up for the iterations without it; a mean over rows."""
+        self.G.set_phase(reg.on)
         return self.penalty(reg, make_batch(rows, rng)).mean() * reg.every
 
-    def adversarial_loss(self, network: NetworkName, batch: GanBatch) -> PerSample:
+    def adversarial_loss(self, network: Learning, batch: GanBatch) -> PerSample:
         """The adversarial loss of one network, [N]."""
         loss = self.generator_loss(batch) if network == "g" else self.discriminator_loss(batch)
         self.log(f"loss/{network}", loss)
@@ -172,15 +135,28 @@ class Trainer(GradientLearner):
 
     def discriminator_loss(self, batch: GanBatch) -> PerSample:
         """The discriminator's loss on generated images and reals, [N]."""
-        fakes = self.augmented(batch.fake), batch.label
-        reals = self.augmented(batch.real), batch.real_label
-        fake, real = self.D.judge_each([fakes, reals], batch.stage)
+        fake, real = self.logits(batch)
         loss = self.loss.d(real, fake)
-        batch.observe(real)
         self.log("scores/fake", fake)
         self.log("scores/real", real)
         self.log("signs/real", real.sign())
         return loss
+
+    def logits(self, batch: GanBatch) -> tuple[Logits, Logits]:
+        """D's logits on generated images and on reals, in one pass, or in those that the penalties of the step share.
+
+        A penalty at reals alone needs a pass of their own: in one of both, its second derivative would pass the
+        generated images too.
+        """
+        shared = {reg.judged_at for reg in self.due("d", lazy=False)}
+        if "real" in shared or "fake" in shared:
+            judged = batch.judged_fake if "fake" in shared else batch.judge(batch.fake, batch.label)
+            return judged.logits, batch.judged_real.logits
+        fakes = self.augmented(batch.fake), batch.label
+        reals = self.augmented(batch.real), batch.real_label
+        fake, real = self.D.judge_each([fakes, reals], batch.stage)
+        batch.observe(real)
+        return fake, real
 
     def penalty(self, reg: Regularizer, batch: GanBatch) -> PerSample:
         """A regularizer's penalty, [N]."""
@@ -192,7 +168,7 @@ class Trainer(GradientLearner):
         """Move G_ema towards G, after an iteration on `batch` images."""
         decay = self.schedule.ema_beta
         if decay is None:
-            decay = ema.beta(batch, self.schedule.ema_kimg, self.images, self.schedule.ema_rampup)
+            decay = ema.beta(batch, self.now(self.schedule.ema_kimg), self.images, self.schedule.ema_rampup)
         ema.update(self.G_ema, self.G, decay)
 
     # --- the batch ----------------------------------------------------------------------------------------------------
@@ -205,14 +181,16 @@ class Trainer(GradientLearner):
             part = slice(rows.start, rows.stop)
             images = self.pyramid(real[part].to(self.device, non_blocking=True))
             labelled = bool(self.experiment.labels)
+            fake_labels = label if self.loss.paired else fake_label
             return GanBatch(
                 G=self.G,
                 D=self.judge,
                 stage=self.stage,
                 z=rng.normal(self.G.w_mean.new_empty(len(rows), self.G.z_dim)),
-                label=fake_label[part].to(self.device) if labelled else None,
+                label=fake_labels[part].to(self.device) if labelled else None,
                 real=images,
                 real_label=label[part].to(self.device) if labelled else None,
+                images=self.images,
                 classify=self.classify,
                 observe=self.observe,
                 rng=rng,
@@ -256,22 +234,21 @@ class Trainer(GradientLearner):
 
     # --- optimizers and growth ----------------------------------------------------------------------------------------
 
-    def _adam(self, network: NetworkName) -> torch.optim.Adam:
-        """Adam; lazy steps make it move more often, so step length and memory shrink (arXiv:1912.04958, appendix B)."""
-        c = self.lazy_factor(network)
-        betas = (self.schedule.betas[0] ** c, self.schedule.betas[1] ** c)
-        return adam(self.nets[network].parameters(), self.schedule, self.device, lr=self.lr(network), betas=betas)
+    def rates(self, network: str) -> Rates:
+        """Learning rate and betas of a network at this iteration.
 
-    def lazy_factor(self, network: NetworkName) -> float:
+        Lazy steps make Adam move more often, so step length and memory shrink (arXiv:1912.04958, appendix B).
+        """
+        lr, betas = super().rates(network)
+        schedule, growth = self.schedule, self.experiment.growth
+        ratio = self.now(schedule.d_lr) / lr if network == "d" and schedule.d_lr else 1.0  # D's follows growth too
+        lr = growth.lr(self.stage, lr) if growth else lr
+        c = self.lazy_factor(network)
+        return lr * ratio * c, (betas[0] ** c, betas[1] ** c)
+
+    def lazy_factor(self, network: str) -> float:
         """Main steps as a share of all optimizer steps: k / (k + 1) for one penalty at each k-th iteration."""
         return 1 / (1 + sum(1 / reg.every for reg in self.regularizers if reg.on == network and reg.every > 1))
-
-    def lr(self, network: NetworkName) -> float:
-        """Learning rate of a network at the present stage, corrected for lazy steps."""
-        schedule, growth = self.schedule, self.experiment.growth
-        lr = growth.lr(self.stage, schedule.lr) if growth else schedule.lr
-        ratio = schedule.d_lr / schedule.lr if network == "d" and schedule.d_lr else 1.0  # D's follows growth too
-        return lr * ratio * self.lazy_factor(network)
 
     def stage_at(self, images: int) -> Stage:
         """Where growth stands after so many images."""
@@ -291,15 +268,19 @@ class Trainer(GradientLearner):
         return {growth.batch(growth.stage(images), self.schedule.batch) for images in times}
 
     def enter(self, stage: Stage) -> None:
-        """Begin an iteration at a stage: its learning rates, and no moments where the schedule forgets them."""
+        """Come to a stage: without Adam's moments where growth forgets them."""
         growth = self.experiment.growth
-        reset = growth is not None and growth.resets_optimizer(self.stage, stage)
-        self.stage = stage
-        for network, optimizer in self.optimizers.items():
-            if reset:
+        if growth and growth.resets_optimizer(self.stage, stage):
+            for optimizer in self.optimizers.values():
                 optimizer.state.clear()
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr(cast(NetworkName, network))
+        self.stage = stage
+
+    def begin(self) -> None:
+        """Begin an iteration: its seed and rates, and what loss and augmentation prepare."""
+        super().begin()
+        self.loss.begin(self.images)
+        if self.augment:
+            self.augment.begin(self.images)
 
     # --- what is kept and shown ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from ganzoo.interfaces.dataset import Dataset, Finding
 from ganzoo.interfaces.discriminator import Augment, Discriminator
 from ganzoo.interfaces.experiment import Alarm, Experiment, Images, Learner, Monitor, Schedule
 from ganzoo.interfaces.extractor import Extractor
-from ganzoo.interfaces.generator import Generator, NoiseMode
+from ganzoo.interfaces.generator import Generator, Learning, NoiseMode
 from ganzoo.interfaces.growth import Growth, Shape, Stage
 from ganzoo.interfaces.layers import (
     Block,
@@ -29,7 +29,7 @@ from ganzoo.interfaces.layers import (
 from ganzoo.interfaces.logger import Logger
 from ganzoo.interfaces.loss import Loss, per_sample
 from ganzoo.interfaces.metric import GeneratorMetric, Metric, ProbeContext, Which
-from ganzoo.interfaces.regularizer import GanBatch, Regularizer, SampleRng
+from ganzoo.interfaces.regularizer import GanBatch, Judged, Regularizer, SampleRng
 from ganzoo.interfaces.topology import LevelChannels, Synthesis, Trunk
 from ganzoo.types import Progress
 
@@ -51,8 +51,10 @@ __all__ = [
     "Growth",
     "Head",
     "Images",
+    "Judged",
     "Layer",
     "Learner",
+    "Learning",
     "LevelChannels",
     "Logger",
     "Loss",

@@ -52,6 +52,9 @@ class Augment(nn.Module, Component, kind="augment"):
         """Augment images; each sample draws for itself, from torch."""
         raise NotImplementedError
 
+    def begin(self, images: int) -> None:
+        """Prepare for an iteration, with the real images shown before it; called once."""
+
     def observe(self, real: Logits) -> None:
         """Take in D's logits [N, P] on reals, of its loss and of its penalties; called once a micro-batch."""
 

@@ -17,6 +17,7 @@ from ganzoo.interfaces.growth import Shape, Stage
 from ganzoo.interfaces.logger import Logger
 from ganzoo.interfaces.metric import Metric
 from ganzoo.registry.component import Component, Options
+from ganzoo.registry.ramp import Scheduled
 
 Count = Annotated[int, Gt(0)]
 Positive = Annotated[float, Gt(0)]
@@ -63,6 +64,8 @@ class Images(Options):
 class Schedule(Options):
     """How to train anything. Time is counted in thousands of real images shown (kimg).
 
+    A rate may be a ramp, as lr: {from: 2.0e-4, to: 5.0e-5, kimg: 20000, curve: cosine}.
+
     Args:
         kimg: length of the training
         batch: images of an iteration, of all processes together
@@ -89,8 +92,8 @@ class Schedule(Options):
     kimg: Positive = 25000.0
     batch: Count = 32
     batch_gpu: Count | Literal["auto"] | None = None
-    lr: Positive = 0.002
-    betas: tuple[Fraction, Fraction] = (0.0, 0.99)
+    lr: Scheduled[Positive] = 0.002
+    betas: tuple[Scheduled[Fraction], Scheduled[Fraction]] = (0.0, 0.99)
     eps: Positive = 1e-8
     mirror: bool = False
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -135,13 +138,20 @@ class Learner(ABC):
     images: int  # real images shown
     iteration: int
     micro_batch: int | None  # images computed at once; None for all
+    real_batches: int = 1  # batches of real images that a step takes
     processes: int  # number of processes that wrote the state it continues from
     reloads: int  # how often training went back to a state
     notice: Callable[[str], None]  # takes a sentence for the log
 
     @abstractmethod
     def step(self, real: Tensor, label: Tensor, fake_label: Tensor) -> None:
-        """Run one iteration on this process's share of a batch: uint8 images [N, C, H, W] and labels [N, K]."""
+        """Run one iteration on this process's share of a batch.
+
+        Args:
+            real: uint8 images [R N, C, H, W], of R = `real_batches` batches
+            label: their labels, [R N, K]
+            fake_label: labels of generated images, [N, K]
+        """
 
     @abstractmethod
     def modules(self) -> dict[str, nn.Module]:

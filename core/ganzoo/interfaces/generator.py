@@ -18,6 +18,7 @@ from ganzoo.registry.component import Component
 from ganzoo.types import Label, Latent, Maps, Pyramid, Style, Styles
 
 NoiseMode = Literal["random", "const", "none"]
+Learning = Literal["g", "d"]  # the network that learns: generator or discriminator
 
 
 class Network(nn.Module):
@@ -25,6 +26,7 @@ class Network(nn.Module):
 
     shape: Shape
     labels: int = 0
+    phase: Learning = "g"
 
     def __new__(cls, *sizes: Any, **options: Any) -> Self:
         """Keep the sizes before `__init__` runs, so that a subclass's `super().__init__()` needs none."""
@@ -39,6 +41,10 @@ class Network(nn.Module):
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps: float32, bfloat16 or float16. Without an own one: float32."""
+
+    def set_phase(self, phase: Learning) -> None:
+        """Say which network learns from what is computed next; some moving statistics follow one of them only."""
+        self.phase = phase
 
 
 class Generator(Network, Component, kind="generator"):

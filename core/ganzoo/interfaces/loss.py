@@ -24,6 +24,10 @@ class Loss(nn.Module, Component, ABC, kind="loss"):
     critic: ClassVar[bool] = False  # D is no sigmoid classifier: its gradient may be held to a norm other than 0
     signed: ClassVar[bool] = True  # the sign of D's logit says real or fake; False where a constant may be added to all
     relativistic: ClassVar[bool] = False  # the generator's loss depends on the logits of reals too
+    paired: ClassVar[bool] = False  # it compares a fake with the real of its row, whose label the fake then has
+
+    def begin(self, images: int) -> None:
+        """Prepare for an iteration, with the real images shown before it; called once."""
 
     @abstractmethod
     def d(self, real: Logits, fake: Logits) -> PerSample:

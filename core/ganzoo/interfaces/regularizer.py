@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.growth import Stage
 from ganzoo.registry.component import Component
+from ganzoo.registry.ramp import Ramp, at
 from ganzoo.types import Label, Latent, Logits, PerSample, Pyramid
 
+At = Literal["real", "fake"]
 Judge = Callable[[Pyramid, Label, Stage], Logits]
 Classify = Callable[[Pyramid, Stage], Tensor]
 
@@ -45,6 +47,13 @@ class SampleRng:
         return torch.stack([torch.rand_like(row, generator=s) for row, s in zip(like, self.streams)])
 
 
+class Judged(NamedTuple):
+    """Images, of which gradients are wanted, and D's logits [N, P] on them, with the graph between the two."""
+
+    images: Pyramid
+    logits: Logits
+
+
 @dataclass
 class GanBatch:
     """One micro-batch as a regularizer sees it: the networks, reals, latents, and the stage of growth.
@@ -60,6 +69,7 @@ class GanBatch:
     label: Label
     real: Pyramid
     real_label: Label
+    images: int = 0  # real images shown before this step
     classify: Classify | None = None  # D's class scores, with the augmentation in front
     observe: Callable[[Logits], None] = lambda real: None  # called with D's logits on reals, which ADA counts
     rng: SampleRng = field(default_factory=SampleRng)  # random numbers of penalties
@@ -76,6 +86,27 @@ class GanBatch:
     def among_first(self, count: int) -> int:
         """Return how many samples of this micro-batch are among the first `count` of the process's batch."""
         return max(0, min(len(self.z), count - self.start))
+
+    def now(self, value: float | Ramp) -> float:
+        """Return a number at this step that may follow a ramp."""
+        return at(value, self.images)
+
+    def judge(self, images: Pyramid, label: Label) -> Judged:
+        """Let D score images, so that its gradient at these images can be taken."""
+        points = tuple(x.detach().requires_grad_() for x in images)
+        return Judged(points, self.D(points, label, self.stage))
+
+    @cached_property
+    def judged_real(self) -> Judged:
+        """The reals as D scores them, once for the loss and all penalties at reals."""
+        judged = self.judge(self.real, self.real_label)
+        self.observe(judged.logits)
+        return judged
+
+    @cached_property
+    def judged_fake(self) -> Judged:
+        """The generated images as D scores them, once for its loss and all penalties at generated images."""
+        return self.judge(self.fake, self.label)
 
     @cached_property
     def fake_with_graph(self) -> Pyramid:
@@ -104,6 +135,7 @@ class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
     """
 
     on: ClassVar[Literal["g", "d"]]  # the network whose parameters it trains
+    judged_at: ClassVar[At | None] = None  # takes D's gradient at `judged_real` or `judged_fake`; the loss shares them
     needs_styles: ClassVar[bool] = False  # the generator must have styled layers
     needs_classes: ClassVar[bool] = False  # D must be a classifier too
     needs_critic: ClassVar[bool] = False  # the loss must be one whose D is no sigmoid classifier

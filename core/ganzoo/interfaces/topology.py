@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
+from ganzoo.interfaces.generator import Learning
 from ganzoo.interfaces.growth import Stage
 from ganzoo.interfaces.layers import Block, Down, FromRGB, Stem, ToRGB, TrunkPart
 from ganzoo.nn.precision import at_least_fp32, cast, channels_last, level_dtype
@@ -33,6 +34,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
     grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
     dtype: torch.dtype | None = None  # of the feature maps (see `level_dtype`); images and styles stay float32
+    phase: Learning = "g"  # the network that learns from what is computed next
 
     def __init__(
         self,

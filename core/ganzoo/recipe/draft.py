@@ -50,7 +50,7 @@ def draft(reference: str) -> str:
 def _options_of(name: str, group: BaseModel, text: str, active: tuple[str, ...]) -> Iterator[str]:
     yield f"{name}:  # {text}"
     texts = described(type(group))
-    for key, value in group.model_dump(mode="json").items():
+    for key, value in group.model_dump(mode="json", by_alias=True).items():
         mark = "" if key in active or not active else "# "
         yield f"  {mark}{key}: {json.dumps(value)}" + (f"  # {texts[key]}" if key in texts else "")
 
@@ -70,7 +70,7 @@ def _child(name: str, child: Node | list[Node] | None, text: str) -> Iterator[st
 def _component_lines(node: Node) -> Iterator[str]:
     yield f"use: {node.cls.name}  # {summary(node.cls)}"
     texts = described(node.cls)
-    for key, value in node.model.model_dump(mode="json", exclude=set(node.children)).items():
+    for key, value in node.model.model_dump(mode="json", by_alias=True, exclude=set(node.children)).items():
         yield f"{key}: {json.dumps(value)}" + (f"  # {texts[key]}" if key in texts else "")
     for key, child in node.children.items():
         yield from _child(key, child, texts.get(key, ""))

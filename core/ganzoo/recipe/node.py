@@ -19,6 +19,7 @@ from ganzoo.errors import PluginError, RecipeError, UnknownComponent, did_you_me
 from ganzoo.recipe.source import Source, Where
 from ganzoo.registry.component import Component, Slot, default_of, options, slots
 from ganzoo.registry.lookup import Registry, registry
+from ganzoo.registry.ramp import RAMP, Ramp
 from ganzoo.version import __version__
 
 ROOT_KIND, ROOT = "experiment", "gan"
@@ -47,7 +48,7 @@ class Node:
 
     def dump(self) -> dict[str, Any]:
         """The filled recipe: every option written out, as plain YAML values."""
-        values = self.model.model_dump(mode="json", exclude=set(self.children))
+        values = self.model.model_dump(mode="json", by_alias=True, exclude=set(self.children))
         return {"use": self.name, **values, **{k: _each(c, Node.dump) for k, c in self.children.items()}}
 
     def walk(self) -> "Iterator[Node]":
@@ -225,6 +226,8 @@ def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: R
     whole = "the recipe" if cls.kind == ROOT_KIND else cls.name
     group = groups.get(str(place[0]))  # where the option is a group of options, such as training
     owner, known = (str(place[0]), list(group)) if group and len(place) > 1 else (whole, list(groups))
+    if RAMP in errors[0]["loc"]:
+        owner, known = "a ramp", [field.alias or name for name, field in Ramp.model_fields.items()]
     name, given = str(place[-1]), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         names = f" Options: {', '.join(known)}." if known else " It has none."

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ganzoo.gan.trainer import AdversarialExperiment, NetworkName, Trainer
-from ganzoo.interfaces import Experiment, Regularizer, Stage
+from ganzoo.gan.adversarial import AdversarialExperiment
+from ganzoo.gan.trainer import Trainer
+from ganzoo.interfaces import Experiment, Learning, Regularizer, Stage
+from ganzoo.registry.ramp import at
 from ganzoo.training import distributed
 from ganzoo.training.device import choose_device, describe_precision, free_memory, keep_memory, peak_memory
 from ganzoo.training.loader import Loader
@@ -104,7 +106,7 @@ class TimedTrainer(Trainer):
         """The level that is measured."""
         return super().stage_at(images) if self.level is None else Stage(self.level)
 
-    def due(self, network: NetworkName, *, lazy: bool) -> list[Regularizer]:
+    def due(self, network: Learning, *, lazy: bool) -> list[Regularizer]:
         """The chosen lazy penalties, or those of every iteration."""
         return [reg for reg in self.chosen if reg.on == network] if lazy else super().due(network, lazy=False)
 
@@ -156,7 +158,7 @@ def estimate_uniform(experiment: Experiment, device: torch.device) -> Estimate:
         size=shape.size,
         fading=False,
         batch=schedule.batch,
-        lr=schedule.lr,
+        lr=at(schedule.lr, 0),
         kimg=schedule.kimg,
         seconds_per_kimg=seconds,
     )
@@ -194,7 +196,7 @@ def estimate_gan(experiment: AdversarialExperiment, device: torch.device) -> Est
     measured = []
     starts = [start / 1000 for start, _, _ in plan]
     for start, end, (_, stage, batch) in zip(starts, [*starts[1:], experiment.training.kimg], plan):
-        lr = experiment.training.lr
+        lr = at(experiment.training.lr, start * 1000)
         phase = Phase(
             start_kimg=start,
             size=experiment.shape.sizes[stage.level],

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.io.log import read_json_lines
+from ganzoo.recipe.source import load_yaml
+from ganzoo.registry.ramp import Ramp, ramps
 from ganzoo.version import __version__
 
 PANELS = (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))  # title, prefix of statistics' names
@@ -16,11 +18,11 @@ def draw(folder: Path) -> None:
     stats = read_json_lines(folder / "stats.jsonl")
     if not stats:
         return
-    histories = _histories(folder)
+    histories, schedules = _histories(folder), _schedules(folder)
     known = sorted({name for row in stats for name in row["means"]})
     panels = [(title, [name for name in known if name.startswith(prefix)]) for title, prefix in PANELS]
     panels = [(title, names) for title, names in panels if names]
-    count = len(panels) + len(histories)
+    count = len(panels) + len(histories) + bool(schedules)
     figure = Figure(figsize=(6 * count, 4), layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]
     for axis, (title, names) in zip(axes, panels):
@@ -30,6 +32,8 @@ def draw(folder: Path) -> None:
         axis.set_title(title)
     for axis, (name, rows) in zip(axes[len(panels) :], histories.items()):
         _plot_history(axis, name, rows)
+    if schedules:
+        _plot_schedules(axes[-1], schedules, stats[-1]["kimg"])
     _save(figure, axes, folder / "progress.png")
 
 
@@ -48,6 +52,23 @@ def metrics(folder: Path, picture: Path) -> None:
 def _histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """All measurements of a run, by metric."""
     return {path.stem.removeprefix("metric-"): read_json_lines(path) for path in sorted(folder.glob("metric-*.jsonl"))}
+
+
+def _schedules(folder: Path) -> dict[str, Ramp]:
+    """The numbers of a run's recipe that change while it trains, by path."""
+    recipe = folder / "recipe.resolved.yaml"
+    return ramps(load_yaml(recipe).tree) if recipe.exists() else {}
+
+
+def _plot_schedules(axis: Any, schedules: dict[str, Ramp], kimg: float) -> None:
+    """Plot each up to now, as a share of its largest value, since their units differ."""
+    times = [kimg * i / 100 for i in range(101)]
+    for path, ramp in schedules.items():
+        largest = max(abs(ramp.start), abs(ramp.to)) or 1.0
+        shares = [ramp.at(time * 1000) / largest for time in times]
+        axis.plot(times, shares, label=f"{path} ({ramp.start:g} to {ramp.to:g})")
+    axis.set_title("schedules, as a share of the largest value")
+    axis.set_ylim(bottom=0)
 
 
 def _plot_history(axis: Any, name: str, rows: list[dict[str, Any]]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.gan.trainer import AdversarialExperiment, Trainer, Training
+from ganzoo.gan.adversarial import AdversarialExperiment, Training
+from ganzoo.gan.trainer import Trainer
 from ganzoo.interfaces import Dataset, Discriminator, GanBatch, Generator, Learner, Loss, Regularizer, Shape, Stage
 from ganzoo.testing.cases import K, N, W, labels
 from ganzoo.testing.state import attributes, check_state

@@ -7,13 +7,13 @@ checked, and applied. A learner's `step` is a sequence of these, and reads like 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.errors import Diverged
 from ganzoo.interfaces import Experiment, Learner, SampleRng, Schedule
+from ganzoo.registry.ramp import Ramp, at
 from ganzoo.training import distributed
 from ganzoo.training.buffers import BufferSync, SideEffects
 from ganzoo.training.device import is_out_of_memory
@@ -24,6 +24,7 @@ from ganzoo.training.statistics import Statistics
 HALF_SCALE = 2.0**8  # factor of losses in float16, whose gradients of single pixels would underflow; divided out again
 CONSTANT = 1 << 16  # numbers; a buffer of as many is a constant, such as a noise map, and no moving mean
 
+Rates = tuple[float, tuple[float, float]]  # an optimizer's learning rate and betas
 PartLoss = Callable[[range, SampleRng], Tensor]  # (rows of this process's share, what they draw) -> their mean loss, []
 
 
@@ -66,10 +67,23 @@ class GradientLearner(Learner):
     # --- one optimizer's step -----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Seed what this iteration draws. Called first in a step."""
+        """Seed what this iteration draws, and set the optimizers' rates. Called first in a step."""
         rank = distributed.rank_and_world()[0]
         torch.manual_seed(iteration_seed(self.schedule.seed, self.images, self.reloads, rank))
         self._phase = 0
+        for network, optimizer in self.optimizers.items():
+            lr, betas = self.rates(network)
+            for group in optimizer.param_groups:
+                group["lr"], group["betas"] = lr, betas
+
+    def now(self, value: float | Ramp) -> float:
+        """Return a number of the schedule at this iteration, which may follow a ramp."""
+        return at(value, self.images)
+
+    def rates(self, network: str) -> Rates:
+        """Learning rate and betas of a network's optimizer at this iteration: those of the schedule."""
+        first, second = self.schedule.betas
+        return self.now(self.schedule.lr), (self.now(first), self.now(second))
 
     def optimize(self, network: str, phase: str, size: int, loss: PartLoss) -> None:
         """Take one step of a network's optimizer.
@@ -223,9 +237,6 @@ class GradientLearner(Learner):
         return means
 
 
-def adam(
-    parameters: Iterable[nn.Parameter], schedule: Schedule, device: torch.device, **options: Any
-) -> torch.optim.Adam:
-    """Adam as a schedule describes it; `options` replace some of its own. Fused where the device has such a kernel."""
-    defaults: dict[str, Any] = {"lr": schedule.lr, "betas": schedule.betas, "eps": schedule.eps}
-    return torch.optim.Adam(parameters, fused=device.type in ("cpu", "cuda"), **defaults | options)
+def adam(parameters: Iterable[nn.Parameter], schedule: Schedule, device: torch.device) -> torch.optim.Adam:
+    """Adam, whose rates each iteration sets anew. Fused where the device has such a kernel."""
+    return torch.optim.Adam(parameters, eps=schedule.eps, fused=device.type in ("cpu", "cuda"))
