@@ -53,7 +53,8 @@ def test_r3gan_s_table():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("training.lr={from: -1, to: 1, kimg: 1}", ["training.lr.from", "greater than 0"]),
+        ("training.lr=0", ["training.lr", "greater than 0"]),
+        ("training.lr={from: -1, to: 1, kimg: 1}", ["training.lr.from", "greater than or equal to 0"]),
         ("training.betas=[0, {from: 0, to: 1, kimg: 1}]", ["training.betas.1.to", "less than 1"]),
         ("training.lr={from: 1, to: 1, kimg: 1, curv: linear}", ["'curv'", "'curve'", "a ramp"]),
         ("training.lr={from: 1, to: 1}", ["training.lr", "'kimg'"]),
@@ -94,6 +95,18 @@ def test_rates_follow_their_ramps_and_optimizers_take_them():
         if step == 0:  # a half-life of 0: the average is a copy
             assert all(torch.equal(p, q) for p, q in zip(made.G_ema.parameters(), made.G.parameters()))
     assert not all(torch.equal(p, q) for p, q in zip(made.G_ema.parameters(), made.G.parameters()))
+
+
+@pytest.mark.parametrize(("start", "to", "rates"), [(0, 0.002, (0, 0.001, 0.002)), (0.002, 0, (0.002, 0.001, 0))])
+def test_rates_may_begin_or_end_at_zero(start, to, rates):
+    """The warm-up of ProGAN's Theano code, and the linear decay of the classics."""
+    made = trainer(
+        "stylegan2-tiny", *SMALL, f"training.lr={{from: {start}, to: {to}, kimg: 0.008}}", "growth=progressive"
+    )
+    for images, rate in zip((0, 4, 8), rates):
+        made.images = images
+        assert made.rates("g")[0] == pytest.approx(rate * made.lazy_factor("g"))
+        assert made.rates("d")[0] == pytest.approx(rate * made.lazy_factor("d"))
 
 
 def test_penalties_and_augmentation_see_the_images_shown():

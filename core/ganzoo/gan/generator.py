@@ -6,7 +6,7 @@ import torch
 from annotated_types import Gt, Interval
 from torch import Tensor
 
-from ganzoo.interfaces import Generator, Learning, Mapping, Shape, Stage, Synthesis
+from ganzoo.interfaces import Generator, Learning, Mapping, Shape, Stage, SynthesisNetwork
 from ganzoo.registry.component import Make
 from ganzoo.types import Label, Latent, Pyramid, Style, Styles
 
@@ -39,7 +39,7 @@ class ComposedGenerator(Generator, name="composed"):
         /,
         *,
         mapping: Make[Mapping],
-        synthesis: Make[Synthesis],
+        synthesis: Make[SynthesisNetwork],
         z_dim: Count = 512,
         w_dim: Count = 512,
         channel_base: Count = 16384,

@@ -241,10 +241,11 @@ class Trainer(GradientLearner):
         """
         lr, betas = super().rates(network)
         schedule, growth = self.schedule, self.experiment.growth
-        ratio = self.now(schedule.d_lr) / lr if network == "d" and schedule.d_lr else 1.0  # D's follows growth too
-        lr = growth.lr(self.stage, lr) if growth else lr
+        grown = growth.lr(self.stage, lr) if growth else lr
+        if network == "d" and schedule.d_lr is not None:
+            grown = grown * (self.now(schedule.d_lr) / lr) if lr else self.now(schedule.d_lr)  # follows growth too
         c = self.lazy_factor(network)
-        return lr * ratio * c, (betas[0] ** c, betas[1] ** c)
+        return grown * c, (betas[0] ** c, betas[1] ** c)
 
     def lazy_factor(self, network: str) -> float:
         """Main steps as a share of all optimizer steps: k / (k + 1) for one penalty at each k-th iteration."""

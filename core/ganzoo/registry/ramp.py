@@ -1,6 +1,6 @@
 """Numbers that may change in the course of a training, as a function of the real images shown.
 
-An option typed `Scheduled[Positive]` takes a number or a ramp, each within the limits of `Positive`; `at` is its value:
+An option typed `Scheduled[Positive]` takes a number or a ramp, within the limits of `Positive`; `at` is its value:
 
     lr: 0.002
     lr: {from: 2.0e-4, to: 5.0e-5, kimg: 20000, curve: cosine}
@@ -71,10 +71,15 @@ class _Within:
 
 @cache
 def _ramp_within(number: Any) -> Any:
-    """A ramp between such numbers. It is named for their limits, as a JSON Schema needs: Ramp_gt_0."""
-    limits = [(name, value) for limit in get_args(number)[1:] for name, value in asdict(limit).items()]
-    name = "_".join(["Ramp", *(f"{name}_{value:g}" for name, value in limits if value is not None)])
-    ends: Any = {"start": (number, Field(alias="from")), "to": (number, ...)}
+    """A ramp between such numbers. It is named for their limits, as a JSON Schema needs: Ramp_ge_0.
+
+    It may begin or end at 0 where the number alone must be above 0: a warm-up, or a decay to the end.
+    """
+    limits = [Ge(0) if limit == Gt(0) else limit for limit in get_args(number)[1:]]
+    bounds = [(name, value) for limit in limits for name, value in asdict(limit).items() if value is not None]
+    name = "_".join(["Ramp", *(f"{name}_{value:g}" for name, value in bounds)])
+    end = Annotated[float, *limits]
+    ends: Any = {"start": (end, Field(alias="from")), "to": (end, ...)}
     return create_model(name, __base__=Ramp, __doc__=Ramp.__doc__, **ends)
 
 
