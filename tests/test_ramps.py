@@ -100,9 +100,7 @@ def test_rates_follow_their_ramps_and_optimizers_take_them():
 @pytest.mark.parametrize(("start", "to", "rates"), [(0, 0.002, (0, 0.001, 0.002)), (0.002, 0, (0.002, 0.001, 0))])
 def test_rates_may_begin_or_end_at_zero(start, to, rates):
     """The warm-up of ProGAN's Theano code, and the linear decay of the classics."""
-    made = trainer(
-        "stylegan2-tiny", *SMALL, f"training.lr={{from: {start}, to: {to}, kimg: 0.008}}", "growth=progressive"
-    )
+    made = trainer("stylegan2-tiny", *SMALL, f"training.lr={{from: {start}, to: {to}, kimg: 0.008}}")
     for images, rate in zip((0, 4, 8), rates):
         made.images = images
         assert made.rates("g")[0] == pytest.approx(rate * made.lazy_factor("g"))
