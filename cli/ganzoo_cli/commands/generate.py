@@ -22,10 +22,12 @@ from ganzoo_cli.host.drawing import (
     note_limits,
     parse_grid,
     parse_numbers,
+    parse_vector,
     refuse,
     refuse_large_grid,
     report_on_interrupt,
 )
+from ganzoo_cli.host.motion import MovedDrawing
 from ganzoo_cli.host.options import with_groups
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     from ganzoo.io.images import Pixels
     from ganzoo.model.model import Model
+
+    Wanted = int | tuple[float, ...] | None  # a class number, a label vector, or no label
 
 Option = typer.Option
 WRITERS = min(4, os.cpu_count() or 1)  # threads that encode and write pictures while others are computed
@@ -43,6 +47,10 @@ Seeds = Annotated[
 Classes = Annotated[
     str | None,
     Option("--class", help="Class number, for a conditional model; or several, as 0-9, each with all seeds."),
+]
+Vectors = Annotated[
+    list[str] | None,
+    Option("--label", metavar="X,X,...", help="Label vector, for a model trained on such, as 0.2,0.8; repeatable."),
 ]
 Grid = Annotated[str | None, Option(metavar="COLUMNSxROWS", help="One picture, grid.png, instead of one a seed.")]
 Batch = Annotated[
@@ -61,7 +69,8 @@ def generate(
     *,
     seeds: Seeds = None,
     class_: Classes = None,
-    drawing: Drawing,
+    label: Vectors = None,
+    drawing: MovedDrawing,
     grid: Grid = None,
     batch: Batch = "1",
     outdir: Outdir = Path("out"),
@@ -73,41 +82,54 @@ def generate(
     if batch != "auto" and not re.fullmatch(r"[1-9]\d{0,3}", batch):
         refuse(f"--batch {batch}: choose a number from 1 to 9999, or auto.")
     columns, rows = parse_grid(grid)
-    classes: list[int | None] = [None] if class_ is None else [*parse_numbers("--class", class_)]
-    count = columns * rows // len(classes) if grid else 8
+    labels = _labels(class_, label)
+    count = columns * rows // len(labels) if grid else 8
     if grid and not count:
-        refuse(f"--grid {grid}: it holds {columns * rows} images, --class names {len(classes)}.")
+        refuse(
+            f"--grid {grid}: it holds {columns * rows} images, --{'label' if label else 'class'} names {len(labels)}."
+        )
     numbers = parse_numbers("--seeds", seeds if seeds is not None else f"0-{count - 1}")
-    wanted = [(label, seed) for label in classes for seed in numbers]
+    wanted = [(each, seed) for each in labels for seed in numbers]
     if grid and len(wanted) > columns * rows:
-        each = f" for each of {len(classes)} classes" if len(classes) > 1 else ""
+        kind = "labels" if label else "classes"
+        each = f" for each of {len(labels)} {kind}" if len(labels) > 1 else ""
         refuse(f"--grid {grid}: it holds {columns * rows} images, --seeds names {len(numbers)}{each}.")
     model = load_model(ckpt, drawing.device)
-    for label in classes:
-        model.label(label)  # refuses a class that the model does not have, before the first image is drawn
+    for each_label in labels:
+        model.label(each_label)  # refuses a class that the model does not have, before the first image is drawn
     if grid:
         refuse_large_grid(f"--grid {grid}", model, columns, -(-len(wanted) // columns))
     note_limits(model, drawing.trunc)
     ensure_outdir(outdir)
-    draw(model, wanted, drawing, outdir, columns, model.largest_batch() if batch == "auto" else int(batch))
+    with drawing.moved(model):
+        draw(model, wanted, drawing, outdir, columns, model.largest_batch() if batch == "auto" else int(batch))
+
+
+def _labels(class_: str | None, vectors: list[str] | None) -> "list[Wanted]":
+    """Class numbers of --class, vectors of --label, or no label. Raises UsageError, for both of them too."""
+    if class_ is not None and vectors:
+        refuse(f"--class {class_} and --label {vectors[0]}: give one of them.")
+    if vectors:
+        return [parse_vector("--label", text) for text in vectors]
+    return [None] if class_ is None else [*parse_numbers("--class", class_)]
 
 
 def draw(
     model: "Model",
-    wanted: Sequence[tuple[int | None, int]],
+    wanted: "Sequence[tuple[Wanted, int]]",
     drawing: Drawing,
     outdir: Path,
     columns: int = 0,
     batch_size: int = 1,
 ) -> None:
-    """Write a picture of each (class, seed); or one picture of all, where `columns` are given. Prints the files."""
+    """Write a picture of each (label, seed); or one picture of all, where `columns` are given. Prints the files."""
     import numpy as np
 
     from ganzoo.io import images
     from ganzoo.io.log import Log
 
     about = drawing.about(model)
-    classes = list(dict.fromkeys(label for label, _ in wanted))
+    labels = list(dict.fromkeys(label for label, _ in wanted))
     names = {} if columns else _names(wanted, outdir)
     tiles = []
     with (
@@ -124,30 +146,35 @@ def draw(
             about_image = about | {"seed": seed} | ({} if label is None else {"label": label})
             write(path, partial(images.save, image, path, about_image))
     if columns:
-        about |= {"seeds": [seed for label, seed in wanted if label == classes[0]]}
-        about |= {} if classes == [None] else {"label": classes[0] if len(classes) == 1 else classes}
+        about |= {"seeds": [seed for label, seed in wanted if label == labels[0]]}
+        about |= {} if labels == [None] else {"label": labels[0] if len(labels) == 1 else labels}
         path = free_name(outdir / "grid.png", ".npy")
         images.save(images.grid(np.stack(tiles), columns), path, about)
         say(str(path))
 
 
-def _names(wanted: Sequence[tuple[int | None, int]], outdir: Path) -> dict[tuple[int | None, int], Path]:
-    """The file of each (class, seed): seed0042.png, or seed0042-1.png where that exists."""
-    several = len({label for label, _ in wanted}) > 1
-    paths = {
-        (label, seed): outdir / (f"seed{seed:04d}-class{label}.png" if several else f"seed{seed:04d}.png")
-        for label, seed in wanted
+def _names(wanted: "Sequence[tuple[Wanted, int]]", outdir: Path) -> "dict[tuple[Wanted, int], Path]":
+    """The file of each (label, seed): seed0042.png, or seed0042-1.png where that exists.
+
+    Of several classes it is seed0042-class7.png; of several vectors, by their order, seed0042-label0.png.
+    """
+    labels = list(dict.fromkeys(label for label, _ in wanted))
+    kinds = {
+        label: f"-label{number}" if isinstance(label, tuple) else f"-class{label}"
+        for number, label in enumerate(labels)
     }
+    kinds = kinds if len(labels) > 1 else dict.fromkeys(labels, "")
+    paths = {(label, seed): outdir / f"seed{seed:04d}{kinds[label]}.png" for label, seed in wanted}
     names = free_names(paths.values(), ".npy")
     return {pair: names[path] for pair, path in paths.items()}
 
 
 def compute(
-    model: "Model", wanted: Sequence[tuple[int | None, int]], drawing: Drawing, batch_size: int
-) -> "Iterator[tuple[int | None, int, Pixels]]":
-    """Yield class, seed and uint8 [C, H, W] of each image.
+    model: "Model", wanted: "Sequence[tuple[Wanted, int]]", drawing: Drawing, batch_size: int
+) -> "Iterator[tuple[Wanted, int, Pixels]]":
+    """Yield label, seed and uint8 [C, H, W] of each image.
 
-    `batch_size` images of one class are computed at once; fewer from when memory runs out, which is noted on stderr.
+    `batch_size` images of one label are computed at once; fewer from when memory runs out, which is noted on stderr.
     """
     from ganzoo.training.device import is_out_of_memory
 

@@ -1,4 +1,4 @@
-"""What adversarial training is given: the parts of a GAN, and the options of its training."""
+"""The parts of a GAN that adversarial training is given, and the options of that training."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal

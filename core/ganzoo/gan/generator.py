@@ -94,6 +94,11 @@ class ComposedGenerator(Generator, name="composed"):
         """Whether the mapping has parameters; without any, a style code is a latent, as in ProGAN."""
         return next(self.mapping.parameters(), None) is not None
 
+    @property
+    def transform(self) -> Tensor | None:
+        """The buffer by which the synthesis network moves its images."""
+        return self.synthesis.transform
+
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the feature maps; mapping, style affines and images stay float32."""
         self.synthesis.dtype = dtype

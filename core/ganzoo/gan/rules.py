@@ -13,6 +13,7 @@ from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Augment, Norm, Statistic
 from ganzoo.interfaces.experiment import CheckedRecipe
 from ganzoo.io import launch
+from ganzoo.registry.component import slots
 from ganzoo.registry.lookup import registry
 
 Rule = Callable[[CheckedRecipe], Iterator[RecipeError]]
@@ -175,10 +176,14 @@ def labels_are_used(node: CheckedRecipe) -> Iterator[RecipeError]:
 def adaptive_under_a_critic(node: CheckedRecipe) -> Iterator[RecipeError]:
     """An augmentation that follows the sign of D's logits needs a loss under which that sign means real or fake."""
     augment, loss = _at(node, "augment"), _at(node, "loss")
-    if augment and loss and not loss.signed and augment.observe is not Augment.observe:
+    if not augment or not loss or loss.signed:
+        return
+    below = _below(node["augment"], "augment")
+    *_, (path, cls) = [("augment", augment), *(each for each in below if issubclass(each[1], Augment))]
+    if cls.observe is not Augment.observe and not any(slot.kind == cls.kind for slot in slots(cls).values()):
         yield _fault(
-            "augment",
-            f"'{augment.name}' follows the sign of D's logits, which means nothing under the loss '{loss.name}': it "
+            path,
+            f"'{cls.name}' follows the sign of D's logits, which means nothing under the loss '{loss.name}': it "
             "compares logits with each other, and their level is free",
             "choose an augmentation of fixed strength, or another loss",
             "loss",

@@ -150,6 +150,11 @@ class Stem(Styleable, Component, kind="stem"):
     Built with (w_dim, channels, size, /). Style [N, W] -> Maps [N, C, H, W] at the coarsest size.
     """
 
+    @property
+    def transform(self) -> Tensor | None:
+        """A buffer [3, 3] that moves the maps, as `Generator.transform`; None where they cannot be moved."""
+        return None
+
     def forward(self, w: Style) -> Maps:
         """Start the feature maps."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo.interfaces.generator import Learning
 from ganzoo.interfaces.growth import Stage
@@ -16,7 +16,30 @@ from ganzoo.registry.component import Component, Make
 from ganzoo.types import Image, Maps, Plan, Pyramid, Styles
 
 
-class Synthesis(nn.Module, Component, kind="synthesis"):
+class SynthesisNetwork(nn.Module, Component, kind="synthesis"):
+    """From style codes to images, with `num_ws` style codes; how it is built is the subclass's own.
+
+    Built with (plan, w_dim, image_channels, /). Styles [N, L, W], Stage -> Pyramid, float32.
+    """
+
+    emits: ClassVar[Literal["image", "pyramid"]] = "image"
+    grows: ClassVar[bool] = False
+    square: ClassVar[bool] = False  # whether images must be square, with a power of two as their side
+    dtype: torch.dtype | None = None  # of the feature maps (see `level_dtype`); images and styles stay float32
+    phase: Learning = "g"  # the network that learns from what is computed next
+    transform: Tensor | None = None  # see `Generator.moved`
+    num_ws: int
+
+    def active_ws(self, stage: Stage) -> int:
+        """Return the number of style codes in use at a stage: the range in which styles are mixed."""
+        return self.num_ws
+
+    def forward(self, ws: Styles, stage: Stage) -> Pyramid:
+        """Images in about [-1, 1], float32."""
+        raise NotImplementedError
+
+
+class Synthesis(SynthesisNetwork):
     """From style codes to images: a stem, a block and an RGB head for each resolution.
 
     Built with (plan, w_dim, image_channels, /, *, stem, block, to_rgb). Styles [N, L, W], Stage -> Pyramid, float32.
@@ -30,11 +53,7 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
         to_rgb: features to image
     """
 
-    emits: ClassVar[Literal["image", "pyramid"]] = "image"
-    grows: ClassVar[bool] = False
     rgb_at_every_level: ClassVar[bool] = True
-    dtype: torch.dtype | None = None  # of the feature maps (see `level_dtype`); images and styles stay float32
-    phase: Learning = "g"  # the network that learns from what is computed next
 
     def __init__(
         self,
@@ -75,14 +94,15 @@ class Synthesis(nn.Module, Component, kind="synthesis"):
             if level >= first and str(level) in self.to_rgb:
                 yield at_least_fp32(self.to_rgb[str(level)](x, ws[:, min(i, self.num_ws - 1)]))
 
+    @property
+    def transform(self) -> Tensor | None:  # type: ignore[override]
+        """The buffer by which the stem moves its maps."""
+        return self.stem.transform
+
     def active_ws(self, stage: Stage) -> int:
         """Return the number of style codes in use at a stage: the range in which styles are mixed."""
         unused = sum(b.num_ws for b in self.blocks[stage.level + 1 :])
         return self.num_ws - unused
-
-    def forward(self, ws: Styles, stage: Stage) -> Pyramid:
-        """Images in about [-1, 1], float32."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

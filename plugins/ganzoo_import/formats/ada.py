@@ -12,15 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.foreign.pickles import Object, refuse
+from ganzoo.foreign.pickles import refuse
 from ganzoo.foreign.torchfile import tensors
 from ganzoo_import.formats.names import State, Tree, filter_of, image_size, level, mapped, only, reshaped, tensors_of
+from ganzoo_import.formats.persistence import (
+    PERSISTENT,
+    Modules,
+    contents,
+    has_fourier_features,
+    persistent_generator,
+    unpacked,
+)
 from ganzoo_import.interfaces import Converted, Importer
 
 Meta = Mapping[str, Any]  # keyword arguments of a constructor
-Modules = dict[str, dict[str, Any]]  # {dotted name of a module: its attributes}
 
-PERSISTENT = "torch_utils.persistence _reconstruct_persistent_obj"
 CHANNELS = {"channel_base": 32768, "channel_max": 512}
 FILTERS = r"(.*\.)?resample_filter"
 LINEAR = ("affine", "embed", "out", "skip")  # layers without activation
@@ -45,7 +51,7 @@ def _supported(arguments: Meta, known: set[str], where: str) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in known}
 
 
-def _mlp(arguments: Meta) -> Tree:
+def mapping_recipe(arguments: Meta) -> Tree:
     """Recipe of a mapping network."""
     kwargs = {"num_layers": 8, "lr_multiplier": 0.01, **_supported(arguments, MAPPING, "mapping network")}
     if kwargs["num_layers"] not in range(1, 65):
@@ -77,7 +83,7 @@ def generator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
         "channel_base": kwargs["channel_base"],
         "channel_max": kwargs["channel_max"],
         **({"w_mean_beta": beta} if beta is not None else {}),
-        "mapping": _mlp(meta.get("mapping_kwargs", {})),
+        "mapping": mapping_recipe(meta.get("mapping_kwargs", {})),
         "synthesis": {
             **({"use": "skip", **filters.get("image", {})} if architecture == "skip" else {"use": "last"}),
             "stem": "constant",
@@ -135,7 +141,7 @@ def discriminator_recipe(meta: Meta, filters: Mapping[str, Tree] = {}) -> Tree:
     if meta.get("c_dim"):
         if meta.get("cmap_dim") == 0:
             refuse("its discriminator gets labels and does not use them, which ganzoo cannot express.")
-        mapping = _mlp(meta.get("mapping_kwargs", {}))
+        mapping = mapping_recipe(meta.get("mapping_kwargs", {}))
         head |= {"use": "projection", "cmap_dim": meta.get("cmap_dim"), "mapping": mapping}
     rgb = {"use": "plain", "gain": "activation"}
     skip = {"use": "skip", **({"from_rgb_coarsest": rgb} if clamp else {}), **filters.get("image", {})}
@@ -197,9 +203,8 @@ class ADA(Importer, name="stylegan2-ada", paper="arXiv:2006.06676"):
     globals = frozenset({PERSISTENT})
 
     def recognises(self, data: Any) -> bool:
-        """Whether data are a dictionary of persistent modules G, D, G_ema."""
-        nets = data if isinstance(data, dict) else {}
-        return any(isinstance(nets.get(n), Object) and nets[n].name == PERSISTENT for n in ("G_ema", "G"))
+        """Whether data are a dictionary of persistent modules G, D, G_ema, without StyleGAN3's Fourier features."""
+        return persistent_generator(data) is not None and not has_fourier_features(data)
 
     def convert(self, data: Any) -> Converted:
         """Convert constructor arguments, checked by attributes, to a recipe, and rename parameters and buffers."""
@@ -281,53 +286,26 @@ def _set_widths(tree: Tree, state: State, pattern: str) -> None:
         tree["channels"] = [widths[side] for side in sides]
 
 
-def unpacked(value: Any, name: str) -> tuple[Modules, dict[str, Tensor]]:
-    """({name: attributes} of a persistent module and all its submodules, {name: tensor} of all their tensors)."""
-    modules: Modules = {}
-    state: dict[str, Tensor] = {}
-
-    def walk(module: Any, path: str) -> None:
-        meta = module.args[0] if isinstance(module, Object) and len(module.args) == 1 else None
-        fields = meta.get("state") if isinstance(meta, dict) and meta.get("type") == "class" else None
-        if not isinstance(fields, dict):
-            refuse(f"its network {name} has a part '{path}' that is no module of NVlabs' persistence class.")
-        modules[path] = {"class_name": meta.get("class_name"), **fields}  # type: ignore[union-attr]
-        for kind in ("_parameters", "_buffers"):
-            present = {k: t for k, t in fields.get(kind, {}).items() if t is not None}
-            state.update({f"{path}.{k}".lstrip("."): t for k, t in present.items()})
-        for key, child in fields.get("_modules", {}).items():
-            if child is not None:
-                walk(child, f"{path}.{key}".lstrip("."))
-
-    walk(value, "")
-    return modules, state
-
-
-def contents(value: Any, name: str) -> Any:
-    """Content of another entry of the dictionary; of a module, such as the augmentation pipe, its tensors by name."""
-    return unpacked(value, name)[1] if isinstance(value, Object) else value
-
-
 def arguments(modules: Modules, is_discriminator: bool) -> dict[str, Any]:
     """Constructor arguments of a network; attributes of its modules take precedence."""
     top = modules[""]
     if top.get("_init_args") or not isinstance(top.get("_init_kwargs"), dict):
         refuse("its networks were made with unnamed arguments, which are not understood.")
     if "b4" not in modules and "synthesis.b4" not in modules:
-        refuse("its networks are not those of StyleGAN2 (StyleGAN3's and others cannot be imported yet).")
+        refuse("its networks are neither those of StyleGAN2 nor those of StyleGAN3.")
     for path, fields in modules.items():
         wanted = "linear" if path.rpartition(".")[2] in LINEAR else "lrelu"
         if fields.get("activation", wanted) != wanted:
             refuse(f"its layer '{path}' has the activation {fields['activation']!r}, which ganzoo cannot express here.")
     meta = {**top["_init_kwargs"], **{size: top[size] for size in SIZES if size in top}}
     attributes = {
-        "architecture": _agreed(modules, "architecture", r".*"),
-        "conv_clamp": _agreed(modules, "conv_clamp", r".*\.(conv\d?|torgb)"),
-        "use_noise": _agreed(modules, "use_noise", r".*"),
+        "architecture": agreed(modules, "architecture", r".*"),
+        "conv_clamp": agreed(modules, "conv_clamp", r".*\.(conv\d?|torgb)"),
+        "use_noise": agreed(modules, "use_noise", r".*"),
     }
-    agreed = {key: values[0] for key, values in attributes.items() if values}
+    common = {key: values[0] for key, values in attributes.items() if values}
     if is_discriminator:
-        return meta | agreed
+        return meta | common
     mapping = dict(meta.get("mapping_kwargs", {}))
     own = {key: value for key, value in meta.items() if key not in (*SIZES, *KWARGS)}  # as NVlabs/stylegan3 gives them
     layers = [fields for path, fields in modules.items() if re.fullmatch(r"mapping\.fc\d+", path)]
@@ -335,12 +313,12 @@ def arguments(modules: Modules, is_discriminator: bool) -> dict[str, Any]:
     rates = [fields["bias_gain"] for fields in layers if "bias_gain" in fields]
     return {
         **meta,
-        "synthesis_kwargs": {**own, **meta.get("synthesis_kwargs", {}), **agreed},
+        "synthesis_kwargs": {**own, **meta.get("synthesis_kwargs", {}), **common},
         "mapping_kwargs": {**mapping, "lr_multiplier": only(rates, "learning rates", rate)},
     }
 
 
-def _agreed(modules: Modules, key: str, pattern: str) -> list[Any]:
+def agreed(modules: Modules, key: str, pattern: str) -> list[Any]:
     """The common value of an attribute of the modules whose name matches, in a list; [] if none has it."""
     values = [fields[key] for path, fields in modules.items() if key in fields and re.fullmatch(pattern, path)]
     return [only(values, key, None)] if values else []
