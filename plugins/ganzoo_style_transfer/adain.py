@@ -146,8 +146,8 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
     def _networks(self, device: torch.device) -> tuple[Extractor, Decoder]:
         if self.weights is None:
             raise UsageError(
-                "adain needs a decoder that was trained for it: name a snapshot with --weights (gz train "
-                "docs/recipes/adain.yaml makes one)."
+                "adain needs a decoder that was trained for it: name a snapshot with --weights ('gz train adain' makes "
+                "one)."
             )
         path = expand_user(self.weights)
         if path.is_dir():
@@ -169,9 +169,7 @@ class AdaINTransfer(Transfer, name="adain", paper="arXiv:1703.06868"):
             or not isinstance(trained_with, dict)
             or not any(n.startswith(PREFIX) for n in tensors)
         ):
-            raise CheckpointError(
-                f"{path} is no snapshot of a decoder: train one with 'gz train docs/recipes/adain.yaml'."
-            )
+            raise CheckpointError(f"{path} is no snapshot of a decoder: train one with 'gz train adain'.")
         make = self.features or component_from(Extractor.kind, trained_with, registry()).bind()
         features, decoder = build(make, device), Decoder(plan_of(make))
         checkpoint.load_weights(decoder, tensors, PREFIX, path)

@@ -14,10 +14,12 @@ from ganzoo.recipe.node import ROOT
 from ganzoo.recipe.source import Source, Where, load_yaml, parse_key, parse_value, to_yaml
 from ganzoo.recipe.swap import kept_slots
 from ganzoo.registry import plugin as plugins
+from ganzoo.registry.arguments import checked_arguments
 
 NAMED = 6  # recipes that a message suggests
 
 
+@checked_arguments
 def find(reference: str) -> Path:
     """A recipe by path, or by the name of an architecture that a plugin ships."""
     path = Path(reference)
@@ -38,6 +40,7 @@ def find(reference: str) -> Path:
     return shipped[reference]
 
 
+@checked_arguments
 def read(reference: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Source:
     """A recipe with its parents merged in and the overrides (`a.b.0.c=value`) applied.
 
@@ -54,6 +57,7 @@ def read(reference: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     return override(source, overrides)
 
 
+@checked_arguments
 def override(source: Source, items: Sequence[str]) -> Source:
     """Return a copy of a recipe with overrides (`a.b.0.c=value`) applied in order. Raises RecipeError."""
     changed = replace(source, tree=deepcopy(source.tree), origins=dict(source.origins))
@@ -89,8 +93,7 @@ def _extended(source: Source, folder: Path, seen: tuple[Path, ...]) -> Source:
     except RecipeError as err:
         raise source.locate(err, ("extends",)) from None
     base = _read(target, seen)
-    for tree in (base.tree, source.tree):
-        tree.setdefault("use", ROOT)
+    source.tree.setdefault("use", base.tree.setdefault("use", ROOT))
     return replace(source, tree=_merge(base, source, ()), origins=base.origins | source.origins)
 
 

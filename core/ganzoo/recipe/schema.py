@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ganzoo.recipe.node import ROOT_KIND, published_names
+from ganzoo.recipe.node import ROOT, ROOT_KIND, published_names
 from ganzoo.registry import plugin
 from ganzoo.registry.component import Component, Slot, default_of, described, options, slots, summary
 from ganzoo.registry.lookup import Registry
@@ -28,8 +28,27 @@ def schema(registry: Registry) -> Json:
     for cls in registry:
         if cls.kind != ROOT_KIND:
             defs[_key(cls, registry)] = _component(cls, registry, defs)
-    gan = registry.get(ROOT_KIND, "gan")
-    root = _component(gan, registry, defs)
+    roots = [cls for cls in registry if cls.kind == ROOT_KIND]
+    for cls in roots:
+        defs[_key(cls, registry)] = _root(cls, registry, defs)
+    default = {"$ref": f"#/$defs/{_key(registry.get(ROOT_KIND, ROOT), registry)}"}
+    extending = {"anyOf": [{"$ref": f"#/$defs/{_key(cls, registry)}"} for cls in roots]}
+    unnamed = {"if": {"required": ["extends"]}, "then": extending, "else": default}
+    return {
+        "$schema": DIALECT,
+        "title": "ganzoo recipe",
+        "type": "object",
+        "properties": {"use": {"enum": [name for cls in roots for name in _names(cls, registry)]}},
+        "allOf": [_branch(cls, registry) for cls in roots],
+        "if": {"not": {"required": ["use"]}},
+        "then": unnamed,
+        "$defs": defs,
+    }
+
+
+def _root(cls: type[Component], registry: Registry, defs: Json) -> Json:
+    """The schema of a whole recipe: of a component with its options, that may extend another recipe."""
+    root = _component(cls, registry, defs)
     shipped = sorted(path.stem for p in plugin.installed() for path in p.recipes())
     known = [{"enum": shipped}] if shipped else []
     root["properties"] = {
@@ -39,14 +58,14 @@ def schema(registry: Registry) -> Json:
         },
         **root["properties"],
     }
-    needed = [name for name, field in options(gan).model_fields.items() if field.is_required()]
-    return {
-        "$schema": DIALECT,
-        "title": "ganzoo recipe",
-        **root,
-        "anyOf": [{"required": ["extends"]}, {"required": needed}],
-        "$defs": defs,
-    }
+    needed = [name for name, field in options(cls).model_fields.items() if field.is_required()]
+    return {**root, "anyOf": [{"required": ["extends"]}, {"required": needed}]}
+
+
+def _branch(cls: type[Component], registry: Registry) -> Json:
+    """The schema of a component where `use` names it."""
+    named = {"properties": {"use": {"enum": _names(cls, registry)}}, "required": ["use"]}
+    return {"if": named, "then": {"$ref": f"#/$defs/{_key(cls, registry)}"}}
 
 
 def _key(cls: type[Component], registry: Registry) -> str:
@@ -65,13 +84,10 @@ def _kind(kind: str, registry: Registry) -> Json:
     members = [cls for cls in registry if cls.kind == kind]
     if not members:
         return {"not": {}, "description": f"no {kind} is installed"}
-    refs = {_key(cls, registry): _names(cls, registry) for cls in members}
-    names = [name for each in refs.values() for name in each]
-    branches = [
-        {"if": {"properties": {"use": {"enum": each}}, "required": ["use"]}, "then": {"$ref": f"#/$defs/{key}"}}
-        for key, each in refs.items()
-    ]
-    unnamed = {"if": {"not": {"required": ["use"]}}, "then": {"anyOf": [{"$ref": f"#/$defs/{key}"} for key in refs]}}
+    names = [name for cls in members for name in _names(cls, registry)]
+    branches = [_branch(cls, registry) for cls in members]
+    refs = [{"$ref": f"#/$defs/{_key(cls, registry)}"} for cls in members]
+    unnamed = {"if": {"not": {"required": ["use"]}}, "then": {"anyOf": refs}}
     mapping = {"type": "object", "properties": {"use": {"enum": names}}, "allOf": [*branches, unnamed]}
     return {"anyOf": [{"enum": names}, mapping]}
 
