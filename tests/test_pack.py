@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from ganzoo.errors import DataError, UsageError
+from ganzoo.io.files import ensure_folder
 from ganzoo.training.labels import labels_at
 from ganzoo.training.loader import Loader
 from ganzoo_cli import main
@@ -235,8 +237,33 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "path": (["./none", "p.zip", "--resolution", "8x8"], 1, "does not exist"),
     "transform": (["photos", "p.zip", "--resolution", "8x8", "--transform", "stretch"], 2, "stretch"),
     "option of another": (["shapes", "p.zip", "--resolution", "8x8", "--transform", "fit"], 2, "no option 'fit'"),
-    "too small": (["photos", "p.zip", "--resolution", "64x64"], 1, "the recipe wants 64x64"),
+    "too small": (["photos", "p.zip", "--resolution", "64x64"], 1, "--resolution wants 64x64"),
     "labels": (["photos", "p.zip", "--resolution", "8x8", "--labels", "3"], 1, "3 labels"),
+    "odd size by name": (["photos", "p.zip", "--resolution", "64"], 2, "--resolution 64: write it as width x height"),
+    "too small, the cure": (
+        ["photos", "p.zip", "--resolution", "64x64"],
+        1,
+        "say a smaller --resolution or say --upsc",
+    ),
+    "not exact": (
+        ["photos", "p.zip", "--resolution", "8x8", "--transform", "error"],
+        1,
+        "say --transform center-crop or",
+    ),
+    "labels, the cure": (["photos", "p.zip", "--resolution", "8x8", "--labels", "3"], 1, "or say --labels 0"),
+    "labels of another": (["shapes", "p.zip", "--resolution", "8x8", "--labels", "3"], 1, "say --labels 4 or 0"),
+    "folders of another": (
+        ["shapes", "p.zip", "--resolution", "8x8", "--labels", "folders"],
+        2,
+        "--labels folders: the",
+    ),
+    "odd labels": (["photos", "p.zip", "--resolution", "8x8", "--labels", "3.5"], 2, "--labels 3.5: give the number"),
+    "channels": (["photos", "p.zip", "--resolution", "8x8", "--channels", "5"], 1, "say other --channels"),
+    "flag of another": (
+        ["shapes", "p.zip", "--resolution", "8x8", "--transform", "fit"],
+        2,
+        "--transform: the dataset",
+    ),
     "colour": (["photos", "p.zip", "--resolution", "8x8", "--background", "blurple"], 1, "blurple"),
 }
 
@@ -250,6 +277,7 @@ def test_bad_input(gz: Any, photos: Path, monkeypatch: pytest.MonkeyPatch, case:
     assert exit_code == code, err
     assert part in err
     assert err.count("error: ") == 1
+    assert not re.search(r"\b(dataset|image)\.[a-z]+\b|labels=|upscale=", err.replace("dataset.json", "")), err
     assert out == ""
     assert {p.name for p in Path().iterdir()} == {"photos", "folder.zip"}
 
@@ -302,6 +330,11 @@ def test_interrupted_leaves_nothing(gz: Any, photos: Path, monkeypatch: pytest.M
 def test_names_of_destinations(tmp_path: Path):
     assert pack.destination(tmp_path / "a.ZIP", None, "x", False) == tmp_path / "a.ZIP"
     assert pack.destination(tmp_path / "v1.5", "tar", "x", False) == tmp_path / "v1.5.tar"
+    long = tmp_path / ("a" * 240) / f"{'b' * 240}.zip"
+    pack.write(Shapes((8, 8), 3, 0, count=2), pack.destination(long, None, "x", False))
+    assert len(Zip((8, 8), 3, 0, path=long)) == 2 and [path.name for path in long.parent.iterdir()] == [long.name]
+    with pytest.raises(UsageError, match=r"File name too long\): choose a shorter name"):
+        ensure_folder(tmp_path / ("c" * 300), "--outdir")
     with pytest.raises(UsageError, match="cannot write into"):
         (tmp_path / "file").write_text("")
         pack.destination(tmp_path / "file" / "a.zip", None, "x", False)

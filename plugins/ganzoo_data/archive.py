@@ -61,10 +61,10 @@ class Zip(ImageSet, name="zip"):
             self.left_out = Counter(self.left_out) + replaced
         return names
 
-    def _head(self, name: str) -> bytes:
+    def _head(self, name: str, count: int = HEAD) -> bytes:
         try:
             with self._lock, self._zip.open(self._members[name]) as member:
-                return member.read(HEAD)
+                return member.read(count)
         except (RuntimeError, BadZipFile, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError):
             return b""
 

@@ -4,8 +4,10 @@ to_channels picture -> picture of mode L, RGB or RGBA
 place       picture -> picture of the target's size
 load_npy    bytes -> uint8 [C, H, W], for any number of channels
 decode      all of these
+inspect     bytes -> size and colours, for checks; decodes the whole image, and fits it to no size
 """
 
+import struct
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal, TypeAlias
@@ -17,10 +19,11 @@ from PIL import Image, ImageColor
 
 from ganzoo.interfaces.dataset import UnfitImage
 from ganzoo.io import budgets
-from ganzoo.io.image_files import BadImage, picture_size, read_picture, reason
+from ganzoo.io.image_files import HEAD, BadImage, Raster, form_of, picture_size, read_picture, reason
 from ganzoo.io.images import to_eight_bits
 from ganzoo.types import Size
 
+Colours: TypeAlias = Literal["gray", "colourless", "colour"]
 Fit: TypeAlias = Literal["crop", "fit", "error"]
 Filter: TypeAlias = Literal["lanczos", "box"]
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
@@ -51,15 +54,26 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Properties of an image's file.
+
+    Args:
+        size: (height, width), upright
+        colours: "gray" in its own mode; "colourless" where red, green and blue are equal everywhere; or "colour"
+        note: oddity, which ends a sentence that begins with the file's name; "" without one
+    """
+
+    size: Size
+    colours: Colours
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Decoded:
-    """A decoded image, and properties of its file for checks."""
+    """A decoded image, fitted to a target."""
 
     pixels: NDArray[np.uint8]  # [C, H, W]
-    source: Size  # (height, width) of the file
-    kept: float  # fraction of the file's area that is not cropped away
-    upscaled: bool
-    gray: bool  # the file has no colour
-    note: str = ""  # oddity of the file, which ends a sentence that begins with its name
+    source: Size  # (height, width) of the file, upright
 
 
 def decode(data: bytes, target: Target, *, is_npy: bool, suffix: str = "") -> Decoded:
@@ -71,28 +85,54 @@ def decode(data: bytes, target: Target, *, is_npy: bool, suffix: str = "") -> De
         is_npy: whether it holds an array rather than a picture
         suffix: of the file's name, which tells some formats
     """
-    note = ""
-    if not data:
-        raise BadImage("is empty (0 bytes)", "remove it or copy it again")
-    if is_npy:
-        array = load_npy(data, target.channels)
-        planes = [Image.fromarray(plane) for plane in array]
-        gray = target.channels == 1
-    else:
-        if target.channels not in MODES:
-            cure = "use .npy files of [height, width, channels]"
-            raise Unfit(UnfitImage("has at most 4 channels", str(target.channels), change_file=cure))
-        raster = read_picture(data, suffix)
-        gray, note = raster.picture.mode in ("L", "LA"), raster.note
-        planes = [to_channels(raster.picture, target.channels, target.background)]
+    planes = _planes(data, target, is_npy, suffix)
     source = (planes[0].height, planes[0].width)
     box, (height, width) = geometry(source, target)
     placed = [np.asarray(place(p, box, (height, width), target, i)) for i, p in enumerate(planes)]
     stacked = placed[0] if len(placed) == 1 else np.stack(placed, axis=-1)
     pixels = stacked.reshape(*target.size, target.channels).transpose(2, 0, 1)
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    upscaled = height > box[3] - box[1] or width > box[2] - box[0]
-    return Decoded(np.ascontiguousarray(pixels), source, area / (source[0] * source[1]), upscaled, gray, note)
+    return Decoded(np.ascontiguousarray(pixels), source)
+
+
+def _planes(data: bytes, target: Target, is_npy: bool, suffix: str) -> list[Image.Image]:
+    """Pictures of the target's channels: one for L, RGB or RGBA, else one a channel. Raises BadImage."""
+    if is_npy:
+        return [Image.fromarray(plane) for plane in load_npy(_some(data), target.channels)]
+    return [to_channels(_raster(data, target.channels, suffix).picture, target.channels, target.background)]
+
+
+def _raster(data: bytes, channels: int, suffix: str) -> Raster:
+    if channels not in MODES:
+        cure = "use .npy files of [height, width, channels]"
+        raise Unfit(UnfitImage("has at most 4 channels", str(channels), change_file=cure))
+    return read_picture(_some(data), suffix)
+
+
+def _some(data: bytes) -> bytes:
+    if not data:
+        raise BadImage("is empty (0 bytes)", "remove it or copy it again")
+    return data
+
+
+def inspect(data: bytes, channels: int, *, is_npy: bool, suffix: str = "") -> Seen:
+    """Decode a file, and tell its size and colours. Raises BadImage, as `decode` would for any size."""
+    if is_npy:
+        _, height, width = load_npy(_some(data), channels).shape
+        return Seen((height, width), "gray" if channels == 1 else "colour")
+    raster = _raster(data, channels, suffix)
+    picture = raster.picture
+    return Seen((picture.height, picture.width), _colours(picture), raster.note)
+
+
+def _colours(picture: Image.Image) -> Colours:
+    if picture.mode in ("L", "LA"):
+        return "gray"
+    red, green, blue, *_ = picture.getpixel((picture.width // 2, picture.height // 2))  # type: ignore[misc]
+    if not red == green == blue:  # as in nearly all pictures with colours, which are not searched
+        return "colour"
+    bands = np.asarray(picture)
+    equal = (bands[..., 0] == bands[..., 1]).all() and (bands[..., 0] == bands[..., 2]).all()
+    return "colourless" if equal else "colour"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -104,6 +144,28 @@ def dimensions(data: bytes, channels: int, *, is_npy: bool, suffix: str = "") ->
         _, height, width = load_npy(data, channels).shape
         return height, width
     return picture_size(data, suffix)
+
+
+def size_in_head(head: bytes, suffix: str = "") -> Size | None:
+    """(height, width) of a PNG or JPEG from a file's first bytes, before it is turned; None if they do not tell."""
+    form, size = form_of(head[:HEAD], suffix), None
+    if form == "PNG" and head[12:16] == b"IHDR" and len(head) >= 24:
+        width, height = struct.unpack(">II", head[16:24])
+        size = height, width
+    elif form == "JPEG":
+        size = _size_of_jpeg(head)
+    return size if size and 0 < size[0] * size[1] <= budgets.IMAGE_PIXELS else None
+
+
+def _size_of_jpeg(head: bytes) -> Size | None:
+    at = 2
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker = head[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of a frame; not a table or an extension
+            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            return height, width
+        at += 1 if marker == 0xFF else 2 + struct.unpack(">H", head[at + 2 : at + 4])[0]
+    return None
 
 
 def load_npy(data: bytes, channels: int) -> NDArray[np.uint8]:

@@ -1,20 +1,25 @@
 """Images in a folder."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from ganzoo.errors import DataError
 from ganzoo.io.files import expand_user
 from ganzoo.io.image_files import HEAD, BadImage, form_of, refusal, suffix_of
 from ganzoo_data.archive import Zip
-from ganzoo_data.images import MAX_BYTES, ImageSet, in_threads
+from ganzoo_data.checks import in_threads
+from ganzoo_data.images import MAX_BYTES, ImageSet
 from ganzoo_data.listing import is_image, stem, visible
 from ganzoo_data.tar import Tar
 
 RUN = "recipe.resolved.yaml"  # the file by which a run directory is known
 MARKS = (b"ganzoo\0", b'"ganzoo"')  # in a PNG's text; in a film's metadata, which is JSON
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # of a pipe, it reads nothing
+BLOCK = 1 << 16  # bytes read at once, of a file that has grown or is read in parts
 MARKED = 4096  # bytes at either end of a file, which hold them
 
 
@@ -32,7 +37,7 @@ class Folder(ImageSet, name="folder"):
         is_folder = source != "" and expand_user(source).is_dir()
         return (is_folder or (is_path and not Zip.claims(source))) and not Tar.claims(source)
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The folder; for a single image, its parent folder."""
         return self.path.parent if self.path.is_file() else self.path
@@ -44,7 +49,7 @@ class Folder(ImageSet, name="folder"):
         if not self.path.is_dir():
             problem = "holds no images, as it is a file of another kind" if self.path.exists() else "does not exist"
             raise DataError(problem, place=str(self.path), cure="give an image, or the folder that holds the images")
-        yield from self._walk(self.path, frozenset())
+        yield from self._walk("", frozenset())
 
     def _choose(self, files: Iterable[str]) -> list[str]:
         self._runs: list[Path] = []
@@ -64,15 +69,15 @@ class Folder(ImageSet, name="folder"):
         suffix = suffix_of(name)
         if suffix not in (".png", ".webp", ".gif"):
             return False
-        path = self.root / name
         try:
-            if not path.is_file():  # reading a pipe would block
-                return False
-            with path.open("rb", buffering=0) as file:
-                ends = file.read(MARKED)
-                if suffix != ".png" and (size := os.fstat(file.fileno()).st_size) > len(ends):
-                    file.seek(max(len(ends), size - MARKED))
-                    ends += file.read(MARKED)
+            handle = os.open(self._path_of(name), READ)
+            try:
+                ends = os.read(handle, MARKED)
+                if suffix != ".png" and (size := os.fstat(handle).st_size) > len(ends):
+                    os.lseek(handle, max(len(ends), size - MARKED), os.SEEK_SET)
+                    ends += os.read(handle, MARKED)
+            finally:
+                os.close(handle)
         except OSError:
             return False
         return any(mark in ends for mark in MARKS)
@@ -85,46 +90,72 @@ class Folder(ImageSet, name="folder"):
             raise DataError(bad.fault, place=str(self.path), cure=bad.cure)
         return form != "" or is_image(name)
 
-    def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:
-        real = folder.resolve()
+    def _walk(self, prefix: str, above: frozenset[str]) -> Iterator[str]:
+        """Yield the names of all files below a subfolder, "" for the folder itself or "a/b/"."""
+        folder = f"{self.path}{os.sep}{prefix}"
+        real = os.path.realpath(folder)
         if real in above:  # a link to a folder that contains it
             return
         try:
-            entries = sorted(folder.iterdir())
+            with os.scandir(folder) as scan:
+                entries = sorted((entry.name, _is_folder(entry)) for entry in scan)
         except OSError as err:
-            raise DataError(f"{folder} cannot be listed ({err.strerror}): make it readable or move it away.") from err
-        for entry in entries:
-            name = entry.relative_to(self.path).as_posix()
-            if entry.is_dir() and visible(name) and not is_image(name):
-                if (entry / RUN).is_file():
-                    self._runs.append(entry)
+            shown = folder.rstrip(os.sep)
+            raise DataError(f"{shown} cannot be listed ({err.strerror}): make it readable or move it away.") from err
+        for file, is_folder in entries:
+            name = prefix + file
+            if is_folder and visible(name) and not is_image(name):
+                if Path(folder, file, RUN).is_file():
+                    self._runs.append(self.path / name)
                 else:
-                    yield from self._walk(entry, above | {real})
+                    yield from self._walk(f"{name}/", above | {real})
             else:
                 yield name
+
+    def _path_of(self, name: str) -> str:
+        """Path of a file, as text: a `Path` of each takes longer than opening it."""
+        return f"{self.root}{os.sep}{name}"
 
     def _has(self, name: str) -> bool:
         return (self.root / name).exists()
 
-    def _head(self, name: str) -> bytes:
-        path = self.root / name
+    def _head(self, name: str, count: int = HEAD) -> bytes:
         try:
-            if not path.is_file():  # reading a pipe would block
-                return b""
-            with path.open("rb") as file:
-                return file.read(HEAD)
+            handle = os.open(self._path_of(name), READ)
+            try:
+                return os.read(handle, count)
+            finally:
+                os.close(handle)
         except OSError:
             return b""
 
     def _read(self, name: str) -> bytes:
-        path = self.root / name
-        if path.is_dir():
-            raise BadImage("is a folder, not an image: rename it or move it away")
-        if path.exists() and not path.is_file():  # reading a pipe would block
-            raise BadImage("is no regular file: move it away")
+        path = self._path_of(name)
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise BadImage(f"is larger than {MAX_BYTES >> 20} MiB: scale the image down first")
-            return path.read_bytes()
+            handle = os.open(path, READ)
+            try:
+                state = os.fstat(handle)
+                if stat.S_ISDIR(state.st_mode):
+                    raise BadImage("is a folder, not an image: rename it or move it away")
+                if not stat.S_ISREG(state.st_mode):
+                    raise BadImage("is no regular file: move it away")
+                if state.st_size > MAX_BYTES:
+                    raise BadImage(f"is larger than {MAX_BYTES >> 20} MiB: scale the image down first")
+                return _whole(handle, state.st_size)
+            finally:
+                os.close(handle)
         except OSError as err:
             raise BadImage(f"cannot be read ({err.strerror}): make it readable or move it away") from err
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder or a link to one; most need no call of the system for it."""
+    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+
+
+def _whole(handle: int, size: int) -> bytes:
+    """Read a file of about so many bytes to its end. Raises OSError."""
+    data = os.read(handle, size + 1)
+    while part := os.read(handle, BLOCK):
+        data += part
+    return data

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
+import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,39 +20,26 @@ from ganzoo.io import budgets
 from ganzoo.io.files import expand_user
 from ganzoo.io.image_files import HEAD, BadImage, form_of, suffix_of
 from ganzoo.types import Size
-from ganzoo_data.decode import NPY, NPY_SUFFIX, Decoded, Filter, Fit, Target, Unfit, decode, dimensions
-from ganzoo_data.labels import FILE, Table, as_vectors, in_order, is_vector, read_table
+from ganzoo_data import labels as label_files
+from ganzoo_data.checks import Checked, Progress, in_threads
+from ganzoo_data.decode import (
+    NPY,
+    NPY_SUFFIX,
+    Filter,
+    Fit,
+    Target,
+    Unfit,
+    decode,
+    dimensions,
+    inspect,
+    size_in_head,
+)
+from ganzoo_data.labels import FILE, LabelSource, Table, class_folders, read_table
 from ganzoo_data.listing import canonical, choose, visible
 
-T = TypeVar("T")
-Progress: TypeAlias = Callable[[int, int], None]
-
 MAX_BYTES = budgets.IMAGE_BYTES
-CHUNK = 32  # images per task of a thread
+SIZE_HEAD = 1 << 16  # bytes of a file that nearly always tell its size: a JPEG's metadata come first
 PACKED = "ganzoo.json"  # written by `gz data pack`: how it fitted the images
-
-
-def in_threads(work: Callable[[int], T], indices: Sequence[int], progress: Progress | None = None) -> list[T]:
-    """Map `work` over indices in threads; results are in order. The first exception cancels the rest."""
-    chunks = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
-    done: list[T] = []
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    try:
-        for results in pool.map(lambda chunk: [work(i) for i in chunk], chunks):
-            done += results
-            if progress:
-                progress(len(done), len(indices))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return done
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Properties of a readable image that a check compares."""
-
-    gray: bool
-    odd: list[str]  # problems, each the end of a sentence about the file
 
 
 class ImageSet(Dataset):
@@ -66,6 +53,8 @@ class ImageSet(Dataset):
         background: colour behind transparent pixels and of the bars, as `white` or `#ffffff`; images of four channels
             keep their alpha, and `#ffffff00` gives them transparent bars; bars of other than 1, 3 or 4 channels are 0
         upscale: accept images that are smaller than the recipe's size
+        labels: where labels come from: `file` for dataset.json, or what else the format has; `folders` makes each
+            folder at the top a class, in the order of names
     """
 
     needs_path: ClassVar[bool] = True
@@ -74,7 +63,7 @@ class ImageSet(Dataset):
         self,
         size: Size,
         channels: int,
-        labels: int,
+        label_length: int,
         /,
         *,
         path: Path,
@@ -82,18 +71,33 @@ class ImageSet(Dataset):
         filter: Filter = "lanczos",
         background: str = "white",
         upscale: bool = False,
+        labels: LabelSource = "file",
     ) -> None:
-        self.size, self.channels, self.labels = (size[0], size[1]), channels, labels
+        self.size, self.channels, self.labels = (size[0], size[1]), channels, label_length
         try:
             ImageColor.getrgb(background)
         except ValueError:
             raise DataError(f"dataset.background: '{background}' is no colour: write white or #rrggbb.") from None
         self.path = expand_user(path)
         self.target = Target(self.size, channels, fit, filter, background, upscale)
-        self._digests: dict[int, bytes] = {}
+        self.label_source = labels
         self.names = self._choose(self._list())
+        self.checked = Checked(len(self.names))
         self.fitted = {"fit": fit, "filter": filter, "background": background} | self._packed()
-        self._labels = self._read_labels() if labels else None
+        self._labels = self._read_labels() if label_length else None
+
+    def adapted(self, *, size: Size | None = None, labels: int | None = None) -> Self:
+        """Return the same images for another size, or with labels of another length, without listing them again.
+
+        Raises DataError as the constructor.
+        """
+        other = copy(self)
+        other.size = size or self.size
+        other.target = replace(self.target, size=other.size)
+        if labels is not None:
+            other.labels = labels
+            other._labels = other._read_labels() if labels else None
+        return other
 
     @abstractmethod
     def _list(self) -> Iterable[str]:
@@ -107,10 +111,10 @@ class ImageSet(Dataset):
     def _has(self, name: str) -> bool:
         """Whether a file of that name exists."""
 
-    def _head(self, name: str) -> bytes:
-        """Read the first HEAD bytes of a file; empty where it cannot be read. Thread-safe."""
+    def _head(self, name: str, count: int = HEAD) -> bytes:
+        """Read the first bytes of a file; empty where it cannot be read. Thread-safe."""
         try:
-            return self._read(name)[:HEAD]
+            return self._read(name)[:count]
         except BadImage:
             return b""
 
@@ -169,29 +173,46 @@ class ImageSet(Dataset):
         except BadImage as err:
             raise self._bad(FILE, err) from err
 
-    def given_labels(self) -> list[Any] | None:
-        """Labels of all images as the files give them; None without labels.
+    @property
+    def class_folders(self) -> list[str]:
+        """Names of the folders that `labels: folders` makes the classes, sorted; none if an image is in no folder."""
+        return class_folders(self.names)[0]
 
-        Raises DataError if an image lacks a label, or a label is neither a class number nor a vector.
+    @property
+    def likely_classes(self) -> list[str]:
+        """Those folders, unless they are numbered as by tools that put a thousand images into each."""
+        folders = self.class_folders
+        return [] if all(re.fullmatch(r"\d{5}", folder) for folder in folders) else folders
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, where labels come from folders."""
+        return self.class_folders if self.label_source == "folders" else []
+
+    def given_labels(self) -> list[Any] | None:
+        """Labels of all images as the files or folders give them: class numbers or vectors; None without labels.
+
+        Raises LabelError if an image lacks a label, or a label is neither a class number nor a vector.
         """
-        table, source = self._table()
-        if table is None:
-            return None
-        labels = in_order(table, self.names, source)
-        for name, label in zip(self.names, labels):
-            if type(label) is not int and not is_vector(label):
-                raise DataError(
-                    f"{source}: {name} has the label '{json.dumps(label)[:40]}': write a class number or a vector, "
-                    "or set labels=0."
-                )
+        labels, source = self._given()
+        if labels is not None:
+            label_files.require_labels(labels, self.names, source)
         return labels
 
-    def _read_labels(self) -> NDArray[np.float32]:
+    def _given(self) -> tuple[list[Any] | None, str]:
+        """Labels of all images, not yet checked, or None; and what holds them."""
+        if self.label_source == "folders":
+            return label_files.from_folders(self.names, str(self.path)), str(self.path)
         table, source = self._table()
-        if table is None:
-            lack = "holds no labels" if self._has(FILE) else "is not there"
-            raise DataError(f"{source} {lack}, the recipe wants {self.labels} labels: add it or set labels=0.")
-        return as_vectors(in_order(table, self.names, source), self.names, self.labels, source)
+        return (None if table is None else label_files.in_order(table, self.names, source)), source
+
+    def _read_labels(self) -> NDArray[np.float32]:
+        labels, source = self._given()
+        if labels is None:
+            raise label_files.no_labels(source, self.labels, self.names, self.likely_classes, self._has(FILE))
+        if len(self.class_names) > self.labels:
+            raise label_files.too_many_folders(source, self.labels, self.class_names)
+        return label_files.as_vectors(labels, self.names, self.labels, source)
 
     # --- images ------------------------------------------------------------------------------------------------------
 
@@ -206,7 +227,9 @@ class ImageSet(Dataset):
     def image(self, index: int) -> NDArray[np.uint8]:
         """Read, decode and fit an image: uint8 [C, H, W]. Raises DataError, which names the file."""
         try:
-            return self._decode(index).pixels
+            name = self.names[index]
+            data = self._read(name)
+            return decode(data, self.target, is_npy=_is_npy(name, data), suffix=suffix_of(name)).pixels
         except BadImage as err:
             raise self._bad(self.names[index], err) from err
 
@@ -214,29 +237,21 @@ class ImageSet(Dataset):
         """Label of an image, [K]."""
         return super().label(index) if self._labels is None else self._labels[index]
 
-    def _decode(self, index: int, *, keep_digest: bool = False) -> Decoded:
-        name = self.names[index]
-        data = self._read(name)
-        if keep_digest:
-            self._digests[index] = hashlib.sha256(data).digest()
-        return decode(data, self.target, is_npy=_is_npy(name, data), suffix=suffix_of(name))
-
     def fingerprint(self) -> str:
         """sha256 of the fitting options, names, contents and labels; equal for a folder and its archive."""
         t = self.target
         how = [self.size, t.channels, self.labels, t.fit, t.filter, t.background]
         whole = hashlib.sha256(json.dumps(how).encode())
-        missing = [i for i in range(len(self)) if i not in self._digests]
-        in_threads(self._digest, missing)
-        for index, name in enumerate(self.names):
-            whole.update(json.dumps([canonical(name), self._digests[index].hex()]).encode())
+        in_threads(self._hash, [int(i) for i in np.flatnonzero(~self.checked.hashed)])
+        for name, digest in zip(self.names, self.checked.digests):
+            whole.update(json.dumps([canonical(name), digest.tobytes().hex()]).encode())
         if self._labels is not None:
             whole.update(self._labels.tobytes())
         return whole.hexdigest()
 
-    def _digest(self, index: int) -> None:
+    def _hash(self, index: int) -> None:
         try:
-            self._digests[index] = hashlib.sha256(self._read(self.names[index])).digest()
+            self.checked.hash(index, self._read(self.names[index]))
         except BadImage as err:
             raise self._bad(self.names[index], err) from err
 
@@ -246,10 +261,14 @@ class ImageSet(Dataset):
 
     def sizes(self) -> set[Size]:
         """(height, width), in pixels, that readable images have before they are fitted; none for none readable."""
+        if not self.checked.unread:
+            return self.checked.all_sizes()
         return {size for size in in_threads(self._size_of, range(len(self))) if size}
 
     def _size_of(self, index: int) -> Size | None:
         name = self.names[index]
+        if size := size_in_head(self._head(name, SIZE_HEAD), suffix_of(name)):
+            return size
         try:
             data = self._read(name)
             return dimensions(data, self.channels, is_npy=_is_npy(name, data), suffix=suffix_of(name))
@@ -258,39 +277,32 @@ class ImageSet(Dataset):
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
+    def read_all(self, progress: Progress | None = None) -> None:
+        """Decode every image that has not been decoded, once, in threads, and keep its properties in `checked`."""
+        in_threads(self._inspect, self.checked.unread, progress)
+
     def check(self, progress: Progress | None = None) -> list[Finding]:
-        """Decode every image once, in threads.
+        """Decode every image once, in threads, and list what is unusable or odd."""
+        self.read_all(progress)
+        return list(self.checked.findings(lambda index: self._shown(self.names[index]), self.target))
 
-        Unreadable images are fatal. Odd are images mostly cropped away, scaled up, duplicate, or gray among colour.
-        """
-        results = in_threads(self._inspect, range(len(self)), progress)
-        grays = [i for i, r in enumerate(results) if isinstance(r, Facts) and r.gray]
-        colours = sum(isinstance(r, Facts) and not r.gray for r in results)
-        gray_is_odd = set(grays) if self.channels in (3, 4) and len(grays) < colours else set()
-        findings: list[Finding] = []
-        first: dict[bytes, str] = {}
-        for index, (name, result) in enumerate(zip(map(self._shown, self.names), results)):
-            if not isinstance(result, Facts):
-                findings.append(Finding(name, result, fatal=True))
-                continue
-            odd = result.odd + (["is gray among colour images"] if index in gray_is_odd else [])
-            twin = first.setdefault(self._digests[index], name)
-            odd += [f"has exactly the bytes of {twin}"] if twin != name else []
-            findings += [Finding(name, problem, fatal=False) for problem in odd]
-        return findings
-
-    def _inspect(self, index: int) -> Facts | str:
+    def _inspect(self, index: int) -> None:
+        name = self.names[index]
         try:
-            decoded = self._decode(index, keep_digest=True)
+            data = self._read(name)
+            self.checked.hash(index, data)
+            self.checked.keep(index, inspect(data, self.channels, is_npy=_is_npy(name, data), suffix=suffix_of(name)))
         except BadImage as err:
-            return str(err)
-        (height, width), (rows, columns) = decoded.source, self.size
-        odd = [decoded.note] if decoded.note else []
-        if decoded.kept < 0.5:
-            odd.append(f"is {width}x{height}, of which the crop to {columns}x{rows} keeps {decoded.kept:.0%}")
-        if decoded.upscaled:
-            odd.append(f"is {width}x{height} and is scaled up to {columns}x{rows}")
-        return Facts(decoded.gray, odd)
+            self.checked.keep(index, str(err))
+
+    def remarks(self) -> list[str]:
+        """Sentences about the images as a whole, once they are checked."""
+        words = []
+        if self.channels == 3 and len(self) == self.checked.gray:
+            words.append(f"all {len(self):,} images are gray and become RGB: image.channels=1 trains on gray")
+        if self.class_names:
+            words.append(f"classes are the folders {label_files.numbered(self.class_names)}")
+        return words
 
 
 def _is_npy(name: str, data: bytes) -> bool:

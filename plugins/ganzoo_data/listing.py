@@ -11,6 +11,8 @@ from ganzoo.io import budgets
 from ganzoo.io.image_files import form_of, has_image_suffix, label, refusal, suffix_of
 from ganzoo_data.decode import NPY_SUFFIX
 
+UNTIDY = re.compile(r"\\|^/|/$|//|^\./|/\./|^\.$|/\.$")  # signs of a name that `tidy` changes
+HIDDEN = re.compile(r"(^|[/\\])(\.|__MACOSX)")  # signs of a name that may be hidden
 PREFERRED = (".jpg", ".jpeg", ".png", ".webp")  # of a sample's images with one name, the first of these is taken
 
 
@@ -23,17 +25,22 @@ class Listing(NamedTuple):
 
 def tidy(name: str) -> str:
     """Name of an archive's member with slashes, without './' and a leading slash; "" for the archive's own folder."""
+    if not UNTIDY.search(name):  # as nearly all are, of which there may be a million
+        return name
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def canonical(name: str) -> str:
     """Name as it is compared and sorted: tidy, and with composed accents (NFC), as no two systems write them alike."""
-    return unicodedata.normalize("NFC", tidy(name))
+    clean = tidy(name)
+    return clean if clean.isascii() else unicodedata.normalize("NFC", clean)
 
 
 def visible(name: str) -> bool:
     """Whether a relative path is neither hidden nor one that macOS adds to a zip."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in tidy(name).split("/"))
+    return not HIDDEN.search(name) or not any(
+        part.startswith(".") or part == "__MACOSX" for part in tidy(name).split("/")
+    )
 
 
 def is_image(name: str) -> bool:
@@ -55,11 +62,15 @@ def choose(files: Iterable[str], ignored: Callable[[str], bool], heads: Callable
     names: list[str] = []
     others: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
+    of_images: dict[str, bool] = {}  # by suffix, so that each is looked up once
     for name in files:
+        suffix = suffix_of(name)
+        if suffix not in of_images:
+            of_images[suffix] = is_image(name)
         if not visible(name):
             if _is_hidden_image(name):
                 left_out["hidden, with a name that begins with a dot"] += 1
-        elif is_image(name):
+        elif of_images[suffix]:
             names.append(name)
         elif not ignored(name):
             others.setdefault(suffix_of(tidy(name)), []).append(name)

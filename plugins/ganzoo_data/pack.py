@@ -21,9 +21,10 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageColor
 
 from ganzoo import __version__
-from ganzoo.errors import UsageError
+from ganzoo.errors import DataError, UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.io.files import atomic_write, ensure_folder
 
@@ -52,6 +53,14 @@ def labels_of(dataset: Dataset) -> Sequence[Label] | None:
     if ((rows == 1).sum(axis=1) == 1).all() and (np.count_nonzero(rows, axis=1) == 1).all():
         return [int(i) for i in rows.argmax(axis=1)]
     return [[float(v) for v in row] for row in rows]
+
+
+def require_colour(text: str | None) -> None:
+    """Raise DataError for a --background that is no colour."""
+    try:
+        ImageColor.getrgb(text or "white")
+    except ValueError:
+        raise DataError("is no colour", place=f"--background {text}", cure="write white or #rrggbb") from None
 
 
 def destination(out: Path, form: Format | None, source: str, overwrite: bool) -> Path:
@@ -83,6 +92,7 @@ def write(
     out: Path,
     labels: Sequence[Label] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    grays: list[int] | None = None,
 ) -> dict[str, Any]:
     """Write all images of a dataset, in its order, into a .zip or .tar, which is complete or not written at all.
 
@@ -91,6 +101,7 @@ def write(
         out: the file, .zip or .tar
         labels: one per image; None writes no labels
         progress: called with (images written, all images) every AHEAD images
+        grays: grows by the index of each image of three channels that are equal everywhere
 
     Returns:
         the record of how the file was made, as it stands in the file
@@ -108,9 +119,11 @@ def write(
         "channels": dataset.channels,
         "fitted": {**dataset.fitted, "size": list(dataset.size)},
     }
+    if names := getattr(dataset, "class_names", []):
+        about["classes"] = list(names)
     opened = _zip if out.suffix.lower() == ".zip" else _tar
     with atomic_write(out) as temporary, opened(temporary, about, labels is not None) as add:
-        for done, (name, data) in enumerate(_encoded(dataset), 1):
+        for done, (name, data) in enumerate(_encoded(dataset, [] if grays is None else grays), 1):
             add(name, data, None if labels is None else labels[done - 1])
             if progress and (done % AHEAD == 0 or done == len(dataset)):
                 progress(done, len(dataset))
@@ -146,11 +159,14 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
-def _encoded(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+def _encoded(dataset: Dataset, grays: list[int]) -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes) of all images in order, encoded ahead in threads. The first exception ends it."""
 
     def encoded(index: int) -> tuple[str, bytes]:
-        suffix, data = encode(dataset.image(index))
+        image = dataset.image(index)
+        if len(image) == 3 and (image[0] == image[1]).all() and (image[0] == image[2]).all():
+            grays.append(index)
+        suffix, data = encode(image)
         return key(index) + suffix, data
 
     waiting: deque[Future[tuple[str, bytes]]] = deque()

@@ -8,9 +8,9 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
 from ganzoo.types import Count, Size
+from ganzoo_data.labels import LabelError
 
 Floats = NDArray[np.float64]
 
@@ -69,18 +69,19 @@ class Shapes(Dataset, name="shapes"):
         self,
         size: Size,
         channels: int,
-        labels: int,
+        label_length: int,
         /,
         *,
         count: Count = 10_000,
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
-        if labels not in (0, len(CLASSES)):
-            raise DataError(
-                f"labels is {labels}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)}): "
-                f"set it to {len(CLASSES)} or 0."
+        if label_length not in (0, len(CLASSES)):
+            raise LabelError(
+                f"labels is {label_length}, shapes have {len(CLASSES)} classes ({', '.join(CLASSES)})",
+                cures=[],
+                labels=f"{len(CLASSES)} or 0",
             )
-        self.size, self.channels, self.labels = (size[0], size[1]), channels, labels
+        self.size, self.channels, self.labels = (size[0], size[1]), channels, label_length
         self.count, self.seed = count, seed
 
     @property

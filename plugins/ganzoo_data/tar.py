@@ -16,8 +16,9 @@ from ganzoo.errors import DataError
 from ganzoo.interfaces import Finding
 from ganzoo.io.files import expand_user
 from ganzoo.io.image_files import HEAD, BadImage, reason
-from ganzoo_data.images import MAX_BYTES, ImageSet, Progress, in_threads
-from ganzoo_data.labels import FILE, Table
+from ganzoo_data.checks import Progress, in_threads
+from ganzoo_data.images import MAX_BYTES, ImageSet
+from ganzoo_data.labels import FILE, LabelError, Table
 from ganzoo_data.listing import is_image, key, samples, stem, tidy, visible
 
 SUFFIX = ".tar"
@@ -101,10 +102,10 @@ class Tar(ImageSet, name="tar"):
         dropped = set(further)
         return [name for name in names if name not in dropped]
 
-    def _head(self, name: str) -> bytes:
+    def _head(self, name: str, count: int = HEAD) -> bytes:
         shard, offset, size = self._members[name]
         try:
-            return self._handles.read(shard, offset, min(size, HEAD)) if size > 0 else b""
+            return self._handles.read(shard, offset, min(size, count)) if size > 0 else b""
         except OSError:
             return b""
 
@@ -188,9 +189,8 @@ class Tar(ImageSet, name="tar"):
         try:
             label = json.loads(data)
         except (ValueError, RecursionError) as err:
-            raise DataError(
-                f"{self.root}/{self._shown(name)} is no label ({reason(err)}): write a class number, or set labels=0."
-            ) from None
+            place, fault = f"{self.root}/{self._shown(name)}", f"is no label ({reason(err)})"
+            raise LabelError(fault, place=place, cures=["write a class number"]) from None
         return label.get("label") if isinstance(label, Mapping) else label
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganzoo.io.launch import is_distributed, is_first
+from ganzoo_cli.commands import train_labels
 from ganzoo_cli.commands.next_steps import left_off, summary
 from ganzoo_cli.host import processes
-from ganzoo_cli.host.console import known, note, note_cautions, say, table
+from ganzoo_cli.host.console import known, note, note_cautions, note_namesake, say, table
 from ganzoo_cli.host.options import Device, Sets
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ DryRun = Annotated[bool, Option("--dry-run", "-n", help="Estimate parameters, me
 def train(
     recipe: Recipe = None,
     data: Data = None,
+    labels: train_labels.Labels = None,
     outdir: Outdir = Path("runs"),
     set_: Sets = [],  # noqa: B006 (typer copies it)
     kimg: Kimg = None,
@@ -86,9 +88,9 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a GAN. Prints the run directory; progress goes to stderr."""
+    _before_imports(resume, dry_run)
     from ganzoo import recipe as recipes
 
-    _refuse_foreign(resume)
     if recipe is None:
         recipe, resume = left_off(resume, outdir)
     known()
@@ -97,14 +99,19 @@ def train(
     written = recipes.read(recipe)
     changed = recipes.override(written, set_)
     chosen = [*_chosen("metrics", metrics, changed), *_chosen("loggers", log, changed)]
-    overrides = [*_inheriting(init_from, resume, changed), *_images(data), *_training(flags), *chosen, *set_]
+    overrides = [
+        *_inheriting(init_from, resume, changed),
+        *_images(data),
+        *train_labels.overrides(labels, data, changed),
+        *_training(flags),
+        *chosen,
+        *set_,
+    ]
     source = recipes.override(written, overrides)
     node = recipes.checked(source)
     note_cautions(node, source)
     if deterministic:
-        from ganzoo.training.device import deterministic as make_deterministic
-
-        make_deterministic()
+        _make_deterministic()
     if dry_run:
         return _dry_run(_share(node, source, gpus or 1), source, device)
     if gpus and gpus > 1 and not is_distributed():
@@ -114,6 +121,19 @@ def train(
 
     text = as_given(source, overrides)
     return _train(node, source, recipe, text=text, **where, device=device, workers=workers)
+
+
+def _before_imports(resume: str | None, dry_run: bool) -> None:
+    """Say at once what needs none of the imports, which take seconds."""
+    if dry_run:
+        note("Estimating what this training needs; nothing is written.")
+    _refuse_foreign(resume)
+
+
+def _make_deterministic() -> None:
+    from ganzoo.training.device import deterministic
+
+    deterministic()
 
 
 def _train(node: "Node", source: "Source", reference: str, **options: Any) -> None:
@@ -169,6 +189,7 @@ def _number(text: str | None) -> int | str | None:
 def _images(source: str | None) -> list[str]:
     if source is None:
         return []
+    note_namesake(source, "--data ")
     from ganzoo.recipe.datasets import section
 
     return [f"dataset.{key}={json.dumps(value)}" for key, value in section(source, known()).items()]
@@ -241,20 +262,24 @@ def _share(node: "Node", source: "Source", processes: int) -> "Node":
 
 
 def _dry_run(node: "Node", source: "Source", device: str) -> None:
+    """Print what a training needs. Each line comes as soon as it is known: to list many images takes its time."""
+    say(f"recipe          {', '.join(source.files())}")
     from ganzoo.io.log import duration
     from ganzoo.model.restore import build_experiment
     from ganzoo.runs import estimate
+    from ganzoo.runs.dataset import notice_of_classes
 
     experiment = build_experiment(node)
+    shape, kimg = experiment.shape, experiment.training.kimg
     dataset = experiment.dataset()
-    note("Measuring a few iterations on random images; nothing is written.")
+    images = f"{len(dataset):,} of {dataset.title}" if dataset else "none yet: add --data"
+    say(f"images          {images}, {'x'.join(map(str, reversed(shape.size)))}, {shape.channels} channels")
+    if dataset and (notice := notice_of_classes(dataset)):
+        note(notice)
+    sys.stdout.flush()
+    note("Measuring a few iterations on random images.")
     need = estimate.estimate(experiment, device)
-    kimg, scaled = experiment.training.kimg, " (scaled up from smaller batches)" if need.scaled else ""
-    say(f"recipe          {', '.join(source.files())}")
-    say(
-        f"images          {f'{len(dataset):,} of {dataset.title}' if dataset else 'none yet: add --data'}, "
-        f"{'x'.join(map(str, reversed(experiment.shape.size)))}, {experiment.shape.channels} channels"
-    )
+    scaled = " (scaled up from smaller batches)" if need.scaled else ""
     for name, count in need.parameters.items():
         say(f"{name:<16}{count:,} parameters")
     say(f"device          {need.device}, {need.precision}")

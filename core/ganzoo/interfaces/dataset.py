@@ -62,8 +62,8 @@ class Finding:
 class Dataset(Component, ABC, kind="dataset"):
     """A set of images, each with a label.
 
-    Built with (size, channels, labels, /). Index -> image uint8 [C, H, W] and label float32 [K], in numpy. A subclass
-    defines `__len__` and `image`. An index always gives the same image; reading is safe from several threads.
+    Built with (size, channels, label_length, /). Index -> image uint8 [C, H, W] and label float32 [K], in numpy. A
+    subclass defines `__len__` and `image`. An index always gives the same image; reading is safe from several threads.
     """
 
     size: Size
@@ -73,8 +73,8 @@ class Dataset(Component, ABC, kind="dataset"):
     fitted: Mapping[str, Any] = {}  # how images are brought to the size (filter and so on), for the record
     left_out: Mapping[str, int] = {}  # number of files beside the images that are not read, by what they are
 
-    def __init__(self, size: Size, channels: int, labels: int, /) -> None:
-        self.size, self.channels, self.labels = size, channels, labels
+    def __init__(self, size: Size, channels: int, label_length: int, /) -> None:
+        self.size, self.channels, self.labels = size, channels, label_length
 
     @classmethod
     def claims(cls, source: str) -> bool:
