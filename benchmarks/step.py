@@ -1,6 +1,7 @@
 """Seconds per kimg of a training step, phase by phase, and the convolution peak of the same process.
 
-    python benchmarks/step.py --preset tiny|32|64|progan|stylegan [--precision fp32|bf16] [--batch 8] [--batch-gpu N]
+    python benchmarks/step.py --preset tiny|32|64|progan|stylegan|r3gan|stylegan3-t|stylegan3-r
+                              [--precision fp32|bf16] [--batch 8] [--batch-gpu N]
                               [--threads 2] [--repeats 5] [--against FILE] [--save]
 
 Each phase is timed separately and weighted by how often it runs. Phases alternate, so that other load slows all; the
@@ -39,6 +40,9 @@ PRESETS = {
     "64": ["stylegan2-e-64", "generator.mapping.depth=2"],
     "progan": ["progan-64", "growth=null"],
     "stylegan": ["stylegan-128", "image.size=64", "growth=null"],
+    "r3gan": ["r3gan-tiny"],
+    "stylegan3-t": ["stylegan3-t-tiny"],
+    "stylegan3-r": ["stylegan3-r-tiny"],
 }
 
 

@@ -140,7 +140,7 @@ def test_a_second_interrupt_of_a_training(gz, trained, monkeypatch, tmp_path):
     monkeypatch.setattr(Trainer, "step", step)
     result = gz("train", trained[0], "--outdir", tmp_path, "--metrics", "none")
     assert result.code == 130
-    assert result.err.splitlines()[-1].startswith("error: interrupted: what came after the last state is lost")
+    assert result.err.splitlines()[-1].startswith("error: interrupted before the first state was written")
 
 
 def test_train_resumes_without_a_recipe(gz, trained, tmp_path):

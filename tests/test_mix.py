@@ -39,6 +39,7 @@ SMALL = {
     "fade_kimg": 0.01,
     "depth": 2,
     "p": 0.5,
+    "sigma": 0.5,
 }
 
 
@@ -69,7 +70,7 @@ def component(kind: str, mix: Mix) -> Any:
     cls: type[Component] = registry().get(kind, name)
     filled = {}
     for parameter, slot in slots(cls).items():
-        inner = component(slot.kind, mix)
+        inner = component(slot.kind, {**mix, kind: None})  # in a slot of its own kind: nothing
         if inner is None and not slot.optional:  # empty where it may be: here it may not
             inner = component(slot.kind, {**mix, slot.kind: registry().names(slot.kind)[0]})
         if inner is not None or slot.optional:
@@ -138,7 +139,7 @@ def stuck(node: Node, draws: int = 3) -> set[str]:
     """What never moves, whatever the initial weights: where they satisfy a hinge's margin, nothing need move."""
     found = resting(node, seed=0)
     for seed in range(1, draws):
-        found = found and found & resting(node, seed)
+        found = found and found & resting(node, seed, steps=2)
     return found
 
 
@@ -151,20 +152,21 @@ def problem(mix: Mix) -> str:
     return f"does not move: {', '.join(still)}" if still else ""
 
 
-def resting(node: Node, seed: int) -> set[str]:
-    """Parameters that a step at each stage leaves where they were. Raises Diverged for numbers that are not finite.
+def resting(node: Node, seed: int, steps: int = 1) -> set[str]:
+    """Parameters that steps at each stage leave where they were. Raises Diverged for numbers that are not finite.
 
     All parameters of G and D must have moved at the end: after one step where all levels train from the start; where
     networks grow, after a step at each stage, since each stage uses the heads and inputs of its own levels alone. Two
     things may stand still. A topology that could grow, but does not, has heads and inputs of coarser levels that wait.
-    And D's logit offset: a loss of differences does not see it, and a hinge within its margin neither.
+    And D's logit offset: a loss of differences does not see it, and a hinge within its margin neither. A weight behind
+    one that starts at 0 moves at the second step.
     """
     torch.manual_seed(seed)
     trainer = Trainer(build_experiment(node), torch.device("cpu"))
     nets = {"G": trainer.G, "D": trainer.D}
     before = {f"{net}.{name}": p.detach().clone() for net in nets for name, p in nets[net].named_parameters()}
     real = torch.randint(0, 256, (BATCH, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    for images in moments(trainer):
+    for images in [each for each in moments(trainer) for _ in range(steps)]:
         trainer.images, trainer.iteration = images, 0  # lazy penalties are due at iteration 0
         labels = torch.eye(LABELS)[torch.arange(BATCH) % LABELS][:, : trainer.experiment.labels]
         trainer.step(real, labels, labels)
@@ -210,17 +212,17 @@ def covering(choices: dict[str, list[str | None]], tries: int = 12) -> tuple[lis
     for pair in wanted:
         if pair in covered:
             continue
-        candidates, problem = [], None
-        for attempt in range(tries * 80):  # where nearly everything is refused, look longer
-            if len(candidates) == tries or (attempt >= tries and candidates):
+        problem = None
+        for _ in range(80):  # where nearly everything is refused, look longer
+            candidates = [
+                {kind: draw.choice(names) for kind, names in choices.items()} | dict(pair) for _ in range(tries)
+            ]
+            candidates.sort(key=lambda m: len(pairs_of(m) - covered), reverse=True)
+            mix = next((m for m in candidates if (problem := refusal(m)) is None), None)
+            if mix is not None:
+                mixes.append(mix)
+                covered |= pairs_of(mix)
                 break
-            mix = {kind: draw.choice(names) for kind, names in choices.items()} | dict(pair)
-            problem = refusal(mix)
-            if problem is None:
-                candidates.append(mix)
-        if candidates:
-            mixes.append(max(candidates, key=lambda m: len(pairs_of(m) - covered)))
-            covered |= pairs_of(mixes[-1])
         else:
             assert problem is not None
             refused[pair] = problem

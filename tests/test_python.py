@@ -6,6 +6,7 @@ import pydoc
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,13 @@ def test_a_dict_is_what_its_file_is(tmp_path):
 def test_a_run_without_a_snapshot_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="holds no snapshot"):
         TrainingRun(tmp_path).model  # noqa: B018
+
+
+def test_a_thread_of_its_own_trains(tmp_path):
+    """Python gives signals to the main thread only: there is nothing to install in another."""
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(ganzoo.train, tree(), kimg=0.008, outdir=tmp_path, overrides={"metrics": []}, **CPU).result()
+    assert len(run.snapshots) == 1
 
 
 # --- measure ---------------------------------------------------------------------------------------------------------

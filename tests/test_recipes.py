@@ -299,8 +299,8 @@ def test_list_takes_a_word(word, here, elsewhere):
 
 
 def test_list_says_what_it_did_not_find():
-    done = CliRunner().invoke(app, ["recipe", "list", "stylegan3"])
-    assert "no architecture has 'stylegan3' in its name, title or paper. Did you mean" in str(done.exception)
+    done = CliRunner().invoke(app, ["recipe", "list", "stylegan9"])
+    assert "no architecture has 'stylegan9' in its name, title or paper. Did you mean" in str(done.exception)
 
 
 def test_show_counts_and_cites():

@@ -53,8 +53,26 @@ def test_a_second_signal_says_what_is_lost(tmp_path, monkeypatch, step):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(keeper.SnapshotWriter, step, interrupted)
-    with pytest.raises(Interrupted, match="what came after the last state is lost; 'gz train --resume latest'"):
+    with pytest.raises(Interrupted, match="before the first state was written: nothing can be continued"):
         train(tmp_path)
+
+
+def test_a_second_signal_after_a_state_names_it(tmp_path, monkeypatch):
+    write, calls = keeper.SnapshotWriter.write, []
+
+    def interrupted(self, *args, **options):
+        calls.append(self)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(self, *args, **options)
+
+    monkeypatch.setattr(keeper.SnapshotWriter, "write", interrupted)
+    with pytest.raises(Interrupted) as error:
+        train(tmp_path, "training.kimg=0.016", "training.snapshot_ticks=1")
+    ((folder,),) = [list(tmp_path.iterdir())]
+    (state,) = folder.glob("state-*")
+    sentence = f"what came after {state.name} is lost; 'gz train --resume {folder}' continues from there."
+    assert sentence in str(error.value)
 
 
 def test_a_run_says_whether_images_stay_in_memory(tmp_path):

@@ -24,7 +24,7 @@ from ganzoo.types import Maps, Size, Style
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(f for part in ("core", "plugins", "cli") for f in (ROOT / part).rglob("*.py"))
 FILE, FUNCTION = 350, 60  # lines
-CORE_LINES = 15_700
+CORE_LINES = 16_700
 SHIPPED = [p for p in plugins.installed() if p.distribution == "ganzoo"]
 OUTSIDE = [p for p in SHIPPED if not p.module.startswith("ganzoo.")]  # core registers its own components alike
 RECIPES = [path for p in SHIPPED for path in p.recipes()]
@@ -239,9 +239,9 @@ def test_shipped_recipes_build(path):
     node = recipe.load(path)
     assert node.value("title")
     with torch.device("meta"):
-        gan = build_experiment(node)
-    assert sum(p.numel() for p in gan.G.parameters()) > 0
-    assert sum(p.numel() for p in gan.D.parameters()) > 0
+        networks = build_experiment(node).networks()
+    assert networks.keys() == ({"G", "D"} if node.cls.name == "gan" else {"decoder"})
+    assert all(sum(p.numel() for p in net.parameters()) > 0 for net in networks.values())
     again = recipe.parse(recipe.Source(node.dump()), registry())  # the filled recipe means the same
     assert again.dump() == node.dump()
 

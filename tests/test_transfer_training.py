@@ -20,8 +20,6 @@ from ganzoo.training.learner import Learner
 from ganzoo_cli import main
 from ganzoo_style_transfer.adain_training import AdaINTraining
 
-RECIPES = Path(__file__).parents[1] / "docs" / "recipes"
-
 
 @pytest.fixture
 def folders(tmp_path) -> Path:
@@ -200,9 +198,9 @@ class TestRefused:
             learner(folders, **more)
 
 
-def test_the_recipe_in_the_docs_is_the_papers() -> None:
+def test_the_recipe_adain_is_the_papers() -> None:
     """160,000 iterations of 8 at 1e-4, style weight 10, crops of 256 from 512, decay 5e-5; 3,505,219 parameters."""
-    node = recipe.load(RECIPES / "adain.yaml")
+    node = recipe.load("adain")
     training = node.value("training")
     assert (training.kimg * 1000 / training.batch, training.batch, training.lr) == (160_000, 8, 1e-4)
     assert (node.value("style_weight"), node.value("lr_decay"), node.value("resize")) == (10, 5e-5, 512)
@@ -213,4 +211,9 @@ def test_the_recipe_in_the_docs_is_the_papers() -> None:
 
 
 def test_the_small_recipe_needs_no_file() -> None:
-    assert build_experiment(recipe.load(RECIPES / "adain-random.yaml")).networks()
+    assert build_experiment(recipe.load("adain-random")).networks()
+
+
+def test_a_recipe_that_extends_it_is_of_its_kind() -> None:
+    node = recipe.load({"extends": "adain-random", "style_weight": 3})
+    assert (node.cls.name, node.value("style_weight")) == ("adain", 3)

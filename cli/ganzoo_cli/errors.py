@@ -1,5 +1,6 @@
 """Every error becomes one sentence on stderr and an exit code."""
 
+import errno
 import io
 import os
 import sys
@@ -82,7 +83,8 @@ def explain(err: BaseException, args: Sequence[str]) -> tuple[str, int]:
         ), 1
     if isinstance(err, OSError):
         path = f"{err.filename}: " if err.filename else ""
-        return f"{path}{err.strerror or err}.", 1
+        cure = ": choose a shorter name" if err.errno == errno.ENAMETOOLONG else ""
+        return f"{path}{err.strerror or err}{cure}.", 1
     if failure := _plugin_failure(err):
         return str(failure), failure.exit_code
     return f"this is a bug in ganzoo: {name}: {_one_line(err)} (GZ_TRACEBACK=1 shows where).", BUG
@@ -137,15 +139,14 @@ def _usage(err: BaseException, args: Sequence[str]) -> str:
 
 
 def _synonym(option: str, message: str, command: str, args: Sequence[str]) -> str:
-    """Return the sentence for an option of another training program; "" where the option is none."""
+    """Return a sentence for an option of another training program, and for those after it; "" where it is none."""
     from ganzoo_cli import synonyms
 
-    value = _value_of([option], args) or None
-    cure = synonyms.cure(command, option, None if value is None or value.startswith("--") else value, args)
+    cure = synonyms.cure(command, option, synonyms.value_of(option.lstrip("-").replace("_", "-"), args), args)
     if cure is None:
         return ""
     fault = "takes no value" if "not take a value" in message else "is an option of other programs"
-    return f"{option} {fault}: {cure}."
+    return " ".join([f"{option} {fault}: {cure}.", *synonyms.further(command, option, args)])
 
 
 def _value_of(names: Sequence[str], args: Sequence[str]) -> str | None:

@@ -5,8 +5,10 @@ only `str(err)` makes the sentence, and nothing edits it.
 
 ZooError                      exit 1
 ├── UsageError                exit 2   a flag or an argument
+│   ├── ArgumentError         exit 2   an argument in Python, of a type that the function does not take
 │   └── RecipeError           exit 2   a recipe: wrong option, wrong value, a mix that cannot work
-│       └── UnknownComponent  exit 2   no component of that name
+│       ├── UnknownComponent  exit 2   no component of that name
+│       └── OptionError       exit 2   an option given in Python that a component cannot take
 ├── PluginError               exit 3   a plugin is missing or broken
 │   └── DuplicateComponent    exit 3   two plugins claim one name
 ├── DataError                 exit 1   images: missing, unreadable, of the wrong shape
@@ -68,6 +70,10 @@ class UsageError(ZooError):
     exit_code = 2
 
 
+class ArgumentError(UsageError, TypeError):
+    """An argument of a function for users, of a type that it does not take."""
+
+
 class RecipeError(UsageError):
     """A recipe that cannot be built; the sentence names file, line, value and cure.
 
@@ -109,6 +115,10 @@ class RecipeError(UsageError):
 
 class UnknownComponent(RecipeError):
     """No component of this kind and name is registered."""
+
+
+class OptionError(RecipeError, TypeError):
+    """An option given to a component in Python that it does not have, needs, or cannot take."""
 
 
 class PluginError(ZooError):

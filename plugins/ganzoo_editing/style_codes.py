@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from ganzoo.errors import UsageError
 from ganzoo.interfaces.layers import Styleable
 from ganzoo.model.model import Model
+from ganzoo.registry.arguments import checked_arguments
 from ganzoo.types import Styles
 from ganzoo_editing.latent_walk import slerp
 
 
+@checked_arguments
 def morph(a: Styles, b: Styles, n: int, *, arc: bool = False) -> Styles:
     """n codes [n, L, W] from a to b, both [1, L, W]; the first and the last are a and b, bitwise.
 
@@ -33,11 +35,13 @@ def morph(a: Styles, b: Styles, n: int, *, arc: bool = False) -> Styles:
     return torch.cat([a, *(interpolate(a, b, i / (n - 1)) for i in range(1, n - 1)), b])
 
 
+@checked_arguments
 def split(layers: int) -> int:
     """Number of a generator's layers that give the content: half of them, as the published 9 of 18."""
     return layers // 2
 
 
+@checked_arguments
 def crossover(content: Styles, style: Styles, k: int) -> Styles:
     """The first k layers of `content` and the rest of `style`, all [N, L, W].
 
@@ -50,6 +54,7 @@ def crossover(content: Styles, style: Styles, k: int) -> Styles:
     return torch.cat([content[:, :k], style[:, k:]], dim=1)
 
 
+@checked_arguments
 def transfer(target: Styles, neutral: Styles, expressive: Styles, strength: float, threshold: float = 0.0) -> Styles:
     """target + strength * (expressive - neutral): the difference of two images of one subject, put on another one.
 
@@ -65,6 +70,7 @@ def transfer(target: Styles, neutral: Styles, expressive: Styles, strength: floa
     return apply(target, difference * moves, strength)
 
 
+@checked_arguments
 def apply(ws: Styles, offset: Styles, strength: float) -> Styles:
     """ws + strength * offset, [N, L, W]; ws itself, bitwise, with strength 0."""
     return ws + strength * offset if strength else ws
@@ -83,6 +89,7 @@ class Directions:
     changes: Tensor
 
 
+@checked_arguments
 def directions(model: Model, layers: Iterable[int], count: int) -> Directions:
     """Closed-form factorization (SeFa, arXiv:2007.06600): eigenvectors of AᵀA.
 

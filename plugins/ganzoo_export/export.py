@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -27,22 +27,28 @@ from ganzoo.io.files import atomic_write, ensure_folder
 from ganzoo.model import checkpoint
 from ganzoo.model.model import Model
 from ganzoo.model.restore import growth_note, load_gan, outline_gan
+from ganzoo.registry.arguments import checked_arguments
 from ganzoo.training.seeds import latents
 from ganzoo.types import Image, Label, Latent
 
 Net = Literal["G_ema", "G", "D"]
+NETS = get_args(Net)
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 BATCHES = (1, 3)  # batch sizes that are compared
 TOLERANCE = 1 / 255  # largest difference of images in [-1, 1]: half a step of 8 bits
 
 
+@checked_arguments
 def rebuild(path: Path, net: Net = "G_ema") -> nn.Module:
     """Build a network of a checkpoint with its weights, on the CPU in evaluation mode. Raises CheckpointError."""
+    if net not in NETS:
+        raise UsageError(f"net '{net}': choose {', '.join(NETS)}.")
     _, _, gan = load_gan(path, net)
     module: nn.Module = gan.D if net == "D" else gan.G
     return module.eval()
 
 
+@checked_arguments
 def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
     """Write a network's weights as safetensors, under the names of its module; return how many numbers they are."""
     weights = {name: t.contiguous() for name, t in rebuild(path, net).state_dict().items()}
@@ -53,6 +59,7 @@ def state_dict(path: Path, out: Path, net: Net = "G_ema") -> int:
     return sum(t.numel() for t in weights.values())
 
 
+@checked_arguments
 def unfinished(path: Path) -> str:
     """'still growing at 4x4 of 32x32', or "" for a generator that has its full size."""
     header = checkpoint.header(path)
@@ -81,6 +88,7 @@ def require_onnx() -> None:
         raise UsageError(f"--format onnx needs the package {', '.join(missing)}: pip install 'ganzoo[onnx]'.")
 
 
+@checked_arguments
 @torch.no_grad()
 def onnx(model: Model, out: Path, *, psi: float = 1.0, cutoff: int | None = None) -> float:
     """Write z [N, Z] (and label [N, K]) -> image [N, C, H, W] as ONNX, then run it beside torch.

@@ -9,10 +9,20 @@ from ganzoo import hookimpl
 @hookimpl
 def ganzoo_components() -> list[type]:
     """List the importers."""
-    from ganzoo_import.formats import ada, akanimax, bmsg, genforce_pggan, genforce_stylegan, huangzh13, rosinality
+    from ganzoo_import.formats import (
+        ada,
+        akanimax,
+        bmsg,
+        genforce_pggan,
+        genforce_stylegan,
+        huangzh13,
+        rosinality,
+        stylegan3,
+    )
 
     return [
         ada.ADA,
+        stylegan3.StyleGAN3,
         rosinality.Rosinality,
         genforce_pggan.GenforcePGGAN,
         genforce_stylegan.GenforceStyleGAN,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ganzoo.errors import DataError, RecipeError
 from ganzoo.interfaces import Extractor, Metric, Shape, Which
+from ganzoo.nn.arguments import require_batch
 from ganzoo.registry.component import Make, default_of
 from ganzoo_metrics.inception import Inception
 
@@ -73,6 +74,7 @@ class FeatureMetric(Metric):
         Raises:
             DataError: not [N, D] numbers, of another D than before, NaN or infinity
         """
+        require_batch(batch, f"the metric '{self.name}'")
         if batch.ndim != 2 or not batch.is_floating_point() or (width is not None and batch.shape[1] != width):
             wanted = f"[N, {'D' if width is None else width}]"
             raise DataError(

@@ -8,7 +8,7 @@ least 1, which is perfect.
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
-from ganzoo.errors import CheckpointError, DataError, UsageError
+from ganzoo.errors import CheckpointError, DataError, UsageError, ZooError
 from ganzoo.interfaces import Discriminator, GeneratorMetric, ProbeContext, Shape, Statistic, Which
 from ganzoo.io.files import expand_user
 from ganzoo.model.restore import load_gan
@@ -113,14 +113,18 @@ def liblinear_svm(x: Tensor, y: Tensor) -> Tensor:
 
     Raises UsageError where scikit-learn is not installed.
     """
+    fitted = _scikit_svm().LinearSVC(random_state=0).fit(x[:, :-1].cpu().numpy(), y.cpu().numpy())
+    return torch.from_numpy(np.concatenate([fitted.coef_[0], fitted.intercept_])).to(x)
+
+
+def _scikit_svm() -> Any:
+    """Import sklearn.svm. Raises UsageError where scikit-learn is not installed."""
     try:
-        svm = importlib.import_module("sklearn.svm")
+        return importlib.import_module("sklearn.svm")
     except ImportError:
         raise UsageError(
             "linsep.svm: liblinear needs scikit-learn: pip install scikit-learn. 'newton' needs nothing."
         ) from None
-    fitted = svm.LinearSVC(random_state=0).fit(x[:, :-1].cpu().numpy(), y.cpu().numpy())
-    return torch.from_numpy(np.concatenate([fitted.coef_[0], fitted.intercept_])).to(x)
 
 
 SOLVERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"newton": linear_svm, "liblinear": liblinear_svm}
@@ -244,6 +248,16 @@ class LinearSeparability(GeneratorMetric, name="linsep", paper="arXiv:1812.04948
         self.keep, self.classifiers, self.svm = keep, classifiers, svm
         self.parts: list[dict[str, Tensor]] = []  # index [n], z [n, Z], w [n, W], logits [n, attributes]
         self.device = torch.device("cpu")  # where the machines are fitted
+
+    def missing(self) -> ZooError | None:
+        """Return the error of missing or unfit classifiers, or of a missing scikit-learn; else None."""
+        try:
+            if self.svm == "liblinear":
+                _scikit_svm()
+            load_classifiers(self.classifiers, self.shape, torch.device("cpu"))
+        except ZooError as err:
+            return err
+        return None
 
     @torch.no_grad()
     def probe(self, context: ProbeContext) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Metric, Shape, Which
+from ganzoo.nn.arguments import require_batch
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the levels, fine to coarse; published so: they add up to 1.0001
 WINDOW, SIGMA = 11, 1.5
@@ -122,6 +123,7 @@ class MSSSIM(Metric, name="msssim", paper="arXiv:1710.10196"):
         Raises:
             DataError: another dtype or shape
         """
+        require_batch(batch, f"the metric '{self.name}'")
         wanted = list(self.waiting.shape[1:])
         if batch.dtype != torch.uint8 or list(batch.shape[1:]) != wanted:
             raise DataError(

@@ -71,7 +71,8 @@ class LSGAN(Loss, name="lsgan", paper="arXiv:1611.04076"):
     """Least squares: D (r - 1)² + f², G (f - 1)².
 
     Args:
-        targets: "standard" as above, or "progan" as in arXiv:1710.10196, appendix B: D r² + 0.1 (f - 1)², G f²
+        targets: "standard" as above, or "progan", D r² + 0.1 (f - 1)², G f²: ProGAN's LSGAN (arXiv:1710.10196, appendix
+            B), with the numbers of its released code
     """
 
     critic = True

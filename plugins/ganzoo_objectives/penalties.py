@@ -107,10 +107,11 @@ class ZeroCentered(R1, name="gp_zero_centered", paper="arXiv:1902.03984"):
         return batch.now(self.gamma) * squared_gradient_norm(batch.judge(mixed, batch.label))
 
 
-class OneCenteredReal(R1, name="one_centered_real", paper="arXiv:1705.07215"):
+class OneCenteredReal(R1, name="one_centered_real"):
     """gamma/2 E_real (|∇D(x)| - 1)²: one-centred, on real images.
 
-    It is often mistaken for R1.
+    It is often mistaken for R1. DRAGAN's penalty (arXiv:1705.07215) is another: it is taken around real images, at
+    randomly perturbed ones.
 
     Args:
         gamma: strength

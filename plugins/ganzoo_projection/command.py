@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganzoo_cli.host.console import note, pairs, say, say_json, table
-from ganzoo_cli.host.drawing import Checkpoint, Class, load_model, refuse
+from ganzoo_cli.host.drawing import Checkpoint, Class, LabelVector, label_input, load_model, refuse
 from ganzoo_cli.host.options import Device, Json
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ Fitting = Annotated[
 ]
 Batch = Annotated[int, Option(min=1, max=4096, help="Images that are searched for side by side.")]
 Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
+Stress = Annotated[
+    bool, Option("--stress", help="Project each image shifted, scaled, turned and masked too: stress.png.")
+]
 Num = Annotated[int | None, Option(min=1, help="Project only the first N images.")]
 
 
@@ -68,10 +71,9 @@ def project(
     seed: Seed = 0,
     num: Num = None,
     class_: Class = None,
+    label: LabelVector = None,
     film: Annotated[bool, Option("--film", help="A film of each image's search, film.webp.")] = False,
-    stress: Annotated[
-        bool, Option("--stress", help="Project each image shifted, scaled, turned and masked too: stress.png.")
-    ] = False,
+    stress: Stress = False,
     outdir: Annotated[Path, Option(help="Folder for the results, a folder an image.")] = Path("projected"),
     overwrite: Annotated[bool, Option("--overwrite", help="Replace other results in --outdir.")] = False,
     device: Device = "auto",
@@ -94,7 +96,7 @@ def project(
     from ganzoo_projection.job.pictures import pictures
 
     node = search.node(method, nested(flags, settings))
-    generator = search.freeze(model, class_, seed)
+    generator = search.freeze(model, label_input(class_, label), seed)
     inputs = pictures(images, model, fitting, outdir, note)[:num]
     job = Job(
         model=model,

@@ -8,13 +8,12 @@ import typer
 from typer.core import TyperGroup
 
 from ganzoo_cli.commands.metrics_report import Records, report, say_left_out
-from ganzoo_cli.host.console import known, note, pairs, say, say_json, table, width_by_height
+from ganzoo_cli.host.console import known, note, note_namesake, pairs, say, say_json, table, width_by_height
 from ganzoo_cli.host.drawing import Checkpoint, newest_snapshot
 from ganzoo_cli.host.options import Device, Json
 
 if TYPE_CHECKING:
-    from ganzoo.errors import CheckpointError
-    from ganzoo.evaluation.compare import ImageSource
+    from ganzoo.errors import ZooError
     from ganzoo.interfaces import Dataset, Shape
     from ganzoo.model.model import Model
     from ganzoo.types import Size
@@ -95,7 +94,7 @@ def all_(
 ) -> None:
     """Measure several metrics in one pass of generation and of each extractor; else those of the recipe.
 
-    Those whose weights are missing are left out, which is said; then the exit code is 1.
+    Those whose weights or classifiers are missing are left out, which is said; then the exit code is 1.
     """
     from ganzoo.errors import UsageError
     from ganzoo.model.checkpoint import header
@@ -137,7 +136,8 @@ def compare(
     for name in names:
         choose.resolve_metric(name, known())
     a, b, shape = compare.open_sources(one, other, _shape(one, other, size, channels), device)
-    _warn_of_parts((a, b), shape.size)
+    for source in (a, b):
+        _warn_of_parts(source.source, source.dataset, shape.size)
     left_out = compare.left_out(names, shape, num, pairs(set_))
     names = [name for name in names if name not in left_out]
     with _Progress(", ".join(names)) as progress:
@@ -248,7 +248,7 @@ def _measured(
     repeat: int,
     floor: bool,
     device: str,
-) -> "tuple[list[Records], dict[str, CheckpointError]]":
+) -> "tuple[list[Records], dict[str, ZooError]]":
     """Measure a checkpoint, or the floor: for each metric a record a seed; and what is left out, with its error."""
     registry = known()
     import ganzoo
@@ -260,6 +260,9 @@ def _measured(
     model = ganzoo.load(ckpt, device)
     dataset = score.real_set(model, data)
     _warn_of_other_images(model, dataset, ckpt, data)
+    if data is not None:
+        note_namesake(data, "--data ")
+        _warn_of_parts(f"--data {data}", dataset, model.G.shape.size)
     scorer = score.Scorer(model, dataset, names, num, pairs(set_))
     left_out = scorer.leave_out_unready()
     measure: Callable[..., Records] = scorer.floor if floor else scorer.measure
@@ -295,17 +298,16 @@ def _shape(one: str, other: str, size: str | None, channels: int) -> "Shape | No
     return Shape((common,), channels)
 
 
-def _warn_of_parts(sources: "Sequence[ImageSource]", size: "Size") -> None:
-    """Say of which sets only the middle of images is compared, since these have other proportions."""
+def _warn_of_parts(source: str, dataset: "Dataset | None", size: "Size") -> None:
+    """Say that only the middle of some images is compared, since these have other proportions, or that bars are."""
     from ganzoo.evaluation import compare
     from ganzoo.recipe.datasets import image_sizes
 
-    for source in sources:
-        if source.dataset and not compare.are_whole(image_sizes(source.dataset), size):
-            note(
-                f"warning: {source.source}: not all images have the proportions of {size[1]}x{size[0]}: of the others "
-                f"only the middle is compared."
-            )
+    if dataset and not compare.are_whole(image_sizes(dataset), size):
+        how = (
+            "the others get bars" if dataset.fitted.get("fit") == "fit" else "of the others only the middle is compared"
+        )
+        note(f"warning: {source}: not all images have the proportions of {size[1]}x{size[0]}: {how}.")
 
 
 def _warn_of_other_images(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -> None:

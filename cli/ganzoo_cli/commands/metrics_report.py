@@ -10,7 +10,7 @@ import typer
 from ganzoo_cli.host.console import free_name, note, say_json, table, write_text
 
 if TYPE_CHECKING:
-    from ganzoo.errors import CheckpointError
+    from ganzoo.errors import ZooError
     from ganzoo.evaluation.score import Score
 
 Records = list[dict[str, Any]]
@@ -56,7 +56,7 @@ def _line(score: "Score") -> str:
     return f"{record['metric']} of {number}, {sides}{data}{through}, seed {record['seed']}{to}"
 
 
-def say_left_out(left_out: "Mapping[str, CheckpointError]") -> None:
+def say_left_out(left_out: "Mapping[str, ZooError]") -> None:
     """Say which metrics were not measured, and why; then exit with code 1."""
     for name, err in left_out.items():
         note(f"left out: {name}: {err}")

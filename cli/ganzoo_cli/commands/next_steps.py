@@ -1,6 +1,7 @@
 """After a training: how its metrics changed, its newest samples, the next commands; and where an earlier run ended."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def summary(folder: Path, node: "Node", source: "Source", reference: str) -> Non
     if not snapshots or not node.has("generator"):
         return
     note("Next:")
-    note(f"  gz generate {quoted(snapshots[-1])} {_grid(node.value('labels'))}")
+    note(f"  gz generate {quoted(snapshots[-1])} {_grid(node.value('labels'), snapshots[-1])}")
     names = [metric.cls.name for metric in chosen] or _metrics()
     if names and not _grows(folder, names[0], node):
         note(f"  gz metrics {names[0]} {quoted(snapshots[-1])}")
@@ -43,8 +44,14 @@ def summary(folder: Path, node: "Node", source: "Source", reference: str) -> Non
         note(f"  gz train {quoted(_for_other_images(source, reference))} --data PATH/TO/YOUR/IMAGES")
 
 
-def _grid(labels: int) -> str:
-    """The flags for a grid of images, with a row for each class, up to eight, where there are classes."""
+def _grid(labels: int, snapshot: Path) -> str:
+    """The flags for a grid of images: of a label vector of the training, or a row for each class, up to eight."""
+    from ganzoo.errors import CheckpointError
+    from ganzoo.model import checkpoint
+
+    with suppress(CheckpointError):
+        if labels and (vector := checkpoint.header(snapshot).data.get("label")):
+            return f"--label {','.join(f'{value:g}' for value in vector)} --seeds 0-31 --grid 8x4"
     rows = min(labels, 8)
     classes = f"0-{rows - 1}" if rows > 1 else "0"
     return f"--class {classes} --seeds 0-7 --grid 8x{rows}" if rows else "--seeds 0-31 --grid 8x4"

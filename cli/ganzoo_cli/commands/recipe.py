@@ -71,7 +71,7 @@ def _matching(rows: list[dict[str, Any]], word: str | None) -> list[dict[str, An
 
 def _listed(row: dict[str, Any]) -> list[Any]:
     """A row of at most 80 columns; everything else is in `gz recipe show` and in --json."""
-    counts = [f"{row[net] / 1e6:.1f}M" if net in row else "" for net in "GD"]
+    counts = [f"{row[net] / 1e6:.{int(row[net] < 1e8)}f}M" if net in row else "" for net in "GD"]
     figures = row.get("published") or [{}]
     return [row["name"], _size(row.get("size")), *counts, _figure(figures[0])]
 
@@ -115,7 +115,9 @@ def show(recipe: Reference, set_: Sets = [], as_json: Json = False) -> None:  # 
             _indented(summary(cls), _options(child))
     for name in ("image", "training"):
         say(f"\n{name}")
-        _indented(", ".join(f"{k}={_short(v)}" for k, v in node.value(name).model_dump(mode="json", by_alias=True).items()))
+        _indented(
+            ", ".join(f"{k}={_short(v)}" for k, v in node.value(name).model_dump(mode="json", by_alias=True).items())
+        )
     if ramps := _ramps(node):
         say("")
         table(["schedule", "from", "", "to", "at kimg"], ramps, right=["from", "at kimg"])

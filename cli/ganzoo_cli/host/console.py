@@ -79,6 +79,20 @@ def known() -> "Registry":
     return installed
 
 
+def note_namesake(source: str, flag: str = "") -> None:
+    """Say on stderr that a built-in dataset was taken, where a file or folder has its name too.
+
+    Args:
+        source: a path or the name of a dataset
+        flag: that gave it, as "--data "
+    """
+    if Path(source).exists() and any(
+        cls.kind == "dataset" and cls.name == source and not getattr(cls, "needs_path", True) for cls in known()
+    ):
+        what = "folder" if Path(source).is_dir() else "file"
+        note(f"{flag}{source}: this is the built-in dataset; the {what} of that name is {flag}./{source}.")
+
+
 def note_cautions(node: "Node", source: "Source") -> None:
     """Warn on stderr of mixes in a recipe that can be trained, and are seldom meant."""
     from ganzoo.gan.rules import cautions

@@ -1,5 +1,6 @@
 """Shared by the commands that draw images: their options, loading the model, refusals and notes."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from ganzoo_cli.host.console import known, note
 from ganzoo_cli.host.options import Device
 
 if TYPE_CHECKING:
-    from ganzoo.model.model import Model
+    from ganzoo.model.model import LabelInput, Model
 
 MOST = 1_000_000  # images that one command draws
 LAST_SEED = 2**32 - 1
@@ -25,6 +26,9 @@ Checkpoint = Annotated[
 Psi = Annotated[float, Option("--trunc", "--psi", help="Truncation psi: 1 for none; smaller is better and more alike.")]
 Cutoff = Annotated[int | None, Option(min=0, help="Layers that are truncated, from the coarsest; else all.")]
 Class = Annotated[int | None, Option("--class", help="Class number, for a conditional model.")]
+LabelVector = Annotated[
+    str | None, Option("--label", metavar="X,X,...", help="Label vector, for a model trained on such, as 0.2,0.8.")
+]
 Noise = Annotated[Literal["const", "random", "none"], Option(help="const: stored noise; random: noise of the seed.")]
 Outdir = Annotated[Path, Option(help="Folder for the pictures.")]
 
@@ -50,14 +54,20 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassDrawing(Drawing):
-    """How a command draws images of one class."""
+    """How a command draws images of one class, or of one label vector."""
 
     class_: Class = None
+    label: LabelVector = None
+
+    @property
+    def label_input(self) -> "LabelInput":
+        """The class number or label vector that these options give. Raises UsageError."""
+        return label_input(self.class_, self.label)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of `Model.images` that these options give."""
-        return {"psi": self.trunc, "cutoff": self.trunc_cutoff, "label": self.class_, "noise": self.noise_mode}
+        return {"psi": self.trunc, "cutoff": self.trunc_cutoff, "label": self.label_input, "noise": self.noise_mode}
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -154,6 +164,26 @@ def parse_grid(text: str | None) -> tuple[int, int]:
     if not match:
         refuse(f"--grid {text}: write it as columns x rows, as 8x4.")
     return int(match[1]), int(match[2])
+
+
+def label_input(class_: int | None, label: str | None) -> "LabelInput":
+    """The class number or label vector of --class and --label. Raises UsageError, for both of them too."""
+    if class_ is not None and label is not None:
+        refuse(f"--class {class_} and --label {label}: give one of them.")
+    return class_ if label is None else parse_vector("--label", label)
+
+
+def parse_vector(option: str, text: str) -> tuple[float, ...]:
+    """Numbers of an option: '0.2,0.8' -> (0.2, 0.8). Raises UsageError where one is not finite."""
+    values: list[float] = []
+    for part in text.strip("[] ").split(","):
+        try:
+            values.append(float(part))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            refuse(f"{option} {text[:80]}: '{part[:40]}' is no finite number: write it as 0.2,0.8.")
+    return tuple(values)
 
 
 def parse_numbers(option: str, text: str) -> list[int]:

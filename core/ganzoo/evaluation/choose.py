@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from ganzoo.errors import CheckpointError, UnknownComponent, UsageError, did_you_mean
+from ganzoo.errors import UnknownComponent, UsageError, ZooError, did_you_mean
 from ganzoo.evaluation.extractors import missing_weights
 from ganzoo.interfaces import GeneratorMetric, Metric, Shape
 from ganzoo.recipe.node import component_from, named, published_names
@@ -72,14 +72,14 @@ def build_metrics(factories: Sequence["partial[Metric]"], shape: Shape, seed: in
     return [make(shape, seed) for make in factories]
 
 
-def unready(names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, CheckpointError]:
-    """Return, by name, the metrics that cannot be measured since weights are missing or wrong, and their errors.
+def unready(names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, ZooError]:
+    """Return, by name, the metrics that cannot be measured since weights or others are missing, and their errors.
 
     Args:
         names: as the user gave them
         metrics: one for each name
 
-    Raises CheckpointError, the first one, where no metric is left.
+    Raises the first error where no metric is left.
     """
     faults = {name: fault for name, metric in zip(names, metrics) if (fault := missing_weights(metric))}
     if faults and len(faults) == len(set(names)):

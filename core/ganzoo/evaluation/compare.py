@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.errors import CheckpointError, DataError, UsageError
+from ganzoo.errors import DataError, UsageError, ZooError
 from ganzoo.evaluation import evaluate, images, record
 from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics, unready
 from ganzoo.evaluation.score import require_grown
@@ -115,8 +115,8 @@ def open_sources(one: str, other: str, shape: Shape | None, device: str) -> tupl
 
 def left_out(
     names: Sequence[str], shape: Shape, num: int | None = None, options: Mapping[str, Any] | None = None
-) -> dict[str, CheckpointError]:
-    """Return, by name, the metrics that lack weights, and why. Raises CheckpointError where no metric is left.
+) -> dict[str, ZooError]:
+    """Return, by name, the metrics that lack weights, and why. Raises the first error where no metric is left.
 
     Raises UsageError for a metric that needs a generator.
     """

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.errors import CheckpointError
+from ganzoo.errors import CheckpointError, ZooError
 from ganzoo.interfaces import Extractor, Metric
 from ganzoo.nn.pixels import to_unit
 from ganzoo.registry.component import Make, default_of, options
@@ -25,8 +25,10 @@ def same_choice(one: Any, other: Any) -> bool:
     return all(same_choice(first[name], second[name]) for name in fields)
 
 
-def missing_weights(metric: Metric) -> CheckpointError | None:
-    """Return the error of a metric whose extractor's weights are missing or wrong, which says what to do; else None."""
+def missing_weights(metric: Metric) -> ZooError | None:
+    """Return the error of a metric that lacks what it measures with, such as weights; it says what to do. Else None."""
+    if fault := metric.missing():
+        return fault
     choice = None if metric.extractor is None else default_of(metric.extractor)
     if metric.extractor is None or (choice and not getattr(choice[0], "needs_weights", True)):
         return None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ganzoo.errors import CheckpointError, DataError, UsageError
+from ganzoo.errors import DataError, UsageError, ZooError
 from ganzoo.evaluation import evaluate, images
 from ganzoo.evaluation.choose import build_metrics, metric_factories, refuse_generator_metrics, unready
 from ganzoo.interfaces import Dataset, Stage
@@ -79,10 +79,10 @@ class Scorer:
         self.factories = metric_factories(names, model.header.recipe, num, options or {})
         self.recipe_seed: int = model.header.recipe["training"]["seed"]
 
-    def leave_out_unready(self) -> dict[str, CheckpointError]:
-        """Measure no more what lacks weights; return these metrics by name, and why each is left out.
+    def leave_out_unready(self) -> dict[str, ZooError]:
+        """Measure no more what lacks weights or classifiers; return these metrics by name, and why each is left out.
 
-        Raises CheckpointError where no metric is left.
+        Raises the first one's error where no metric is left.
         """
         left_out = unready(self.names, build_metrics(self.factories, self.model.G.shape, self.recipe_seed))
         pairs = [(name, make) for name, make in zip(self.names, self.factories) if name not in left_out]

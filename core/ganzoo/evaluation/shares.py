@@ -1,13 +1,9 @@
 """A measurement by several processes: each accumulates a share of the images, and all merge what all have."""
 
-from collections.abc import Mapping, Sequence
-
-import torch
-import torch.distributed as dist
-from safetensors.torch import load, save
-from torch import Tensor
+from collections.abc import Sequence
 
 from ganzoo.interfaces import Metric, Which
+from ganzoo.training import distributed
 from ganzoo.training.distributed import RankAndWorld
 
 EVEN = 2  # shares begin at multiples of it, since some metrics compare neighbours in pairs
@@ -37,18 +33,6 @@ def gather(
     for i, (mine, whole) in enumerate(zip(shares, empty)):
         sets: list[Which] = ["fake"] if i in known or mine.num_real == 0 else ["real", "fake"]
         for which in sets:
-            for state in _all_gather(mine.state(which), at[1]):
+            for state in distributed.all_gather(mine.state(which)):
                 whole.merge(which, state)
     return empty
-
-
-def _all_gather(state: Mapping[str, Tensor], world: int) -> list[dict[str, Tensor]]:
-    """Return every rank's tensors, exchanged as the bytes of safetensors files."""
-    raw = torch.frombuffer(bytearray(save({k: t.contiguous() for k, t in state.items()})), dtype=torch.uint8)
-    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world)]
-    dist.all_gather(sizes, torch.tensor([len(raw)]))
-    longest = max(int(size) for size in sizes)
-    padded = torch.cat([raw, torch.zeros(longest - len(raw), dtype=torch.uint8)])
-    files = [torch.empty(longest, dtype=torch.uint8) for _ in range(world)]
-    dist.all_gather(files, padded)
-    return [load(file[: int(size)].numpy().tobytes()) for file, size in zip(files, sizes)]

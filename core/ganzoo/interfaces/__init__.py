@@ -30,7 +30,7 @@ from ganzoo.interfaces.logger import Logger
 from ganzoo.interfaces.loss import Loss, per_sample
 from ganzoo.interfaces.metric import GeneratorMetric, Metric, ProbeContext, Which
 from ganzoo.interfaces.regularizer import GanBatch, Judged, Regularizer, SampleRng
-from ganzoo.interfaces.topology import LevelChannels, Synthesis, Trunk
+from ganzoo.interfaces.topology import LevelChannels, Synthesis, SynthesisNetwork, Trunk
 from ganzoo.types import Progress
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "Statistic",
     "Stem",
     "Synthesis",
+    "SynthesisNetwork",
     "ToRGB",
     "Trunk",
     "TrunkPart",

@@ -1,12 +1,13 @@
 """A discriminator: images to logits; and the augmentation in front of it."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from ganzoo.interfaces.generator import Network
 from ganzoo.interfaces.growth import Shape, Stage
+from ganzoo.nn.arguments import require_pyramid
 from ganzoo.registry.component import Component
 from ganzoo.types import Label, Logits, Pyramid
 
@@ -26,6 +27,11 @@ class Discriminator(Network, Component, kind="discriminator"):
 
     def __init__(self, shape: Shape | None = None, labels: int | None = None, /) -> None:
         super().__init__()
+
+    def __call__(self, images: Pyramid, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`. Raises UsageError for images that are no pyramid."""
+        require_pyramid(images, f"the discriminator '{self.name or type(self).__name__}'")
+        return super().__call__(images, *args, **kwargs)
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
         """Score images; at the finest stage where none is given."""

@@ -4,6 +4,7 @@
 alone.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Self
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ganzoo.errors import UsageError
 from ganzoo.interfaces.growth import Shape, Stage
 from ganzoo.interfaces.layers import Draw, Noise, fresh
+from ganzoo.nn.arguments import require_latents
 from ganzoo.registry.component import Component
 from ganzoo.types import Label, Latent, Maps, Pyramid, Style, Styles
 
@@ -30,7 +32,7 @@ class Network(nn.Module):
 
     def __new__(cls, *sizes: Any, **options: Any) -> Self:
         """Keep the sizes before `__init__` runs, so that a subclass's `super().__init__()` needs none."""
-        network = super().__new__(cls)
+        network = super().__new__(cls, *sizes, **options)
         network.__dict__.update(zip(("shape", "labels"), sizes))
         return network
 
@@ -104,6 +106,12 @@ class Generator(Network, Component, kind="generator"):
         images: Pyramid = self(code[:, : self.z_dim], code[:, self.z_dim :] if self.labels else None, stage)
         return images
 
+    def __call__(self, z: Latent, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`. Raises UsageError for what are no latents [N, Z]."""
+        taker = f"the generator '{self.name or type(self).__name__}'"
+        require_latents(z, self.z_dim, taker, exact=False)
+        return super().__call__(z, *args, **kwargs)
+
     def forward(self, z: Latent, label: Label = None, stage: Stage | None = None) -> Pyramid:
         """Turn latents into images in about [-1, 1]; at the finest stage where none is given."""
         if not self.has_styles:
@@ -137,6 +145,37 @@ class Generator(Network, Component, kind="generator"):
             raise UsageError(f"noise mode '{mode}': choose random, const or none.")
         with self.drawing(draws[mode]):
             yield
+
+    @property
+    def transform(self) -> Tensor | None:
+        """A buffer [3, 3] that moves the images: a point (x, y, 1) shows what was at its product with the point.
+
+        Coordinates are in image sides from the centre, to the right and down. None where images cannot be moved.
+        """
+        return None
+
+    @contextmanager
+    def moved(self, translate: tuple[float, float] = (0.0, 0.0), rotate: float = 0.0) -> Iterator[None]:
+        """Rotate images about their centre, then translate them, within the block.
+
+        Args:
+            translate: in image sides, to the right and down
+            rotate: radians, counter-clockwise
+
+        Raises UsageError for a generator without `transform`.
+        """
+        transform = self.transform
+        if transform is None:
+            raise UsageError("this generator cannot move its images: choose one with Fourier features, as StyleGAN3's.")
+        cos, sin = math.cos(rotate), math.sin(rotate)
+        inverse = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
+        before = transform.clone()
+        try:
+            transform[:2, :2] = inverse
+            transform[:2, 2] = -inverse @ torch.tensor(translate, dtype=torch.float64)
+            yield
+        finally:
+            transform.copy_(before)
 
     @contextmanager
     def drawing(self, draw: Draw) -> Iterator[None]:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ganzoo.errors import ZooError
 from ganzoo.interfaces.extractor import Extractor
 from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.growth import Shape, Stage
+from ganzoo.nn.arguments import require_batch
 from ganzoo.registry import component
 from ganzoo.registry.component import Component, Make
 from ganzoo.types import Progress
@@ -46,6 +48,13 @@ class Metric(Component, ABC, kind="metric"):
         """Its options by name, for records and for the key of kept statistics; `num` and `num_real` as they are now."""
         return {name: getattr(self, name) for name in component.options(type(self)).model_fields}
 
+    def missing(self) -> ZooError | None:
+        """Return the error of what it cannot measure without, beside its extractor's weights; None where all is there.
+
+        Asked before a measurement, and before a training, so that other metrics are measured all the same.
+        """
+        return None
+
     def wanted(self, which: Which) -> int | None:
         """How many images of a set it takes in; None for all."""
         return self.num if which == "fake" else self.num_real
@@ -55,6 +64,7 @@ class Metric(Component, ABC, kind="metric"):
 
         By default all are kept, for `collected`.
         """
+        require_batch(batch, f"the metric '{self.name}'")
         self._collected[which].append(batch.clone())
 
     def collected(self, which: Which) -> Tensor:

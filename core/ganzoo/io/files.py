@@ -1,5 +1,7 @@
 """Writing files so that each is whole or absent, whatever interrupts it; folders; the cache folder."""
 
+import errno
+import hashlib
 import os
 import shlex
 import stat
@@ -13,6 +15,7 @@ from platformdirs import user_cache_path
 
 from ganzoo.errors import UsageError
 
+LONG_NAME = 200  # bytes of a file's name, from which on a temporary name with a suffix may be too long for the disk
 UMASK = os.umask(0o022)  # reading it means setting it
 os.umask(UMASK)
 
@@ -30,7 +33,7 @@ def atomic_write(path: Path, *, synced: bool = False) -> Iterator[Path]:
 
     An OSError about the temporary file names `path`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{_hidden_prefix(path.name)}{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.chmod(0o666 & ~UMASK)
@@ -48,6 +51,16 @@ def atomic_write(path: Path, *, synced: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _hidden_prefix(name: str) -> str:
+    """Beginning of a temporary file's name, '.NAME.', or a hash of a name near the limit of most disks, 255 bytes."""
+    encoded = os.fsencode(name)
+    return f".{name}." if len(encoded) < LONG_NAME else f".{hashlib.sha256(encoded).hexdigest()[:16]}."
+
+
+def _cure(err: OSError) -> str:
+    return "a shorter name" if err.errno == errno.ENAMETOOLONG else "a folder you may write to"
+
+
 def require_writable(path: Path, what: str) -> None:
     """Raise UsageError where a file cannot be written: a folder has its name, or its folder takes no files.
 
@@ -57,15 +70,14 @@ def require_writable(path: Path, what: str) -> None:
         path: the file
         what: the option that names it, to begin the message with
     """
-    if path.is_dir():
-        raise UsageError(f"{what}: {path} is a folder: choose a name that no folder has.")
     try:
-        with tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+        if path.is_dir():
+            raise UsageError(f"{what}: {path} is a folder: choose a name that no folder has.")
+        with tempfile.TemporaryFile(dir=path.parent, prefix=_hidden_prefix(path.name)):
             return
     except OSError as err:
-        raise UsageError(
-            f"{what}: cannot write into {path.parent} ({err.strerror or err}): choose a folder you may write to."
-        ) from None
+        fault = f"cannot write into {path.parent} ({err.strerror or err})"
+        raise UsageError(fault, place=f"{what}:", cure=f"choose {_cure(err)}") from None
 
 
 def unused(path: Path, *suffixes: str) -> Path:
@@ -116,8 +128,9 @@ def ensure_folder(path: Path, what: str) -> Path:
         with tempfile.TemporaryFile(dir=path):  # permissions are no evidence in places such as /proc
             return path
     except OSError as err:
-        reason = "it is a file" if path.is_file() else err.strerror or str(err)
-    raise UsageError(f"{what}: cannot write into {path} ({reason}): choose a folder you may write to.")
+        reason = "it is a file" if isinstance(err, FileExistsError) else err.strerror or str(err)
+        fault, cure = f"cannot write into {path} ({reason})", f"choose {_cure(err)}"
+    raise UsageError(fault, place=f"{what}:", cure=cure)
 
 
 def cache_dir() -> Path:

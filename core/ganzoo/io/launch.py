@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,9 +36,13 @@ def signals() -> Iterator[list[int]]:
     """Collect the numbers of SIGINT and SIGTERM within the block; a second signal has its usual effect.
 
     In one of several processes no later signal has its usual effect: an interrupt at a terminal reaches those twice,
-    directly and through torchrun.
+    directly and through torchrun. In a thread that is not the main one, which Python gives no signals, none is
+    collected.
     """
     caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
 
     def catch(number: int, _: object) -> None:
         caught.append(number)

@@ -25,6 +25,7 @@ from ganzoo.errors import DataError, UsageError
 from ganzoo.io.files import atomic_write, ensure_folder
 from ganzoo.io.tensors import open_tensors
 from ganzoo.model.model import LabelInput, Model
+from ganzoo.registry.arguments import checked_arguments
 from ganzoo.types import Styles
 
 Space = Literal["z", "w"]
@@ -52,6 +53,7 @@ def about(model: Model) -> dict[str, Any]:
     return model.about() | {"model": model.path.name, "digest": model.header.digest}
 
 
+@checked_arguments
 def save(stem: Path, ws: Styles, about: Mapping[str, Any], name: str = "w") -> list[Path]:
     """Write style codes as `<stem>.npz` and `<stem>.safetensors`; the folder is made if need be.
 
@@ -84,6 +86,7 @@ def save(stem: Path, ws: Styles, about: Mapping[str, Any], name: str = "w") -> l
     return [plain, full]
 
 
+@checked_arguments
 def read(path: Path, model: Model, *, foreign: bool = False, label: LabelInput = None) -> Styles:
     """Read style codes for a model, [N, L, W], on the CPU; latents in a file go through the model's mapping.
 
@@ -99,6 +102,7 @@ def read(path: Path, model: Model, *, foreign: bool = False, label: LabelInput =
     return codes if codes.ndim == 3 else model.map(codes, label).cpu()
 
 
+@checked_arguments
 def stored(path: Path, model: Model, space: Space | None = None, *, foreign: bool = False) -> Tensor:
     """Read latents [K, Z], or style codes [K, L, W], on the CPU.
 
@@ -145,6 +149,7 @@ def _misshapen(path: Path, name: str, values: Tensor, wanted: str) -> DataError:
     return DataError(f"'{name}' has the shape {list(values.shape)}, and {wanted}", place=f"{path}:")
 
 
+@checked_arguments
 def directions(path: Path, model: Model, *, foreign: bool = False) -> Tensor:
     """Read directions in which codes are moved, [D, L, W], on the CPU. Raises DataError."""
     name, values = _checked(path, (DIRECTIONS,), model, foreign)
@@ -153,6 +158,7 @@ def directions(path: Path, model: Model, *, foreign: bool = False) -> Tensor:
     return values
 
 
+@checked_arguments
 def drawn_as(path: Path) -> str:
     """Name of the picture that was drawn of the codes of a .safetensors; "" where the file does not say."""
     try:

@@ -28,8 +28,10 @@ from ganzoo.io import hashes
 from ganzoo.io.images import Pixels, picture
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.restore import growth_note, load_gan
+from ganzoo.nn.arguments import in_words, require_latents
 from ganzoo.nn.pixels import to_uint8
 from ganzoo.recipe.node import Node
+from ganzoo.registry.arguments import checked_arguments
 from ganzoo.training.device import choose_device, free_memory
 from ganzoo.training.seeds import latents
 from ganzoo.types import Image, Label, Latent, Styles
@@ -76,6 +78,7 @@ class Model:
         self.stage = stage
         self.recipe = recipe
 
+    @checked_arguments
     def images(
         self,
         seeds: Sequence[int],
@@ -104,6 +107,7 @@ class Model:
         ws = self.styles(seeds, psi=psi, cutoff=cutoff, label=label)
         return self.render(ws, noise=noise, seeds=seeds, batch_size=batch_size)
 
+    @checked_arguments
     def sample(
         self,
         seeds: Sequence[int],
@@ -117,21 +121,26 @@ class Model:
         images = self.images(seeds, psi=psi, cutoff=cutoff, label=label, noise=noise)
         return [picture(pixels) for pixels in self.pixels(images)]
 
+    @checked_arguments
     def styles(
         self, seeds: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None, label: LabelInput = None
     ) -> Styles:
         """Return the seeds' style codes, [N, L, W], truncated."""
         return self.truncate(self.map(latents(seeds, self.G.z_dim), label), psi, cutoff)
 
+    @checked_arguments
     @torch.no_grad()
     def map(self, z: Latent, label: LabelInput = None) -> Styles:
         """Map latents [N, Z] to style codes [N, L, W], not truncated."""
+        require_latents(z, self.G.z_dim, str(self.path))
         row = self.label(label)
         return one_by_one(lambda latent: self.G.styles(latent, row, self.stage).contiguous(), z.to(self.device))
 
+    @checked_arguments
     @torch.no_grad()
     def truncate(self, ws: Styles, psi: float, cutoff: int | None = None) -> Styles:
         """Pull style codes, or those of the first `cutoff` layers, towards the mean: w_mean + psi * (w - w_mean)."""
+        self._require_styles(ws)
         if not abs(psi) <= MAX_PSI:  # true for NaN too
             raise UsageError(
                 f"truncation {psi}: choose from -{MAX_PSI} to {MAX_PSI}, as 0.7, and 1 for none: training has not "
@@ -143,6 +152,7 @@ class Model:
             )
         return one_by_one(lambda code: self.G.truncate(code, psi, cutoff), ws.to(self.device))
 
+    @checked_arguments
     @torch.no_grad()
     def render(
         self, ws: Styles, *, noise: NoiseMode = "const", seeds: Sequence[int] | None = None, batch_size: int = 1
@@ -155,6 +165,7 @@ class Model:
             seeds: of the images' noise where it is "random"; None for new noise
             batch_size: as for `images`
         """
+        self._require_styles(ws)
         if batch_size < 1 or (seeds is not None and len(seeds) != len(ws)):
             raise UsageError(f"{len(ws)} images, {batch_size} at once: at least 1, and one seed for each, or none.")
         remaining = iter(seeds if seeds is not None else [])
@@ -164,6 +175,13 @@ class Model:
                 return self.G.synthesize(w, self.stage)[-1].cpu()
 
         return one_by_one(synthesize, ws.to(self.device), batch_size)
+
+    def _require_styles(self, ws: Tensor) -> None:
+        """Raise UsageError for what are no style codes of this model."""
+        layers, width = self.G.num_ws, self.G.w_mean.numel()
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (layers, width):
+            fault = f"takes style codes [N, {layers}, {width}], and got {in_words(ws)}"
+            raise UsageError(fault, place=str(self.path))
 
     def largest_batch(self, most: int = 32) -> int:
         """Return how many images, `most` at most, can be computed at once within half of the free memory.
@@ -186,6 +204,7 @@ class Model:
         needed = (image.nbytes + sum(t.nbytes for t in outputs.values())) / 2**30  # GiB per image
         return min(most, max(1, int(free_memory(self.device) / 2 / needed)))
 
+    @checked_arguments
     def mix(
         self,
         row: int,
@@ -224,6 +243,7 @@ class Model:
             (gradient,) = torch.autograd.grad((image * direction).sum(), ws)
         return tuple(int(i) for i in gradient[0].abs().amax(dim=1).nonzero()[:, 0])
 
+    @checked_arguments
     def pixels(self, images: Image) -> Pixels:
         """Convert images to uint8 [N, C, H, W]. Raises CheckpointError where one has values that are not finite."""
         if not images.isfinite().all():
@@ -261,6 +281,13 @@ class Model:
         if label is None or not k:
             if (label is None) == (k == 0):
                 return None
+            if k and (vector := self.header.data.get("label")):
+                example = ",".join(f"{value:g}" for value in vector)
+                raise UsageError(
+                    f"was trained on labels that are vectors of {k} numbers",
+                    place=str(self.path),
+                    cure=f"give one, as --label {example} (in Python label=[{example}])",
+                )
             raise UsageError(
                 f"{self.path} was trained on {k} classes: name one from 0 to {k - 1} (--class 0, or --class 0-{k - 1}; "
                 f"in Python label=0)."
@@ -276,17 +303,18 @@ class Model:
         return torch.tensor([list(label)], dtype=torch.float32, device=self.device)
 
 
-def load(path: str | Path, device: str = "auto") -> Model:
+@checked_arguments
+def load(path: str | Path, device: str | torch.device = "auto") -> Model:
     """Load a snapshot for sampling.
 
     Args:
         path: a snapshot-*.safetensors
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps"
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps", or a torch.device
 
     Raises CheckpointError, or PluginError where a plugin it needs is missing.
     """
     path = Path(path)
-    target = choose_device(device)
+    target = choose_device(str(device))
     header, recipe, gan = load_gan(path, "G_ema")
     return Model(
         G=gan.G.to(target).eval().requires_grad_(False),

@@ -4,10 +4,13 @@ import json
 from functools import partial
 from typing import Any
 
+from ganzoo.errors import UnknownComponent, did_you_mean
 from ganzoo.recipe.node import component_from
+from ganzoo.registry.arguments import checked_arguments
 from ganzoo.registry.lookup import registry
 
 
+@checked_arguments
 def component(kind: str, name: str, /, **options: Any) -> "partial[Any]":
     """Return a factory of a component, which takes the sizes that the component is built with, if any.
 
@@ -20,7 +23,12 @@ def component(kind: str, name: str, /, **options: Any) -> "partial[Any]":
         options: those of its signature; what is left out has its default
 
     Raises:
-        RecipeError: where the name is unknown, or an option is unknown, missing or has a value that it cannot have
+        RecipeError: where the kind or the name is unknown, or an option is unknown, missing or has a value that it
+            cannot have
     """
+    known = registry()
+    kinds = sorted({cls.kind for cls in known})
+    if kind not in kinds:
+        raise UnknownComponent(f"there is no kind '{kind}'.{did_you_mean(kind, kinds)} Known: {', '.join(kinds)}.")
     raw = json.loads(json.dumps(options, default=str))  # tuples become lists and paths text, as in YAML
-    return component_from(kind, {**raw, "use": name}, registry()).bind()
+    return component_from(kind, {**raw, "use": name}, known).bind()

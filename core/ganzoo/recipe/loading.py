@@ -8,9 +8,11 @@ from ganzoo.errors import RecipeError
 from ganzoo.recipe.merge import read
 from ganzoo.recipe.node import Node, parse
 from ganzoo.recipe.source import Source
+from ganzoo.registry.arguments import checked_arguments
 from ganzoo.registry.lookup import registry
 
 
+@checked_arguments
 def load(reference: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Node:
     """Read a recipe, check its options, and apply the rules across slots. Raises RecipeError."""
     return checked(read(reference, overrides))

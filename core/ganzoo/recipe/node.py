@@ -117,13 +117,13 @@ def named(kind: str, name: str, registry: Registry) -> tuple[type[Component], di
 
     Raises UnknownComponent, which lists both, or PluginError.
     """
-    published = published_names(kind, registry)
-    if name in published and name not in registry.names(kind):
-        cls: Any = published[name]
-        return cls, dict(cls.aliases[name])
     try:
         return registry.get(kind, name), {}
     except UnknownComponent:
+        published = published_names(kind, registry)
+        if name in published:
+            cls: Any = published[name]
+            return cls, dict(cls.aliases[name])
         if not published:
             raise
         names = sorted([*registry.names(kind), *published])

@@ -15,11 +15,13 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ganzoo.errors import RecipeError, ZooError
 from ganzoo.io import budgets
+from ganzoo.registry.arguments import checked_arguments
 
 Scalar = str | int | float | bool | date | None  # of a key: YAML's scalars as ruamel.yaml reads them
 Where = tuple[str | int, ...]
 ALIAS = r"(?<![\w*])\*\w"  # the beginning of an alias
 STEP = r"[^\s.\[\]{}()'\",=]+"  # of a key: the name of an option, or an index
+DIRECTIVE = r"(?m)^(\ufeff?%YAML +)1\.\d+(?!\S)"  # the version of YAML that a file was written for
 KEY = rf"{STEP}(\[\d{{1,5}}\])*(\.{STEP}(\[\d{{1,5}}\])*)*"
 E = TypeVar("E", bound=ZooError)
 
@@ -74,8 +76,9 @@ class Source:
         return [*overridden, *own, *places][0]
 
 
+@checked_arguments
 def load_yaml(path: Path) -> Source:
-    """Read a YAML 1.2 file into plain values.
+    """Read a YAML 1.2 file into plain values. A file that calls itself YAML 1.1 or 1.3 is read as 1.2, as 1.2 demands.
 
     Two equal keys, tabs, tags and other faults raise RecipeError with the line.
     """
@@ -94,8 +97,9 @@ def parse_yaml(text: str, name: str) -> Source:
     """Like `load_yaml`, from text."""
     _require_small(text, name)
     yaml = YAML(typ="rt", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML allows an anchor to be set anew; a warning would reach stderr
     try:
-        raw = yaml.load(text)
+        raw = yaml.load(_as_current_version(text))
     except MarkedYAMLError as err:
         origin = f"{name}:{err.problem_mark.line + 1}" if err.problem_mark else name
         raise RecipeError(f"{' '.join(str(err.problem or err.context).split())}.", origin=origin) from None
@@ -137,6 +141,12 @@ def parse_key(key: str, flag: str, cure: str = "write it as path.to.option=value
         fault = f"'{key}' is no key of options joined by single dots"
         raise RecipeError(fault, cure=f"{cure}, with an entry of a list as regularizers.0.gamma=10", origin=flag)
     return tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)(?!\d*\])|\[(\d+)\]", key))
+
+
+def _as_current_version(text: str) -> str:
+    """Replace the version in a document's %YAML directive by 1.2, where the lines before the document name one."""
+    head, mark, document = text.partition("\n---")
+    return re.sub(DIRECTIVE, r"\g<1>1.2", head) + mark + document if mark else text
 
 
 def _require_small(text: str, name: str) -> None:

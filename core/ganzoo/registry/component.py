@@ -12,14 +12,17 @@ too. It may name one of them to give it another default, and must not fix one: e
 """
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Protocol, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, ClassVar, Protocol, Self, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from ganzoo.errors import OptionError, did_you_mean
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,6 +58,12 @@ class Component:
         cls.kind = kind or cls.kind
         cls.name = name
         cls.paper = paper or cls.paper
+
+    def __new__(cls, *sizes: Any, **given: Any) -> Self:
+        """Check the options that are given, by the rules of recipes. Raises OptionError."""
+        if given:
+            require_valid(cls, given)
+        return super().__new__(cls)
 
     @classmethod
     def upgraded(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -143,9 +152,63 @@ def options(cls: type[Component]) -> type[BaseModel]:
     """
     fields: dict[str, Any] = {}
     for p in option_parameters(cls).values():
-        annotation = Any if p.name in slots(cls) else p.annotation
+        annotation = Any if p.name in slots(cls) or p.annotation is p.empty else p.annotation
         fields[p.name] = (annotation, ... if p.default is p.empty else p.default)
     return create_model(cls.__name__, __config__=STRICT, __doc__=cls.__doc__, **fields)
+
+
+@_cached
+def _other_keywords(cls: type[Component]) -> frozenset[str]:
+    """Names of parameters that are no options, and can be given by name all the same."""
+    relayed = _relayed(cls, inspect.Parameter.VAR_KEYWORD)
+    return frozenset(p.name for each in relayed for p in each if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def require_valid(cls: type[Component], given: Mapping[str, Any]) -> None:
+    """Raise OptionError where options given in Python are unknown, missing, or of a value that no recipe could give.
+
+    A slot takes what builds a component: a class, or a partial of one.
+    """
+    model, slotted = options(cls), slots(cls)
+    values = {name: value for name, value in given.items() if name not in _other_keywords(cls)}
+    try:
+        model.__pydantic_validator__.validate_python(values)
+    except ValidationError as err:
+        plain = {name: value for name, value in values.items() if name not in slotted}
+        filled = dict.fromkeys(values.keys() & slotted.keys())
+        try:  # as recipes are checked: a list is a tuple there, and text a path
+            model.model_validate_json(json.dumps(filled | plain, default=_as_in_recipes))
+        except (ValidationError, ValueError):
+            raise OptionError(faults=_faults(cls, err)) from None
+    for name in values.keys() & slotted.keys():
+        slot, value = slotted[name], values[name]
+        each = value if slot.many and isinstance(value, list | tuple) else [value]
+        if not all(callable(make) or (make is None and slot.optional) for make in each):
+            fault = f"a slot takes what builds a {slot.kind}, a class or a partial, got {value!r}"
+            cure = f"build it with recipe.component({cls.kind!r}, {cls.name!r}, ...), which takes names"
+            raise OptionError(fault, cure=cure, origin=f"{cls.kind} '{cls.name}'", path=(name,))
+
+
+def _as_in_recipes(value: Any) -> Any:
+    """A value as a recipe would hold it."""
+    return value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else str(value)
+
+
+def _faults(cls: type[Component], err: ValidationError) -> list[OptionError]:
+    """Return an error for each option at fault."""
+    messages: dict[str, list[str]] = {}
+    for error in err.errors():
+        option, given, names = str(error["loc"][0]), error["input"], list(options(cls).model_fields)
+        if error["type"] == "extra_forbidden":
+            listed = f"Options: {', '.join(names)}." if names else "It has none."
+            message = f"{cls.name} has no option '{option}'.{did_you_mean(option, names)} {listed}"
+        elif error["type"] == "missing":
+            message = f"{cls.name} needs the option '{option}'."
+        else:
+            message = f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {given!r}."
+        messages.setdefault(option, []).append(message)
+    origin = f"{cls.kind} '{cls.name or cls.__name__}'"
+    return [OptionError(" Or: ".join(dict.fromkeys(m)), origin=origin, path=(o,)) for o, m in messages.items()]
 
 
 def default_of(default: Any) -> tuple[type[Component], dict[str, Any]] | None:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ganzoo.errors import CheckpointError
+from ganzoo.errors import CheckpointError, UsageError
 from ganzoo.evaluation.score import Scorer, real_set
 from ganzoo.io.log import read_json_lines
 from ganzoo.model.model import Model, load
@@ -21,6 +21,7 @@ from ganzoo.recipe.datasets import section
 from ganzoo.recipe.loading import checked
 from ganzoo.recipe.merge import override, read
 from ganzoo.recipe.source import Source, load_yaml
+from ganzoo.registry.arguments import checked_arguments, require_type
 from ganzoo.registry.lookup import registry
 from ganzoo.runs import run
 from ganzoo.runs.folder import Policy, RunOptions, newest
@@ -41,6 +42,13 @@ class TrainingRun:
 
     folder: Path
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Take a folder as text too. Raises ArgumentError for another type, UsageError where there is none."""
+        folder = require_type(self.folder, Path, "TrainingRun()", "folder")
+        if not folder.is_dir():
+            raise UsageError("is no run directory", place=str(folder), cure="name one, as runs/00000-mine")
+        object.__setattr__(self, "folder", folder)
 
     @property
     def snapshots(self) -> list[Path]:
@@ -71,6 +79,7 @@ class TrainingRun:
         return load_yaml(self.folder / "recipe.resolved.yaml").tree
 
 
+@checked_arguments
 def train(
     recipe: Recipe,
     data: str | Path | None = None,
@@ -112,6 +121,7 @@ def train(
         Diverged: where training ended with numbers that are not finite
         Interrupted: after a signal, once the state is written
     """
+    _require_policy(watchdog)
     written = read(recipe)
     settings = [f"dataset.{name}={json.dumps(value)}" for name, value in _section(data).items()]
     settings += [] if kimg is None else [f"training.kimg={json.dumps(kimg)}"]
@@ -132,6 +142,7 @@ def train(
     return TrainingRun(run.train(checked(override(written, settings)), options), device)
 
 
+@checked_arguments
 def measure(
     model: Model | str | Path,
     metrics: str | Sequence[str] = ("swd",),
@@ -163,6 +174,8 @@ def measure(
         DataError: where images cannot be used, or the generator is still growing
     """
     names = [metrics] if isinstance(metrics, str) else list(metrics)
+    if not names:
+        raise UsageError("measure() is given no metric", cure="name one, as 'swd'")
     loaded = model if isinstance(model, Model) else load(model, device)
     scorer = Scorer(loaded, real_set(loaded, None if data is None else str(data)), names, num, options)
     return scorer.measure(scorer.recipe_seed if seed is None else seed, progress)
@@ -178,6 +191,11 @@ def without_rampup(source: Source) -> list[str]:
     """Settings of a run that begins with the weights of another: their average need not be ramped up."""
     training = source.tree.get("training")
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
+
+
+def _require_policy(watchdog: str) -> None:
+    if watchdog not in get_args(Policy):
+        raise UsageError(f"watchdog '{watchdog}': choose {', '.join(get_args(Policy))}.")
 
 
 def _section(data: str | Path | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -237,9 +238,21 @@ def set_back(folder: Path, images: int) -> None:
             (folder / "superseded").mkdir(exist_ok=True)
             file.replace(folder / "superseded" / file.name)
     for file in folder.glob("*.jsonl"):
-        rows = [row for row in read_json_lines(file) if row["kimg"] <= images / 1000]
-        with atomic_write(file) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        _keep_rows(file, lambda row: row["kimg"] <= images / 1000)
+
+
+def cut_stopped_ticks(folder: Path) -> None:
+    """Remove the line of a tick within which training stopped, where it goes on: the whole tick has its own line."""
+    file = folder / "stats.jsonl"
+    if any(row.get("stopped") for row in read_json_lines(file)):
+        _keep_rows(file, lambda row: not row.get("stopped"))
+
+
+def _keep_rows(file: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Write a .jsonl file anew with the rows that are wanted."""
+    rows = [row for row in read_json_lines(file) if wanted(row)]
+    with atomic_write(file) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def differences(a: Any, b: Any, at: str = "") -> list[str]:

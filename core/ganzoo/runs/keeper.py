@@ -58,12 +58,13 @@ class SnapshotWriter:
         """
         self.saved_at = self.learner.images
         self._require_finite()
+        statistics = state.logged_by_all(self.learner)
         if launch.is_first():
-            self._write_checkpoints()
+            self._write_checkpoints(statistics)
             if full:
                 self.save_samples(f"fakes{self._kimg()}.png")
         if full and measured:
-            self.measure(f"snapshot-{self._kimg()}.safetensors")
+            self.measure_present()
         if launch.is_first():
             if full:
                 self.draw_curves()
@@ -78,14 +79,14 @@ class SnapshotWriter:
                 f"snapshot in {self.folder} is untouched."
             )
 
-    def _write_checkpoints(self) -> None:
+    def _write_checkpoints(self, statistics: checkpoint.Tensors) -> None:
         learner, kimg = self.learner, self._kimg()
         prefixed = [checkpoint.prefixed(prefix, net) for prefix, net in learner.weights().items()]
         weights = {name: tensor for tensors in prefixed for name, tensor in tensors.items()}
         fields = {**vars(self.header), "images": learner.images, "iteration": learner.iteration}
         checkpoint.write(self.folder / f"snapshot-{kimg}.safetensors", weights, Header(**fields))
         state_header = Header(**{**fields, "kind": "state"})
-        checkpoint.write(self.folder / f"state-{kimg}.safetensors", state.tensors(learner), state_header)
+        checkpoint.write(self.folder / f"state-{kimg}.safetensors", state.tensors(learner, statistics), state_header)
 
     def _kimg(self) -> str:
         """kimg in six digits, as in names of files; with decimals where ticks are shorter than 1 kimg."""
@@ -113,11 +114,22 @@ class SnapshotWriter:
     def draw_curves(self) -> None:
         """Write progress.png. An error in drawing is logged and ends nothing."""
         try:
-            plot.draw(self.folder)
+            plot.draw(self.folder, self.header.recipe)
         except Exception as err:
             self.log.say(f"progress.png was not drawn: {type(err).__name__}: {err}")
 
     # --- metrics ------------------------------------------------------------------------------------------------------
+
+    def is_unmeasured(self) -> bool:
+        """Whether the present snapshot has no measurement by any of the metrics that have measured earlier ones."""
+        kimg = self.learner.images / 1000
+        histories = [read_json_lines(file) for file in self.folder.glob("metric-*.jsonl")]
+        exists = (self.folder / f"snapshot-{self._kimg()}.safetensors").is_file()
+        return exists and bool(histories) and all(rows and rows[-1]["kimg"] < kimg for rows in histories)
+
+    def measure_present(self) -> None:
+        """Measure the snapshot of the present weights."""
+        self.measure(f"snapshot-{self._kimg()}.safetensors")
 
     def measure(self, snapshot: str | None) -> None:
         """Write the recipe's metrics to metric-<name>.jsonl and the log. All processes measure together.

@@ -6,42 +6,46 @@ Read `Run.loop` first.
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ganzoo.errors import DataError, Diverged, Interrupted
 from ganzoo.interfaces import Dataset, Learner
 from ganzoo.io import launch
 from ganzoo.io.files import quoted
-from ganzoo.io.log import Log, append_json, duration
+from ganzoo.io.log import Log, append_json, read_json_lines
 from ganzoo.model.checkpoint import Header
 from ganzoo.model.inherit import Report
 from ganzoo.runs import state
-from ganzoo.runs.folder import Policy, forget_launch, newest, set_back
+from ganzoo.runs.folder import Policy, cut_stopped_ticks, forget_launch, newest, set_back
 from ganzoo.runs.keeper import SnapshotWriter
 from ganzoo.runs.loggers import Loggers
+from ganzoo.runs.status import TickTimes, cache_notice, interrupted_at_once, status_line
 from ganzoo.training import distributed
 from ganzoo.training.device import peak_memory
 from ganzoo.training.gradients import Reload
 from ganzoo.training.labels import drawn_labels
-from ganzoo.training.loader import CACHE_BYTES, Loader
+from ganzoo.training.loader import Loader
 
+P = ParamSpec("P")
 T = TypeVar("T")
 DATA_ERROR = 1 << 16  # in place of a signal's number, and larger than any, so that all_max() prefers it
 RELOADS = 3  # times in a row that training goes back to one state
 
 
-@contextmanager
-def _second_interrupt() -> Iterator[None]:
-    """Say what is lost where a second signal ends the training at once; the first one is only noted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted: what came after the last state is lost; 'gz train --resume latest' continues from there."
-        ) from None
+def _interruptible(method: Callable[Concatenate["Run", P], T]) -> Callable[Concatenate["Run", P], T]:
+    """Make a method say what is lost where a second signal ends the training at once; the first one is only noted."""
+
+    @wraps(method)
+    def wrapped(run: "Run", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(run, *args, **kwargs)
+        except KeyboardInterrupt:
+            raise interrupted_at_once(run.folder) from None
+
+    return wrapped
 
 
 class Run:
@@ -70,14 +74,15 @@ class Run:
         self.monitors = learner.experiment.monitors() if policy != "off" else []
         self.snapshots = SnapshotWriter(learner, dataset, folder, header, log, self.loggers)
         self.started = time.monotonic()
+        self.first_images = learner.images  # images seen when this process began to train
         self.tick_started = self.started
-        self.tick_images = learner.images  # images seen at the last tick
+        self.tick_images = learner.images  # images seen at the last tick, or when this process began to train
         self.maintenance = 0.0  # seconds since the last tick that were not spent training
         self.waited = 0.0  # seconds that training had waited for images at the last tick
         self.reloaded: list[int] = []  # images seen at each state that training went back to
         learner.notice = log.say
 
-    @_second_interrupt()
+    @_interruptible
     def loop(self, workers: int, stop: list[int]) -> None:
         """Train until kimg is reached, or until `stop` holds the number of a signal, in any process.
 
@@ -90,13 +95,16 @@ class Run:
         """
         learner, schedule = self.learner, self.schedule
         total = round(schedule.kimg * 1000)
+        self._measure_missed(total)
         if learner.images >= total:
             self.log.say(f"{self.folder} already has {learner.images / 1000:.1f} kimg: raise --kimg to go on.")
             return
+        if launch.is_first():
+            cut_stopped_ticks(self.folder)
 
         # Train, and write the end.
         with Loader(self.dataset, seed=schedule.seed, mirror=schedule.mirror, workers=workers) as loader:
-            self.log.say(_cache_notice(loader))
+            self.log.say(cache_notice(loader))
             try:
                 caught = self._train_until(total, loader, stop)
                 if self.snapshots.saved_at != learner.images:
@@ -146,8 +154,8 @@ class Run:
                     self._as_maintenance(self.snapshots.write)
 
         # The end of training seldom falls on a tick.
-        if self.tick_images != learner.images:
-            self.tick(loader.waited)
+        if self.tick_images != learner.images or state.logged(learner):
+            self.tick(loader.waited, ended=False)
         return caught
 
     def _iterate(self, loader: Loader, stop: list[int]) -> int:
@@ -155,14 +163,14 @@ class Run:
 
         Returns the signal's number, or 0. Raises DataError, in all processes, where one cannot read its images.
         """
-        # Read this process's share of the batch that comes next.
+        # Read this process's share of the batch that comes next, or of the batches, where a step takes several.
         learner, (rank, world) = self.learner, distributed.rank_and_world()
         start, batch = learner.images, learner.batch()
-        share = batch // world
-        position = start + rank * share
+        share, count = batch // world, learner.real_batches
+        position = (start + rank * share) * count
         fault, images = "", None
         try:
-            images = loader.batch(position, share, following=position + batch)
+            images = loader.batch(position, share * count, following=position + batch * count)
         except DataError as err:
             fault = str(err)
 
@@ -214,6 +222,19 @@ class Run:
         interval, ticks = self.schedule.snapshot_ticks, (self._ticks(before), self._ticks(self.learner.images))
         return interval > 0 and (ticks[0] == 0 or ticks[0] // interval < ticks[1] // interval)
 
+    def _measure_missed(self, total: int) -> None:
+        """Measure the snapshot that training continues from, where it ended before that snapshot was measured."""
+
+        def missed() -> str | None:
+            rows = read_json_lines(self.folder / "stats.jsonl")
+            ticks = [round(row["kimg"] * 1000) for row in rows if not row.get("stopped")]
+            images = self.learner.images
+            due = images >= total or (images in ticks[-1:] and self._snapshot_due(ticks[-2] if ticks[1:] else 0))
+            return "yes" if due and self.snapshots.is_unmeasured() else None
+
+        if distributed.on_first(missed):
+            self._as_maintenance(self.snapshots.measure_present)
+
     def _as_maintenance(self, work: Callable[[], T]) -> T:
         """Do work that is not training, and count its time as maintenance."""
         began = time.monotonic()
@@ -223,7 +244,7 @@ class Run:
 
     # --- before the first step ----------------------------------------------------------------------------------------
 
-    @_second_interrupt()
+    @_interruptible
     def begin(self, inherited: Report | None = None) -> None:
         """Log what came from another run's weights; save real images and first samples, and measure the beginning."""
         if inherited and launch.is_first():
@@ -242,15 +263,19 @@ class Run:
 
     # --- at each tick -------------------------------------------------------------------------------------------------
 
-    def tick(self, waited: float) -> None:
+    def tick(self, waited: float, *, ended: bool = True) -> None:
         """Write the row and the status line of the tick that ended, and have the monitors judge it.
 
         Args:
             waited: seconds that training has waited for images so far
+            ended: without, training stops within the tick: its statistics are kept for the state, and the row is
+                marked, since a training that goes on from there writes the row of the whole tick in its place
         """
         # What happened since the last tick; to read the means waits for the device.
         learner = self.learner
+        logged = {} if ended else state.logged(learner)
         means = learner.report()
+        state.log_again(learner, logged)
         monitored = self._as_maintenance(self._monitored)
         now, images = time.monotonic(), learner.images - self.tick_images
         spent = now - self.tick_started - self.maintenance
@@ -267,18 +292,21 @@ class Run:
             "waited": waited,
             "means": means,
             **monitored,
+            **({} if ended else {"stopped": True}),
         }
         if launch.is_first():
             append_json(self.folder / "stats.jsonl", row)
-            self.loggers.log(row)
+            if ended or learner.images >= round(self.schedule.kimg * 1000):  # else the whole tick comes on a resume
+                self.loggers.log({name: value for name, value in row.items() if name != "stopped"})
 
         # The status line. Maintenance is the time since the last one that was not spent training.
-        self.log.say(
-            f"tick {self._ticks(learner.images):<5d} kimg {row['kimg']:<8.1f} time {duration(row['seconds']):<12s} "
-            f"sec/tick {spent:<7.1f} sec/kimg {row['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
-            f"data {(waited - self.waited) / max(spent, 1e-9):<4.0%} mem {row['memory_gib']:<5.2f} "
-            f"{self._size_and_alpha()}loss {_losses(means)}"
+        times = TickTimes(
+            training=spent,
+            maintenance=self.maintenance,
+            waiting=waited - self.waited,
+            left=self._seconds_left(row),
         )
+        self.log.say(status_line(learner, row, self._ticks(learner.images), times))
 
         # The next tick begins. Its maintenance includes the monitors' judgement of this one.
         self.maintenance = 0.0
@@ -287,6 +315,12 @@ class Run:
         self.waited = waited
         if self.monitors:
             self._as_maintenance(self._check_monitors)
+
+    def _seconds_left(self, row: Mapping[str, Any]) -> float:
+        """Estimate the seconds until the end, by this process's mean pace; by the last tick's where images grow."""
+        images, total = self.learner.images, self.schedule.kimg * 1000
+        pace = row["seconds"] / max(images - self.first_images, 1)  # seconds per image
+        return max(total - images, 0.0) * (row["sec_per_kimg"] / 1000 if self.learner.grows else pace)
 
     def _monitored(self) -> dict[str, float | None]:
         """Numbers that the monitors add to the tick's row."""
@@ -312,24 +346,3 @@ class Run:
                 f"training was stopped at {self.learner.images / 1000:.1f} kimg by --watchdog stop: {reason} The state "
                 f"is written: 'gz train --resume {quoted(self.folder)}' goes on."
             )
-
-    def _size_and_alpha(self) -> str:
-        """'size 8x8 alpha 0.25 ' of a training that grows."""
-        if not self.learner.grows:
-            return ""
-        height, width = self.learner.experiment.shape.sizes[self.learner.stage.level]
-        return f"size {height}x{width} alpha {self.learner.stage.alpha:.2f} "
-
-
-def _cache_notice(loader: Loader) -> str:
-    """A sentence on whether decoded images stay in memory."""
-    needed, most = f"{loader.decoded_bytes / 2**30:.2f} GiB", f"{CACHE_BYTES / 2**30:.0f} GiB"
-    if loader.cache_bytes:
-        return f"Images stay in memory once they are decoded: {needed}, up to {most} may."
-    return f"Images are decoded each time: {needed} are more than the {most} that may stay in memory."
-
-
-def _losses(means: dict[str, float]) -> str:
-    """'D 0.123 G 4.567'."""
-    losses = [(name.removeprefix("loss/"), value) for name, value in means.items() if name.startswith("loss/")]
-    return " ".join(f"{name.upper() if len(name) == 1 else name} {value:.3f}" for name, value in losses)

@@ -4,21 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.io.log import read_json_lines
-from ganzoo.recipe.source import load_yaml
 from ganzoo.registry.ramp import Ramp, ramps
 from ganzoo.version import __version__
 
 PANELS = (("losses", "loss/"), ("discriminator", "s"), ("penalties", "penalty/"))  # title, prefix of statistics' names
 
 
-def draw(folder: Path) -> None:
-    """Write progress.png from stats.jsonl and metric-*.jsonl; nothing where there is no tick yet."""
+def draw(folder: Path, recipe: dict[str, Any]) -> None:
+    """Write progress.png from stats.jsonl, metric-*.jsonl and a filled recipe; nothing where there is no tick yet."""
     from matplotlib.figure import Figure
 
     stats = read_json_lines(folder / "stats.jsonl")
     if not stats:
         return
-    histories, schedules = _histories(folder), _schedules(folder)
+    histories, schedules = _histories(folder), ramps(recipe)
     known = sorted({name for row in stats for name in row["means"]})
     panels = [(title, [name for name in known if name.startswith(prefix)]) for title, prefix in PANELS]
     panels = [(title, names) for title, names in panels if names]
@@ -54,14 +53,8 @@ def _histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {path.stem.removeprefix("metric-"): read_json_lines(path) for path in sorted(folder.glob("metric-*.jsonl"))}
 
 
-def _schedules(folder: Path) -> dict[str, Ramp]:
-    """The numbers of a run's recipe that change while it trains, by path."""
-    recipe = folder / "recipe.resolved.yaml"
-    return ramps(load_yaml(recipe).tree) if recipe.exists() else {}
-
-
 def _plot_schedules(axis: Any, schedules: dict[str, Ramp], kimg: float) -> None:
-    """Plot each up to now, as a share of its largest value, since their units differ."""
+    """Plot ramps, by path, up to now; each as a share of its largest value, since their units differ."""
     times = [kimg * i / 100 for i in range(101)]
     for path, ramp in schedules.items():
         largest = max(abs(ramp.start), abs(ramp.to)) or 1.0

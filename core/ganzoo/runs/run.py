@@ -21,7 +21,7 @@ from ganzoo.model.inherit import inherit
 from ganzoo.model.restore import build_experiment
 from ganzoo.recipe.node import Node, versions
 from ganzoo.runs import state
-from ganzoo.runs.dataset import open_data
+from ganzoo.runs.dataset import described, open_data
 from ganzoo.runs.estimate import largest_micro_batch
 from ganzoo.runs.folder import (
     RunOptions,
@@ -80,7 +80,7 @@ def _train(node: Node, options: RunOptions, device: torch.device, lock: RunLock)
     require_equal_shares(learner)
 
     # Begin with the weights of a state, of another run's snapshot, or fresh ones.
-    data = {"title": dataset.title, "images": len(dataset), "fingerprint": dataset.fingerprint()}
+    data = described(dataset)
     header = Header("snapshot", node.dump(), 0, data=data, versions=versions(node))
     start, inherited = _resumed(learner, options, header, lock), None
     if start is None:

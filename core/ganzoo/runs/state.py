@@ -7,6 +7,7 @@ Keys of its tensors, beside the weights and buffers of `Learner.modules()` under
     reloads                     how often training went back to a state
     processes                   how many wrote the state
     part                        images computed at once (`Learner.micro_batch`); 0 for all
+    logged.PROCESS.NAME         float32 [T], a statistic's values since the last tick, where there are any
 """
 
 from pathlib import Path
@@ -19,11 +20,18 @@ from ganzoo.io.files import quoted
 from ganzoo.model import checkpoint
 from ganzoo.model.checkpoint import Header, Tensors
 from ganzoo.training import distributed
+from ganzoo.training.learner import GradientLearner
 
 
-def tensors(learner: Learner) -> Tensors:
-    """Return weights and buffers of every module, Adam's moments, and the learner's counters."""
+def tensors(learner: Learner, statistics: Tensors | None = None) -> Tensors:
+    """Return weights and buffers of every module, Adam's moments, and the learner's counters.
+
+    Args:
+        learner: the training
+        statistics: as `logged_by_all` gives them; None for none
+    """
     state: Tensors = {
+        **(statistics or {}),
         "stage": torch.tensor([learner.stage.level, learner.stage.alpha], dtype=torch.float64),
         "reloads": torch.tensor(learner.reloads),
         "processes": torch.tensor(distributed.rank_and_world()[1]),
@@ -36,6 +44,23 @@ def tensors(learner: Learner) -> Tensors:
             for key, value in optimizer.state.get(parameter, {}).items():
                 state[f"adam.{network}.{key}:{name}"] = value
     return state
+
+
+def logged(learner: Learner) -> Tensors:
+    """Return the values of each statistic since the last report, float32 [T]; none of a learner that keeps others."""
+    return learner.stats.logged() if isinstance(learner, GradientLearner) else {}
+
+
+def log_again(learner: Learner, values: Tensors) -> None:
+    """Put back what `logged` gave."""
+    if isinstance(learner, GradientLearner):
+        learner.stats.log_again(values)
+
+
+def logged_by_all(learner: Learner) -> Tensors:
+    """Return `logged` of every process, as a state holds it. All call it together."""
+    each = distributed.all_gather(logged(learner))
+    return {f"logged.{process}.{name}": t for process, values in enumerate(each) for name, t in values.items()}
 
 
 def restore(learner: Learner, path: Path) -> Header:
@@ -57,6 +82,9 @@ def restore(learner: Learner, path: Path) -> Header:
     learner.processes = int(state["processes"])
     learner.micro_batch = int(state["part"]) or None
     learner.after_restore()
+    prefix = f"logged.{distributed.rank_and_world()[0] % learner.processes}."
+    values = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    log_again(learner, {name: t.to(learner.device) for name, t in values.items()})
     return header
 
 

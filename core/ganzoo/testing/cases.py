@@ -152,7 +152,7 @@ def _block(cls: Any, s: Size) -> list[Case]:
 def _synthesis(cls: Any, s: Size) -> list[Case]:
     plan = [(_halved(s), C), (s, C - 2)]
     calls: Calls = lambda m: [(codes(m.num_ws, W), stage) for stage in _stages(cls.grows)]  # noqa: E731
-    return [Case((plan, W, 3), calls, (N, 3, *s), half=_half_topology)]
+    return [Case((plan, W, 3), calls, (N, 3, *s), half=_half_topology, optional=cls.square and s[0] != s[1])]
 
 
 def _trunk(cls: Any, s: Size) -> list[Case]:

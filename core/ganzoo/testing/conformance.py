@@ -152,9 +152,9 @@ def default_slots(cls: type[Component], known: Registry, given: Container[str] =
     return found
 
 
-def _convenience(cls: Any) -> tuple[bool, bool]:
-    """Sorts parts that fit any parent first: styled ones, and mappings to style codes of any length."""
-    return not getattr(cls, "styled", True), getattr(cls, "keeps_size", False)
+def _convenience(cls: Any) -> tuple[bool, bool, bool]:
+    """Sorts parts that fit any parent first: styled ones, mappings to codes of any length, images of any size."""
+    return not getattr(cls, "styled", True), getattr(cls, "keeps_size", False), getattr(cls, "square", False)
 
 
 def _extractors(cls: type[Component], known: Registry) -> dict[str, Any]:

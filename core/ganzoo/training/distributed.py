@@ -10,13 +10,14 @@ Gradients are averaged by hand, all of a phase in one all-reduce. Wrappers that 
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # noqa: F401 (see join_group)
+import torch.distributed.nn.functional  # before any group exists: see `leave_group`
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
@@ -33,9 +34,7 @@ DONE = "done"  # begins the first process's answer where it raised no error, in 
 def join_group(device: torch.device) -> torch.device:
     """Join the process group, where torchrun started several processes. Returns this process's own device.
 
-    NCCL exchanges tensors on GPUs, gloo those in main memory. What torch.distributed.nn.functional defines has the
-    group of the moment of its import as a default argument: imported later, as torch's optimizers do, it would keep the
-    group and its threads beyond `leave_group`, and these abort a process that ends. Raises UsageError where a machine has too few GPUs, and
+    NCCL exchanges tensors on GPUs, gloo those in main memory. Raises UsageError where a machine has too few GPUs, and
     RankLost where a process does not come.
     """
     if not is_distributed() or dist.is_initialized():
@@ -97,7 +96,11 @@ def _group_id(store: Store, rank: int, world: int) -> str:
 
 
 def leave_group() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one, and end its threads, which would abort a process that ends.
+
+    Functions of torch.distributed.nn.functional have the group of the moment of its import as a default argument.
+    Imported after joining, as torch's optimizers do, it would keep group and threads.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -234,3 +237,21 @@ def all_max(number: int) -> int:
     largest = torch.tensor([number])
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return int(largest)
+
+
+def all_gather(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return every process's tensors, in order of their ranks, exchanged as the bytes of safetensors files.
+
+    All must call it together; names, shapes and dtypes may differ. Where there are several, all are on the CPU.
+    """
+    world = rank_and_world()[1]
+    if world == 1:
+        return [dict(tensors)]
+    raw = torch.frombuffer(bytearray(save({k: t.contiguous() for k, t in tensors.items()})), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world)]
+    dist.all_gather(sizes, torch.tensor([len(raw)]))
+    longest = max(int(size) for size in sizes)
+    padded = torch.cat([raw, torch.zeros(longest - len(raw), dtype=torch.uint8)])
+    files = [torch.empty(longest, dtype=torch.uint8) for _ in range(world)]
+    dist.all_gather(files, padded)
+    return [load(file[: int(size)].numpy().tobytes()) for file, size in zip(files, sizes)]

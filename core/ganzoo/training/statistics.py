@@ -1,6 +1,7 @@
 """Statistics of a training: what its steps log, and the means that a status line shows."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -30,6 +31,15 @@ class Statistics:
         """Forget what was logged since `lengths` was taken."""
         for name, values in self._values.items():
             del values[lengths.get(name, 0) :]
+
+    def logged(self) -> dict[str, Tensor]:
+        """Return the values of each name, float32 [T] in order, as `log_again` takes them."""
+        return {name: torch.stack(values).float() for name, values in self._values.items() if values}
+
+    def log_again(self, values: Mapping[str, Tensor]) -> None:
+        """Add values that `logged` gave, before those that are logged from now on."""
+        for name, means in values.items():
+            self._values[name][:0] = means.unbind()
 
     def pop_means(self, *, only_finite: bool) -> dict[str, float]:
         """Return the mean of each name over time and over all processes, and forget the values.

@@ -41,7 +41,7 @@ def mix(
         refuse(f"--rows and --cols: {len(row_seeds):,} by {len(column_seeds):,} images are more than {MOST_CELLS:,}.")
     asked = None if styles is None else parse_numbers("--styles", styles)
     model = host.load_model(ckpt, drawing.device)
-    model.label(drawing.class_)  # refuses a class that the model does not have
+    model.label(drawing.label_input)  # refuses a label that the model does not have
     layers = _layers(model, asked, styles)
     host.refuse_large_grid("--rows and --cols", model, len(column_seeds) + 1, len(row_seeds) + 1)
     host.note_limits(model, drawing.trunc)

@@ -91,7 +91,7 @@ def _keys(
     from ganzoo.training.seeds import latents
     from ganzoo_editing import latent_walk
 
-    label = drawing.class_
+    label = drawing.label_input
     sources = (
         [latent_files.stored(file, model, space, foreign=drawing.foreign) for file in files]
         if files
@@ -99,9 +99,10 @@ def _keys(
     )
     if all(keys.ndim == 3 for keys in sources):
         if label is not None:
-            refuse(f"--class {label}: style codes, as --latents holds them, have their class already: leave it out.")
+            flag = f"--class {drawing.class_}" if drawing.label is None else f"--label {drawing.label}"
+            refuse(f"{flag}: style codes, as --latents holds them, have their class already: leave it out.")
     else:
-        model.label(label)  # refuses a class that the model does not have
+        model.label(label)  # refuses a label that the model does not have
     return latent_walk.keyframes(model, sources, space, label)
 
 

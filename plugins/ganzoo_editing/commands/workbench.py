@@ -33,10 +33,10 @@ class CodeDrawing(ClassDrawing):
     foreign: Foreign = False
 
     def workbench(self, ckpt: Path) -> "Workbench":
-        """Load the model. Raises UsageError for a class that it does not have, before anything is drawn."""
+        """Load the model. Raises UsageError for a label that it does not have, before anything is drawn."""
         model = load_model(ckpt, self.device)
-        if self.class_ is not None:
-            model.label(self.class_)
+        if self.label_input is not None:
+            model.label(self.label_input)
         note_limits(model, self.trunc)
         return Workbench(model, self)
 
@@ -54,11 +54,11 @@ class Workbench:
         from ganzoo.model import latent_files
 
         if text.isdigit():
-            ws = self.model.styles(parse_numbers(option, text), label=self.drawing.class_)
+            ws = self.model.styles(parse_numbers(option, text), label=self.drawing.label_input)
         else:
             path, number = _file_and_number(option, text)
             self.inputs.append(path)
-            ws = latent_files.read(path, self.model, foreign=self.drawing.foreign, label=self.drawing.class_)
+            ws = latent_files.read(path, self.model, foreign=self.drawing.foreign, label=self.drawing.label_input)
             if number is None and len(ws) > 1:
                 refuse(f"{option} {text}: it holds {len(ws)} codes: name one, as {text}:0 for the first.")
             if number is not None and number >= len(ws):

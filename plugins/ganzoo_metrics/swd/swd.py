@@ -20,6 +20,7 @@ from torch import Tensor
 from ganzoo.errors import DataError
 from ganzoo.interfaces.growth import Shape
 from ganzoo.interfaces.metric import Metric, Which
+from ganzoo.nn.arguments import require_batch
 from ganzoo_metrics.swd.descriptors import DescriptorStore, Floats, Memory, cut_patches
 from ganzoo_metrics.swd.pyramid import laplacian_pyramid, pyramid_sizes
 from ganzoo_metrics.swd.wasserstein import wasserstein
@@ -167,6 +168,7 @@ class SWD(Metric, name="swd", paper="arXiv:1710.10196"):
         Raises:
             DataError: another dtype or shape; no space for temporary files (what was taken in is then dropped)
         """
+        require_batch(images, f"the metric '{self.name}'")
         wanted = [self.shape.channels, *self.shape.size]
         if images.dtype != torch.uint8 or list(images.shape[1:]) != wanted:
             raise DataError(

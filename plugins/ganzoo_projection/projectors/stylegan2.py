@@ -30,7 +30,8 @@ def noise_factor(t: float, start: float, ramp: float) -> float:
 def correlation(noise: Tensor) -> PerSample:
     """How noise maps [N, K, H, W] resemble themselves a pixel aside, squared, summed over maps, axes and a pyramid.
 
-    The pyramid halves a map by 2x2 means until a side is at most 8, that level included.
+    The pyramid halves a map by 2x2 means until a side is at most 8, that level included: as in the released code, while
+    the paper's text also multiplies by 2 at each level.
     """
     total = torch.zeros(len(noise), dtype=noise.dtype, device=noise.device)
     while True:
