@@ -28,11 +28,12 @@ SAMPLES = 32  # images of a run that are kept, from fixed latents
 
 
 def train(recipe: str, settings: list[str], data: str, minutes: float, seed: int, out: Path) -> None:
-    """Train for so many processor minutes, and write points and samples to a file."""
+    """Train for so many processor minutes; write points and samples to a file, and the generator beside it."""
     import torch
 
     from ganzoo.evaluation.evaluate import measure_generator
     from ganzoo.gan.trainer import Trainer
+    from ganzoo.model import checkpoint
     from ganzoo.model.restore import build_experiment
     from ganzoo.recipe import load
     from ganzoo.runs.dataset import open_data
@@ -45,7 +46,8 @@ def train(recipe: str, settings: list[str], data: str, minutes: float, seed: int
     fixed = [f"dataset={json.dumps(source)}", f"training.seed={seed}", 'metrics=[{"use": "swd", "num": 2048}]']
     device = ready(1)
     torch.manual_seed(seed)
-    experiment = build_experiment(load(recipe, [*settings, *fixed]))
+    node = load(recipe, [*settings, *fixed])
+    experiment = build_experiment(node)
     trainer, dataset = Trainer(experiment, device), open_data(experiment)
     schedule, points, clock = experiment.training, [], 0.0
     with Loader(dataset, seed=seed, mirror=schedule.mirror, workers=0) as loader:
@@ -65,6 +67,8 @@ def train(recipe: str, settings: list[str], data: str, minutes: float, seed: int
                     swd = record["results"]["swd"]
                 points.append({"minutes": clock / 60, "kimg": trainer.images / 1000, "swd": swd})
                 print(recipe, seed, points[-1], flush=True)
+    header = checkpoint.Header("snapshot", node.dump(), trainer.images, trainer.iteration)
+    checkpoint.write(out.with_suffix(".safetensors"), checkpoint.prefixed("G_ema", trainer.G_ema), header)
     samples = trainer.samples(dataset, SAMPLES).numpy()
     np.savez_compressed(out, samples=samples, points=json.dumps(points))
 

@@ -10,6 +10,8 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +25,54 @@ from ganzoo_cli import main
 
 PRIME = (1 << 61) - 1  # Python's hash of an integer is the remainder by it
 
-# reads a file in a process of its own; prints the growth of its peak memory in MiB, seconds, and the message
+# has torch ready, and reads each file of its input in a child of its own; prints the growth of the child's peak memory
+# in MiB, seconds, and the message
 PROBE = """
-import resource, sys, time
+import os, resource, sys, time
 from pathlib import Path
 import torch
 from ganzoo.errors import CheckpointError
 from ganzoo.foreign import torchfile
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-before, start = peak(), time.process_time()
-try:
-    torchfile.read(Path(sys.argv[1]))
-    message = "read"
-except CheckpointError as err:
-    message = str(err)
-print(peak() - before, time.process_time() - start, message)
+for line in sys.stdin:
+    if os.fork():
+        os.wait()
+        continue
+    before, start = peak(), time.process_time()
+    try:
+        torchfile.read(Path(line.rstrip("\\n")))
+        message = "read"
+    except CheckpointError as err:
+        message = str(err)
+    print(peak() - before, time.process_time() - start, message.replace("\\n", " "), flush=True)
+    os._exit(0)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def probe() -> Iterator[None]:
+    """The process that forks one for each file: torch is imported once."""
+    yield
+    if _probe.cache_info().currsize:
+        _probe().kill()
+        _probe().communicate()
+        _probe.cache_clear()
+
+
+@cache
+def _probe() -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", PROBE], stdin=pipe, stdout=pipe, text=True)
 
 
 def cost(path: Path) -> tuple[int, float, str]:
     """(MiB, seconds of the processor, message) of reading a file in another process."""
     pytest.importorskip("resource")
-    done = subprocess.run([sys.executable, "-c", PROBE, str(path)], capture_output=True, text=True, check=True)
-    memory, seconds, message = done.stdout.split(" ", 2)
+    process = _probe()
+    assert process.stdin and process.stdout
+    process.stdin.write(f"{path}\n")
+    process.stdin.flush()
+    memory, seconds, message = process.stdout.readline().split(" ", 2)
     return int(memory), float(seconds), message.strip()
 
 
