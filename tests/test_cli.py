@@ -218,6 +218,7 @@ def test_flags_become_values_of_the_recipe(monkeypatch, trained, tmp_path):
     assert node["dataset"].dump() | {"filter": 0, "background": 0, "upscale": 0} == {
         "use": "folder",
         "path": str(tmp_path / "my images"),
+        "labels": "file",
         "fit": "fit",
         "filter": 0,
         "background": 0,
