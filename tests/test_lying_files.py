@@ -137,7 +137,8 @@ def test_weights_of_another_type(fails, snapshot, tmp_path, dtype, honest):
 
 
 CLAIMS = {
-    "image.size": (lambda r: r.update(image={**r["image"], "size": 65536}), "", "lacks G"),
+    "image.size": (lambda r: r.update(image={**r["image"], "size": 8192}), "", "lacks G"),
+    "more than any image has": (lambda r: r.update(image={**r["image"], "size": 65536}), "", "more values"),
     "a width": (lambda r: r["generator"].update(channels=[2**24] * 3), "", "instead of"),
     "a network that the file lacks": (
         lambda r: r["discriminator"].update(channel_base=10**9, channel_max=10**9),
@@ -244,7 +245,7 @@ def with_classes(folder: Path, classes: int, labels: int) -> Any:
 
 
 def test_classes_are_compared_before_training(tmp_path, capsys):
-    with pytest.raises(DataError, match=r"dataset.json: 3.png has the class 3, the recipe has classes 0 to 2"):
+    with pytest.raises(DataError, match=r"dataset.json: 3.png has the class 3, the recipe wants classes 0 to 2"):
         open_data(with_classes(tmp_path, classes=5, labels=3))
     open_data(with_classes(tmp_path, classes=5, labels=8))
     assert "3 of the recipe's 8 classes have no image" in capsys.readouterr().err

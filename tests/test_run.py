@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("labels=4", "labels: labels is 4, but the head 'dense' does not look at them"),
+        ("labels=4", "labels: labels is 4, but the head 'dense' does not use them"),
         ("metrics=[swd, swd]", "'swd' is listed twice"),
         ("training.kimg=0.001", "less than one batch"),
         ("generator.synthesis.block.layer.resample_filter=[]", "at least one number"),

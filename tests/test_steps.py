@@ -95,7 +95,9 @@ def test_the_generator_s_own_reals(fresh):
 
 @pytest.mark.parametrize(("loss", "paired"), [("relativistic_paired", True), ("logistic", False)])
 def test_labels_of_generated_images(loss, paired):
-    made = trainer("stylegan2-tiny", *SMALL, "labels=3", f"loss={loss}", "discriminator.head={use: projection, mapping: mlp}")
+    made = trainer(
+        "stylegan2-tiny", *SMALL, "labels=3", f"loss={loss}", "discriminator.head={use: projection, mapping: mlp}"
+    )
     g, d = recorded(made, "generator_loss"), recorded(made, "discriminator_loss")
     made.step(REAL[:4], LABELS[:4], LABELS[4:])
     for batch in (*g, *d):

@@ -24,7 +24,7 @@ from ganzoo.types import Maps, Size, Style
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(f for part in ("core", "plugins", "cli") for f in (ROOT / part).rglob("*.py"))
 FILE, FUNCTION = 350, 60  # lines
-CORE_LINES = 16_700
+CORE_LINES = 16_800
 SHIPPED = [p for p in plugins.installed() if p.distribution == "ganzoo"]
 OUTSIDE = [p for p in SHIPPED if not p.module.startswith("ganzoo.")]  # core registers its own components alike
 RECIPES = [path for p in SHIPPED for path in p.recipes()]

@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from ganzoo.errors import DataError
 from ganzoo.io.image_files import HEAD, BadImage, reason
 from ganzoo_data.images import MAX_BYTES, ImageSet
+from ganzoo_data.labels import FILE
 from ganzoo_data.listing import tidy
 
 
@@ -74,7 +75,8 @@ class Zip(ImageSet, name="zip"):
     def _read(self, name: str) -> bytes:
         info = self._members[name]
         if info.file_size > MAX_BYTES:  # zipfile never unpacks more than this declared size
-            raise BadImage(f"unpacks to more than {MAX_BYTES >> 20} MiB: scale the image down first")
+            cure = "shorten it" if name == FILE else "scale the image down first"
+            raise BadImage(f"unpacks to more than {MAX_BYTES >> 20} MiB: {cure}")
         try:
             with self._lock:  # of the one file handle; decoding, which takes longer, runs outside it
                 if self._pid != os.getpid():  # a forked process shares the file position of its parent's handle

@@ -176,9 +176,10 @@ def doctor(source: Source, wanted: Wanted, as_json: Json = False) -> None:
         if dataset.left_out:
             say(f"Files left out: {dataset.left_out_in_words()}.")
     if unusable:
+        small = any("upscale" in f.problem for f in findings)
+        larger = ", or set dataset.upscale=true where they are only too small" if small else ""
         raise DataError(
-            f"{unusable} of {len(dataset)} images of {source} cannot be used: repair or remove them, "
-            "or set dataset.upscale=true where they are only too small."
+            f"{unusable} of {len(dataset)} images of {source} cannot be used: repair or remove them{larger}."
         )
 
 

@@ -49,11 +49,20 @@ class Folder(ImageSet, name="folder"):
         if not self.path.is_dir():
             problem = "holds no images, as it is a file of another kind" if self.path.exists() else "does not exist"
             raise DataError(problem, place=str(self.path), cure="give an image, or the folder that holds the images")
+        if (self.path / RUN).is_file():
+            fault = "is a run directory, whose pictures are samples and plots of a training"
+            raise DataError(fault, place=str(self.path), cure="give the folder of the images")
         yield from self._walk("", frozenset())
 
     def _choose(self, files: Iterable[str]) -> list[str]:
         self._runs: list[Path] = []
-        names = super()._choose(files)
+        try:
+            names = super()._choose(files)
+        except DataError:
+            if not self._runs:
+                raise
+            fault = "holds no images but those of run directories"
+            raise DataError(fault, place=str(self.path), cure="give the folder of the images") from None
         marks = in_threads(lambda i: self._is_marked(names[i]), range(len(names)))
         generated = {name for name, marked in zip(names, marks) if marked}
         beside = {f"{stem(name)}.npy" for name in generated}  # of pictures whose channels are no colours

@@ -301,7 +301,8 @@ class ImageSet(Dataset):
         if self.channels == 3 and len(self) == self.checked.gray:
             words.append(f"all {len(self):,} images are gray and become RGB: image.channels=1 trains on gray")
         if self.class_names:
-            words.append(f"classes are the folders {label_files.numbered(self.class_names)}")
+            unused = f", and {FILE} is not read" if self._has(FILE) else ""
+            words.append(f"classes are the folders {label_files.numbered(self.class_names)}{unused}")
         return words
 
 

@@ -13,6 +13,7 @@ from ganzoo_data.listing import canonical, tidy
 
 FILE = "dataset.json"
 LARGEST = 2**53  # integer that a floating-point number holds exactly
+LARGEST_FLOAT = float(np.finfo(np.float32).max)  # of the numbers that labels are kept as
 NAMED = 8  # classes that a sentence names
 
 LabelSource: TypeAlias = Literal["file", "folders"]
@@ -58,8 +59,16 @@ def read_table(text: bytes, where: str) -> Table | None:
         where: path of the dataset, for messages
     """
     try:
-        table = json.loads(text)["labels"]
-        return None if table is None else {tidy(str(name)): label for name, label in table}
+        listed = json.loads(text)["labels"]
+        if listed is None:
+            return None
+        table: Table = {}
+        for name, label in listed:
+            first = table.setdefault(tidy(str(name)), label)
+            if first is not label and first != label:
+                fault = f"gives {tidy(str(name))} two labels, '{shown(first)}' and '{shown(label)}'"
+                raise LabelError(fault, place=f"{where}/{FILE}", cures=["keep one of them"])
+        return table
     except (ValueError, TypeError, KeyError, RecursionError) as err:
         fault = f'is not {{"labels": [[name, label], ...]}} ({type(err).__name__}: {reason(err)})'
         raise LabelError(fault, place=f"{where}/{FILE}", cures=["write it anew"]) from None
@@ -100,10 +109,10 @@ def as_vectors(values: Sequence[Any], names: Sequence[str], labels: int, where: 
 
 def _vector(label: Any, labels: int, place: str) -> NDArray[np.float64]:
     numbers = is_vector(label)
-    if not numbers or len(label) != labels or not np.isfinite(np.array(label, np.float64)).all():
-        shown = f"a vector of {len(label)}" if numbers and len(label) != labels else f"'{json.dumps(label)[:40]}'"
+    if not numbers or len(label) != labels or not (np.abs(np.array(label, np.float64)) <= LARGEST_FLOAT).all():
+        given = f"a vector of {len(label)}" if numbers and len(label) != labels else f"'{shown(label)}'"
         wants = f"a class number or {labels} finite numbers"
-        raise LabelError(f"has the label {shown}", place=place, wants=wants, cures=["mend the file"], labels="another")
+        raise LabelError(f"has the label {given}", place=place, wants=wants, cures=["mend the file"], labels="another")
     return np.array(label, np.float64)
 
 
@@ -118,8 +127,13 @@ def require_labels(labels: Sequence[Any], names: Sequence[str], where: str) -> N
     """Raise LabelError for a label that is neither a class number nor a vector."""
     for name, label in zip(names, labels):
         if type(label) is not int and not is_vector(label):
-            fault = f"has the label '{json.dumps(label)[:40]}'"
+            fault = f"has the label '{shown(label)}'"
             raise LabelError(fault, place=f"{where}: {name}", cures=["write a class number or a vector"])
+
+
+def shown(label: Any) -> str:
+    """Begin of a label as its file writes it."""
+    return json.dumps(label)[:40]
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

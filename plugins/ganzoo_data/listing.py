@@ -11,7 +11,7 @@ from ganzoo.io import budgets
 from ganzoo.io.image_files import form_of, has_image_suffix, label, refusal, suffix_of
 from ganzoo_data.decode import NPY_SUFFIX
 
-UNTIDY = re.compile(r"\\|^/|/$|//|^\./|/\./|^\.$|/\.$")  # signs of a name that `tidy` changes
+UNTIDY = re.compile(r"\\|^/|/$|//|(^|/)\.\.?(/|$)")  # signs of a name that `tidy` changes
 HIDDEN = re.compile(r"(^|[/\\])(\.|__MACOSX)")  # signs of a name that may be hidden
 PREFERRED = (".jpg", ".jpeg", ".png", ".webp")  # of a sample's images with one name, the first of these is taken
 
@@ -24,10 +24,19 @@ class Listing(NamedTuple):
 
 
 def tidy(name: str) -> str:
-    """Name of an archive's member with slashes, without './' and a leading slash; "" for the archive's own folder."""
+    """Name of an archive's member with slashes, without './' and a leading slash; "" for the archive's own folder.
+
+    'a/../b' is 'b', and so is '../b', as unzip has it.
+    """
     if not UNTIDY.search(name):  # as nearly all are, of which there may be a million
         return name
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+    parts: list[str] = []
+    for part in name.replace("\\", "/").split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
 
 
 def canonical(name: str) -> str:

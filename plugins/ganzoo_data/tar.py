@@ -29,6 +29,9 @@ RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MAX_SHARDS = 100_000  # shards that a pattern may name
 OPEN = 128  # file handles kept open
 BLOCK = 512  # bytes of a block of tar
+HEADER_BYTES = 16 << 20  # bytes of a pax header or of a long name
+PADDING = 64 << 20  # bytes of zeros after the closing block, of which writers add some 10 kB
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would read text
 
 
 class Member(NamedTuple):
@@ -259,7 +262,7 @@ def index(path: Path, shard: int) -> tuple[dict[str, Member], str]:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
+            with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
                 members = _members(tar, path, shard, size)
                 end, comment = tar.offset, tar.pax_headers.get("comment", "")
         except (tarfile.TarError, EOFError, ValueError, MemoryError, OverflowError, RecursionError) as err:
@@ -292,9 +295,27 @@ def _refuse_bad_end(file: IO[bytes], end: int, path: Path) -> None:
         raise DataError(f"{path} is cut off, since its closing blocks are missing: copy or pack it again.")
     if block.strip(b"\0"):
         raise DataError(f"{path} is damaged at byte {end:,}: copy or pack it again.")
-    while rest := file.read(1 << 20):
-        if rest.strip(b"\0"):
+    zeros = bytes(1 << 20)
+    for _ in range(PADDING >> 20):
+        rest = file.read(len(zeros))
+        if rest != zeros[: len(rest)]:
             raise DataError(f"{path} goes on after its end, as tars do that were joined: give them one by one.")
+        if len(rest) < len(zeros):
+            return
+    raise DataError(f"{path} has more than {PADDING >> 20} MiB of zeros after its end: copy or pack it again.")
+
+
+class _Headers:
+    """A tar for tarfile, which reads the headers alone, and a long name or a pax header as large as it claims to be."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.tell, self.seek, self._read = file.tell, file.seek, file.read
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes. Raises ValueError for more than HEADER_BYTES."""
+        if size > HEADER_BYTES:
+            raise ValueError(f"a header of more than {HEADER_BYTES >> 20} MiB")
+        return self._read(size)
 
 
 class Handles:
@@ -310,10 +331,13 @@ class Handles:
         """Read bytes [offset, offset + size) of a file, fewer if it ends before. Raises OSError."""
         with self._lock:
             handle = self._open.pop(index, None)
-            handle = os.open(self.paths[index], os.O_RDONLY) if handle is None else handle
+            handle = os.open(self.paths[index], os.O_RDONLY | BINARY) if handle is None else handle
             self._open[index] = handle
             if len(self._open) > OPEN:
                 os.close(self._open.pop(next(iter(self._open))))
+            if not hasattr(os, "pread"):  # as on Windows: the file's one position stays under the lock
+                os.lseek(handle, offset, os.SEEK_SET)
+                return os.read(handle, size)
             duplicate = os.dup(handle)  # another thread may close the handle meanwhile
         try:
             return os.pread(duplicate, size, offset)

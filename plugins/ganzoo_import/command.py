@@ -35,7 +35,7 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert weights of another project into a snapshot and a recipe, without running code in the file."""
-    target = _free(out or Path(f"{file.stem}.safetensors"))
+    target = _free(out or Path(f"{file.stem}.safetensors"), file)
     known()
     from ganzoo_import import convert
 
@@ -80,7 +80,7 @@ def _groups(names: Sequence[str]) -> str:
     return ", ".join(f"{n} of {part}" for part, n in parts[:5]) + more
 
 
-def _free(target: Path) -> Path:
+def _free(target: Path, source: Path) -> Path:
     """Check that neither the snapshot nor its recipe would overwrite a file. Raises UsageError."""
     from ganzoo.errors import UsageError
 
@@ -88,7 +88,8 @@ def _free(target: Path) -> Path:
         raise UsageError(f"--out {target}: a snapshot's name ends in .safetensors.")
     for path in (target, target.with_suffix(".yaml")):
         if path.exists() or path.is_symlink():
-            raise UsageError(f"{path} exists already: choose another --out, or remove it.")
+            cure = "" if path.resolve() == source.resolve() else ", or remove it"
+            raise UsageError(f"{path} exists already: choose another --out{cure}.")
     if not target.parent.is_dir():
         raise UsageError(f"--out {target}: there is no folder {target.parent}.")
     return target

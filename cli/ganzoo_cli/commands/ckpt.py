@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from ganzoo_cli.host.console import known, say, say_json, table
+from ganzoo_cli.host.drawing import newest_snapshot
 from ganzoo_cli.host.options import Json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Inspect and verify checkpoints.")
 
-File = Annotated[Path, typer.Argument(metavar="PATH", help="A snapshot-*.safetensors or state-*.safetensors.")]
+File = Annotated[Path, typer.Argument(metavar="CKPT", help="A snapshot or a state, a run directory, or 'latest'.")]
 
 
 @app.command()
@@ -19,6 +20,7 @@ def info(path: File, as_json: Json = False) -> None:
     from ganzoo.io.hashes import recipe_hash
     from ganzoo.model.checkpoint import outline
 
+    path = newest_snapshot(path)
     head, tensors = outline(path)
     nets = ("G" if any(name.startswith("G.") for name in tensors) else "G_ema", "D")  # an imported one may lack some
     counts = {net: sum(t.numel() for name, t in tensors.items() if name.startswith(f"{net}.")) for net in nets}
@@ -55,6 +57,7 @@ def verify(path: File) -> None:
     from ganzoo.model.restore import outline, recipe_of, require_fit
 
     known()
+    path = newest_snapshot(path)
     head, tensors = checkpoint.read(path)
     node = recipe_of(path, head)
     if head.kind == "snapshot":

@@ -253,13 +253,14 @@ def _measured(
     registry = known()
     import ganzoo
     from ganzoo.evaluation import choose, score
+    from ganzoo.interfaces import GeneratorMetric
 
-    for name in names:
-        choose.resolve_metric(name, registry)
+    classes = [choose.resolve_metric(name, registry)[0] for name in names]
     ckpt = newest_snapshot(ckpt)
     model = ganzoo.load(ckpt, device)
     dataset = score.real_set(model, data)
-    _warn_of_other_images(model, dataset, ckpt, data)
+    if not all(issubclass(cls, GeneratorMetric) for cls in classes):  # these ask the generator alone
+        _warn_of_other_images(model, dataset, ckpt, data)
     if data is not None:
         note_namesake(data, "--data ")
         _warn_of_parts(f"--data {data}", dataset, model.G.shape.size)
@@ -311,7 +312,7 @@ def _warn_of_parts(source: str, dataset: "Dataset | None", size: "Size") -> None
 
 
 def _warn_of_other_images(model: "Model", dataset: "Dataset", ckpt: Path, data: str | None) -> None:
-    """Warn where the real images are not those of the training."""
+    """Warn where real images are compared, and are not those of the training."""
     trained: dict[str, Any] = model.header.data
     if trained.get("fingerprint") not in (None, dataset.fingerprint()):
         which = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.io.text import one_line
+from ganzoo.text import one_line
 from ganzoo_cli.host.console import WIDE, known, note, note_cautions, say, say_json, table, write_text
 from ganzoo_cli.host.options import Json, Sets
 

@@ -12,6 +12,7 @@ from ganzoo_cli.commands import train_labels
 from ganzoo_cli.commands.next_steps import left_off, summary
 from ganzoo_cli.host import processes
 from ganzoo_cli.host.console import known, note, note_cautions, note_namesake, say, table
+from ganzoo_cli.host.drawing import newest_snapshot
 from ganzoo_cli.host.options import Device, Sets
 
 if TYPE_CHECKING:
@@ -88,11 +89,12 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a GAN. Prints the run directory; progress goes to stderr."""
-    _before_imports(resume, dry_run)
+    _before_imports(resume, dry_run, watchdog)
     from ganzoo import recipe as recipes
 
     if recipe is None:
         recipe, resume = left_off(resume, outdir)
+    init_from = init_from and newest_snapshot(init_from)
     known()
     flags: dict[str, Any] = {"kimg": kimg, "batch": batch, "snapshot_ticks": snap, "seed": seed}
     flags |= {"batch_gpu": _number(batch_gpu), "precision": precision, "mirror": mirror} | _keep(keep)
@@ -116,18 +118,18 @@ def train(
         return _dry_run(_share(node, source, gpus or 1), source, device)
     if gpus and gpus > 1 and not is_distributed():
         raise typer.Exit(processes.run_processes(gpus, sys.argv[1:]))
-    where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": _policy(watchdog)}
+    where = {"outdir": outdir, "desc": desc, "resume": resume, "init_from": init_from, "watchdog": watchdog}
     from ganzoo.runs.api import as_given
 
-    text = as_given(source, overrides)
-    return _train(node, source, recipe, text=text, **where, device=device, workers=workers)
+    return _train(node, source, recipe, text=as_given(source, overrides), **where, device=device, workers=workers)
 
 
-def _before_imports(resume: str | None, dry_run: bool) -> None:
+def _before_imports(resume: str | None, dry_run: bool, watchdog: str) -> None:
     """Say at once what needs none of the imports, which take seconds."""
     if dry_run:
         note("Estimating what this training needs; nothing is written.")
     _refuse_foreign(resume)
+    _require_policy(watchdog)
 
 
 def _make_deterministic() -> None:
@@ -157,7 +159,6 @@ def _inheriting(init_from: Path | None, resume: str | None, source: "Source") ->
     """Overrides for a run that begins with weights of another: their average need not be ramped up."""
     from ganzoo.errors import CheckpointError, UsageError
     from ganzoo.runs.api import without_rampup
-    from ganzoo.runs.folder import newest
 
     if init_from is None:
         return []
@@ -165,10 +166,9 @@ def _inheriting(init_from: Path | None, resume: str | None, source: "Source") ->
     if resume not in (None, "auto"):
         fault = "--init-from begins a new run with weights of another, --resume continues one"
         raise UsageError(fault, cure="choose one")
-    if init_from.is_dir() and (snapshots := newest(init_from, "snapshot")):
-        raise CheckpointError("is a folder", place=place, cure=f"name a snapshot in it, as {snapshots[0]}")
     if not init_from.is_file():
-        raise CheckpointError("no such file", place=f"{place}:")
+        fault = "is a folder without snapshots" if init_from.is_dir() else "no such file"
+        raise CheckpointError(fault, place=f"{place}:", cure="name a snapshot-*.safetensors of a run")
     return without_rampup(source)
 
 
@@ -235,12 +235,11 @@ def _chosen(slot: str, text: str | None, source: "Source") -> list[str]:
     return [f"{slot}={json.dumps([configured.get(name, name) for name in names])}"]
 
 
-def _policy(text: str) -> str:
+def _require_policy(text: str) -> None:
     from ganzoo.errors import UsageError
 
     if text not in ("warn", "stop", "off"):
         raise UsageError(place=f"--watchdog {text}", cure="choose warn, stop or off")
-    return text
 
 
 # --- -n --------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.io.launch import is_first
-from ganzoo.io.text import one_line, printable
+from ganzoo.text import one_line, printable
 
 if TYPE_CHECKING:
     from ganzoo.recipe.node import Node

@@ -13,7 +13,7 @@ from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Augment, Norm, Statistic
 from ganzoo.interfaces.experiment import CheckedRecipe
 from ganzoo.io import launch
-from ganzoo.registry.component import slots
+from ganzoo.registry.component import Component, options, slots
 from ganzoo.registry.lookup import registry
 
 Rule = Callable[[CheckedRecipe], Iterator[RecipeError]]
@@ -43,6 +43,11 @@ def _such(kind: str, test: Callable[[Any], bool]) -> str:
     known = registry()
     names = [name for name in known.names(kind) if test(known.get(kind, name))]
     return ", ".join(f"'{name}'" for name in names) or "none is installed"
+
+
+def _needs_options(cls: type[Component]) -> bool:
+    """Whether a component has options without a default."""
+    return any(field.is_required() for field in options(cls).model_fields.values())
 
 
 def _fault(path: str, fault: str, cure: str, *also: str) -> RecipeError:
@@ -165,10 +170,11 @@ def labels_are_used(node: CheckedRecipe) -> Iterator[RecipeError]:
         )
     elif labels and not (head.uses_labels or head.classifies):
         heads = _such("head", lambda other: other.uses_labels or other.classifies)
+        simple = _such("head", lambda other: other.uses_labels and not _needs_options(other))
         yield _fault(
             "labels",
-            f"labels is {labels}, but the {head.kind} '{head.name}' does not look at them",
-            f"choose another head ({heads}), or set labels to 0",
+            f"labels is {labels}, but the {head.kind} '{head.name}' does not use them",
+            f"set discriminator.head to one that does ({heads}; without further options {simple}), or labels to 0",
             "discriminator.head",
         )
 

@@ -16,6 +16,7 @@ from ganzoo.interfaces.generator import Generator
 from ganzoo.interfaces.growth import Shape, Stage
 from ganzoo.interfaces.logger import Logger
 from ganzoo.interfaces.metric import Metric
+from ganzoo.io import budgets
 from ganzoo.registry.component import Component, Options
 from ganzoo.registry.ramp import Scheduled
 
@@ -40,6 +41,12 @@ class Images(Options):
     def shape(self) -> Shape:
         """All sizes from base to size. Raises RecipeError where the base does not lead to the size."""
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if height * width * self.channels > budgets.RECIPE_IMAGE_VALUES:
+            fault = f"{height}x{width} pixels of {self.channels} channels are more values than an image may have"
+            cure = (
+                f"choose a smaller size or fewer channels, of at most {budgets.RECIPE_IMAGE_VALUES:,} values together"
+            )
+            raise RecipeError(fault, cure=cure, path=("image", "size"), also=(("image", "channels"),))
         sizes = [(height, width)]
         while (
             sizes[0] != self.base and not any(side % 2 for side in sizes[0]) and (self.base or min(sizes[0]) // 2 >= 4)
@@ -301,7 +308,10 @@ def training_is_whole(node: CheckedRecipe) -> Iterator[RecipeError]:
     training = node.value("training")
     if training.kimg * 1000 < training.batch:
         yield RecipeError(
-            f"{training.kimg} kimg are less than one batch of {training.batch} images.", path=("training", "kimg")
+            f"{training.kimg} kimg are less than one batch of {training.batch} images",
+            cure="raise kimg or lower batch",
+            path=("training", "kimg"),
+            also=(("training", "batch"),),
         )
     if training.batch_gpu not in (None, "auto") and training.batch % training.batch_gpu:
         yield RecipeError(

@@ -35,7 +35,8 @@ RECIPE_CHARACTERS = 65_536  # characters of one recipe file, or of one value of 
 RECIPE_ALIASES = 200  # aliases, '*name', of one recipe: each may repeat as much as the rest of the file holds
 RECIPE_BRACKETS = 2_000  # opening brackets and braces of one recipe
 RECIPE_VALUES = 20_000  # values of one recipe: a recipe is small, more is an alias bomb
-RECIPE_LEVELS = 50  # levels of nesting of one recipe
+RECIPE_LEVELS = 50  # levels of nesting of one recipe, and steps of one key of --set
+RECIPE_IMAGE_VALUES = 1 << 28  # values of one image that a recipe describes: 8192x8192 pixels of four channels
 
 # checkpoints
 BUILT_MODULES = 2_000  # modules of the networks of a checkpoint's recipe; the largest shipped have about 200

@@ -14,7 +14,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from ganzoo.io import budgets
+from ganzoo.io import budgets, tiff
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # chunks without which there is no image
@@ -29,11 +29,9 @@ BARE_MARKERS = frozenset({0x00, 0x01, 0xD8, 0xD9, 0xDA, *range(0xD0, 0xD8)})  # 
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # of the JPEG segments that hold the size
 
 # tags of TIFF and EXIF; the descriptive ones say nothing about pixels
-WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT, XMP = 256, 257, 258, 262, 274, 339, 700
+PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT, XMP = 262, 274, 339, 700
 DESCRIPTIVE = {269, 270, 271, 272, 282, 283, 285, 286, 287, 290, 291, 296, 305, 306, 315, 316, 337, ORIENTATION}
 LAST_STRUCTURAL, LERC = 599, 50674  # larger tags are private; LERC's parameters decide about pixels all the same
-INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # letters of struct by TIFF's types
-VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 SIGNED = 2  # a sample format
 
 
@@ -51,6 +49,7 @@ class Stripped:
         inverted: whether zero is white in a TIFF, which the decoder does not know
         signed: whether samples are signed
         note: oddity of the file; continues a sentence that begins with its name
+        fault: what is wrong, and a cure, where the decoder would give wrong pixels; ("", "") for none
     """
 
     data: bytes
@@ -62,6 +61,7 @@ class Stripped:
     inverted: bool = False
     signed: bool = False
     note: str = ""
+    fault: tuple[str, str] = ("", "")
 
 
 def strip(data: bytes, form: str) -> Stripped:
@@ -75,7 +75,7 @@ def strip(data: bytes, form: str) -> Stripped:
 
 def orientation(exif: bytes = b"", xmp: bytes = b"") -> int:
     """Orientation 1 to 8 by an EXIF block, whose other tags do not matter, else by XMP; 1 where neither gives one."""
-    found = [tag.values[0] for tag in directory(exif.removeprefix(EXIF_SEGMENT)) if tag.number == ORIENTATION]
+    found = [tag.values[0] for tag in tiff.directory(exif.removeprefix(EXIF_SEGMENT)) if tag.number == ORIENTATION]
     if not found and (match := XMP_ORIENTATION.search(xmp[: budgets.METADATA_BYTES])):
         found = [int(match[1])]
     return found[0] if found and 1 <= found[0] <= 8 else 1
@@ -107,6 +107,8 @@ def _strip_png(data: bytes) -> Stripped:
             kept, palette = [*kept, palette], b""
         if kind in PNG_PIXELS or not kind:
             kept.append(raw)
+    if any(kind == b"IDAT" and zlib.crc32(raw[4:-4]) != int.from_bytes(raw[-4:], "big") for kind, _, raw in chunks):
+        note = "has a wrong checksum in its pixels, which may be damaged"
     split = depth == 16 and (colours == GRAY_ALPHA or transparent is not None)
     upright = orientation(*_png_metadata(chunks))
     return Stripped(b"".join(kept), upright, (height, width), depth, transparent, split, note=note)
@@ -251,97 +253,28 @@ def _strip_avif(data: bytes) -> Stripped:
 # --- TIFF ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Tag:
-    """An entry of a directory: TIFF's type of its values, their bytes, and the first few, (0,) where they are no
-    integers."""
-
-    number: int
-    kind: int
-    contents: bytes
-    values: tuple[int, ...]
-
-
-def directory(data: bytes) -> list[Tag]:
-    """List the entries of a TIFF's first directory, but for damaged ones and those of unknown types."""
-    layout = _tiff_layout(data)
-    if layout is None:
-        return []
-    order, big, start = layout
-    width, inline, head = (20, 8, 8) if big else (12, 4, 2)
-    count = int.from_bytes(data[start : start + head], "little" if order == "<" else "big")
-    tags = []
-    for i in range(min(count, budgets.TIFF_TAGS)):
-        entry = data[start + head + i * width : start + head + (i + 1) * width]
-        if len(entry) < width:
-            break
-        number, kind, length = struct.unpack_from(order + ("HHQ" if big else "HHI"), entry)
-        each = VALUE_BYTES.get(kind, 0)
-        size = each * length
-        at = 0
-        if size > inline:
-            (at,) = struct.unpack(order + ("Q" if big else "I"), entry[-inline:])
-        contents = (data[at : at + size] if at < len(data) else b"") if size > inline else entry[-inline:][:size]
-        if not 0 < size == len(contents):
-            continue
-        few = min(length, budgets.TIFF_VALUES) if kind in INTEGERS else 0
-        values = struct.unpack_from(f"{order}{few}{INTEGERS.get(kind, 'B')}", contents) or (0,)
-        tags.append(Tag(number, kind, contents, values))
-    return tags
-
-
-def _tiff_layout(data: bytes) -> tuple[str, bool, int] | None:
-    """Byte order of a TIFF, whether it is a BigTIFF, and the position of its first directory; None for no TIFF."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    version = max(data[2:4], default=0)  # with its bytes in either order, as Pillow takes them
-    if order is None or version not in (42, 43) or len(data) < 16:
-        return None
-    big = version == 43
-    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    return (order, big, start) if start + 2 <= len(data) else None
-
-
 def _strip_tiff(data: bytes) -> Stripped:
     """Keep the structural tags of the first directory; white as zero becomes black where Pillow would not know it."""
-    layout = _tiff_layout(data)
-    tags = {tag.number: tag for tag in reversed(directory(data))}
-    if layout is None or not tags:
+    found = tiff.layout(data)
+    tags = {tag.number: tag for tag in reversed(tiff.directory(data))}
+    if found is None or not tags:
         return Stripped(data)
-    order = layout[0]
+    order = found[0]
 
     def values(number: int, default: int) -> tuple[int, ...]:
         return tags[number].values if number in tags else (default,)
 
-    bits, size = values(BITS, 1), (values(HEIGHT, 0)[0], values(WIDTH, 0)[0])
+    bits, size = values(tiff.BITS, 1), (values(tiff.HEIGHT, 0)[0], values(tiff.WIDTH, 0)[0])
     inverted = values(PHOTOMETRIC, 0)[0] == 0 and (len(bits) > 1 or bits[0] > 8)
     kept = {n: t for n, t in tags.items() if (n <= LAST_STRUCTURAL or n == LERC) and n not in DESCRIPTIVE}
     if inverted:
-        kept[PHOTOMETRIC] = Tag(PHOTOMETRIC, 3, struct.pack(order + "H", 1), (1,))
+        kept[PHOTOMETRIC] = tiff.Tag(PHOTOMETRIC, 3, struct.pack(order + "H", 1), (1,))
     return Stripped(
-        _with_directory(data, order, [kept[number] for number in sorted(kept)]),
+        tiff.with_directory(data, order, [kept[number] for number in sorted(kept)]),
         orientation(data, tags[XMP].contents if XMP in tags else b""),
         size if all(size) else None,
         bits[0] if len(bits) == 1 else 0,
         inverted=inverted,
         signed=values(SAMPLE_FORMAT, 1)[0] == SIGNED,
+        fault=tiff.fault(tags),
     )
-
-
-def _with_directory(data: bytes, order: str, tags: Sequence[Tag]) -> bytes:
-    """Append a directory to a TIFF, in place of its own; a BigTIFF becomes a TIFF."""
-    start = len(data) + len(data) % 2
-    at = start + 2 + 12 * len(tags) + 4
-    entries, contents = [], []
-    for tag in tags:
-        kind, value, count = tag.kind, tag.contents, len(tag.contents) // VALUE_BYTES[tag.kind]
-        if kind in (16, 17, 18):  # of 8 bytes, which a TIFF has not
-            kind, value = 4, struct.pack(f"{order}{count}I", *struct.unpack(f"{order}{count}Q", value))
-        field = value.ljust(4, b"\0")
-        if len(value) > 4:
-            field = struct.pack(order + "I", at)
-            contents.append(value + bytes(len(value) % 2))
-            at += len(contents[-1])
-        entries.append(struct.pack(order + "HHI", tag.number, kind, count) + field)
-    header = data[:2] + struct.pack(order + "HI", 42, start)
-    table = struct.pack(order + "H", len(tags)) + b"".join(entries) + bytes(4)
-    return b"".join([header, memoryview(data)[8:], bytes(len(data) % 2), table, *contents])

@@ -226,6 +226,8 @@ def _opened(data: bytes, suffix: str, limit: int) -> Iterator[tuple[Image.Image,
         stripped = strip(data, form)
         if stripped.size:
             _require_size(*stripped.size, limit)
+        if stripped.fault[0]:
+            raise BadImage(*stripped.fault)
         with _header_read(stripped.data, form) as opened:
             _require_size(opened.height, opened.width, limit)
             yield opened, stripped
@@ -275,6 +277,11 @@ def _eight_bits(opened: Image.Image, stripped: Stripped) -> Image.Image:
     if stripped.signed:
         raise BadImage("holds signed values", "save it with 8 or 16 bits without a sign")
     is_gray, has_alpha = opened.mode in ("1", "L", "LA", "La"), opened.has_transparency_data
+    if opened.format == "TGA" and not stripped.data[17] & 0x0F and opened.mode == "RGBA":
+        has_alpha = opened.getchannel("A").getextrema() != (
+            0,
+            0,
+        )  # bits of alpha by the header; where all are 0 there is none
     picture = opened.convert(("LA" if has_alpha else "L") if is_gray else ("RGBA" if has_alpha else "RGB"))
     if stripped.inverted and is_gray:
         gray, *alpha = picture.split()

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ganzoo.io.text import printable
+from ganzoo.text import printable
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,6 @@ Style codes lie between a seed and its picture, and can be changed there:
     image = model.render(ws.mean(dim=0, keepdim=True))
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
@@ -174,12 +173,12 @@ class Model:
             with self.G.noise(noise, seeds=list(islice(remaining, len(w))) or None):
                 return self.G.synthesize(w, self.stage)[-1].cpu()
 
-        return one_by_one(synthesize, ws.to(self.device), batch_size)
+        return one_by_one(synthesize, ws.to(self.device, self.G.w_mean.dtype), batch_size)
 
     def _require_styles(self, ws: Tensor) -> None:
         """Raise UsageError for what are no style codes of this model."""
         layers, width = self.G.num_ws, self.G.w_mean.numel()
-        if ws.ndim != 3 or tuple(ws.shape[1:]) != (layers, width):
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (layers, width) or not len(ws):
             fault = f"takes style codes [N, {layers}, {width}], and got {in_words(ws)}"
             raise UsageError(fault, place=str(self.path))
 
@@ -292,13 +291,13 @@ class Model:
                 f"{self.path} was trained on {k} classes: name one from 0 to {k - 1} (--class 0, or --class 0-{k - 1}; "
                 f"in Python label=0)."
                 if k
-                else f"{self.path} was trained without classes."
+                else f"{self.path} was trained without classes: leave the class or label out."
             )
         if isinstance(label, int):
             if not 0 <= label < k:
                 raise UsageError(f"class {label}: choose from 0 to {k - 1}.")
             return torch.eye(k, device=self.device)[[label]]
-        if len(label) != k or not all(math.isfinite(x) for x in label):
+        if len(label) != k or not all(abs(x) <= torch.finfo(torch.float32).max for x in label):
             raise UsageError(f"label {list(label)}: give {k} finite numbers, or a class from 0 to {k - 1}.")
         return torch.tensor([list(label)], dtype=torch.float32, device=self.device)
 

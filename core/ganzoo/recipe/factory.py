@@ -6,6 +6,7 @@ from typing import Any
 
 from ganzoo.errors import UnknownComponent, did_you_mean
 from ganzoo.recipe.node import component_from
+from ganzoo.recipe.source import to_json
 from ganzoo.registry.arguments import checked_arguments
 from ganzoo.registry.lookup import registry
 
@@ -30,5 +31,5 @@ def component(kind: str, name: str, /, **options: Any) -> "partial[Any]":
     kinds = sorted({cls.kind for cls in known})
     if kind not in kinds:
         raise UnknownComponent(f"there is no kind '{kind}'.{did_you_mean(kind, kinds)} Known: {', '.join(kinds)}.")
-    raw = json.loads(json.dumps(options, default=str))  # tuples become lists and paths text, as in YAML
+    raw = json.loads(to_json(options, f"{kind} {name}"))
     return component_from(kind, {**raw, "use": name}, known).bind()

@@ -11,12 +11,13 @@ from typing import Any
 
 from ganzoo.errors import RecipeError, did_you_mean
 from ganzoo.recipe.node import ROOT
-from ganzoo.recipe.source import Source, Where, load_yaml, parse_key, parse_value, to_yaml
+from ganzoo.recipe.source import Source, Where, load_yaml, parse_key, parse_value, to_json, to_yaml
 from ganzoo.recipe.swap import kept_slots
 from ganzoo.registry import plugin as plugins
 from ganzoo.registry.arguments import checked_arguments
 
 NAMED = 6  # recipes that a message suggests
+SHOWN = 300  # characters of a setting that a message repeats
 
 
 @checked_arguments
@@ -49,7 +50,7 @@ def read(reference: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
         overrides: applied in order
     """
     if isinstance(reference, Mapping):
-        tree = json.loads(json.dumps(reference, default=str))  # a copy; what YAML cannot hold becomes text
+        tree = json.loads(to_json(reference, "recipe"))
         places = dict.fromkeys(_places(tree, ()), "recipe")
         source = _extended(Source(tree, places, text=to_yaml(tree), own=deepcopy(tree)), Path(), ())
     else:
@@ -125,7 +126,8 @@ def _at(tree: Any, where: Where) -> Any:
 
 def _override(source: Source, item: str) -> None:
     key, equals, text = item.partition("=")
-    flag = f"--set {item}"
+    flag = f"--set {' '.join(item.splitlines())}"
+    flag = flag if len(flag) <= SHOWN else f"{flag[:SHOWN]}..."
     if not equals or not key:
         raise RecipeError(cure="write it as path.to.option=value", origin=flag)
     *parents, last = parse_key(key, flag)

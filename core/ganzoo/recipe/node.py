@@ -23,6 +23,7 @@ from ganzoo.registry.ramp import RAMP, Ramp
 from ganzoo.version import __version__
 
 ROOT_KIND, ROOT = "experiment", "gan"
+SHOWN = 200  # characters of a value that a message repeats
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _node(kind: str, raw: Any, default: Any, where: Where, source: Source, regis
     if not isinstance(raw, dict):
         raise source.fail(
             where,
-            f"a {kind} is a name or a mapping with 'use: <name>', got {raw!r}. Known: "
+            f"{kind}: write a name or a mapping with 'use: <name>', not {raw!r}. Known: "
             f"{', '.join(registry.names(kind))}.",
         )
     raw = dict(raw)
@@ -193,13 +194,14 @@ def _slot(
         return _check(*preset, where, source, registry) if preset else None
     if slot.many:
         if not isinstance(raw, list):
-            raise source.fail(where, f"a list of components is expected, got {raw!r}", f"write it as [{raw}]")
+            written = "[]" if raw in (None, "none", {}) else f"[{raw}]"
+            raise source.fail(where, f"a list of components is expected, got {raw!r}", f"write it as {written}")
         return [_node(slot.kind, item, None, (*where, i), source, registry) for i, item in enumerate(raw)]
     if raw is None:
         if slot.optional:
             return None
         raise source.fail(
-            where, f"a {slot.kind} is needed here, it cannot be null. Known: {', '.join(registry.names(slot.kind))}."
+            where, f"{slot.kind}: one is needed here, it cannot be null. Known: {', '.join(registry.names(slot.kind))}."
         )
     return _node(slot.kind, raw, default, where, source, registry)
 
@@ -234,11 +236,18 @@ def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: R
         return f"{owner} has no option '{name}'.{did_you_mean(name, known)}{names}"
     if errors[0]["type"] == "missing":
         slot = slots(cls).get(name)
-        choice = f", a {slot.kind}: choose {', '.join(registry.names(slot.kind))}" if slot else ""
+        choice = f" ({slot.kind}): choose {', '.join(registry.names(slot.kind))}" if slot else ""
+        if isinstance(place[-1], int):  # of a list of fixed length
+            return f"entry {name} is missing, counted from 0: write the whole list."
         return f"{owner} needs the option '{name}'{choice}."
     messages = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in errors)
-    hint = f" Write {name}: {{{next(iter(group))}: {given}}}." if group and isinstance(given, int | str) else ""
-    return f"{' or '.join(messages)}, got {given!r}.{hint if len(place) == 1 else ''}"
+    hint = (
+        f" Write {name}: {{{next(iter(group))}: {given}}}."
+        if group and isinstance(given, int | str) and len(str(given)) < 40
+        else ""
+    )
+    shown = repr(given) if len(repr(given)) <= SHOWN else f"{repr(given)[:SHOWN]}..."
+    return f"{' or '.join(messages)}, got {shown}.{hint if len(place) == 1 else ''}"
 
 
 def versions(node: Node) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """YAML to plain values and back. Each value remembers the file and line it was written at."""
 
+import json
 import re
 from collections.abc import Sequence
 from copy import copy, deepcopy
@@ -89,7 +90,7 @@ def load_yaml(path: Path) -> Source:
         reason = (
             "is not UTF-8 text" if isinstance(err, UnicodeDecodeError) else f"cannot be read: {err.strerror or err}"
         )
-        raise RecipeError(reason, place=str(path)) from None
+        raise RecipeError(reason, place=str(path), cure="save it as UTF-8 text that you may read") from None
     return parse_yaml(text, str(path))
 
 
@@ -140,6 +141,8 @@ def parse_key(key: str, flag: str, cure: str = "write it as path.to.option=value
     if not re.fullmatch(KEY, key):
         fault = f"'{key}' is no key of options joined by single dots"
         raise RecipeError(fault, cure=f"{cure}, with an entry of a list as regularizers.0.gamma=10", origin=flag)
+    if len(re.findall(r"[.\[]", key)) >= budgets.RECIPE_LEVELS:
+        raise _too_large(f"{budgets.RECIPE_LEVELS} levels", flag)
     return tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)(?!\d*\])|\[(\d+)\]", key))
 
 
@@ -179,7 +182,7 @@ def _plain(value: Any, where: Where, source: Source) -> Any:
                 f"{source.name}:{value.lc.key(key)[0] + 1}" if written else source.origin(where)
             )
             if not isinstance(key, Scalar):
-                form = "list" if isinstance(key, Sequence) else "mapping"
+                form = {bytes: "byte string"}.get(type(key), "list" if isinstance(key, Sequence) else "mapping")
                 raise RecipeError(
                     f"a key is a {form}, and an option has a name",
                     cure="write one name before the colon",
@@ -204,6 +207,18 @@ def _refuse_nested_merges(value: CommentedMap, where: Where, source: Source) -> 
     if any(getattr(inner, "merge", []) for inner in merged):
         fault = "'<<' merges a mapping that has a '<<' of its own, and a recipe takes one level"
         raise source.fail(where, fault, "write the values out, or put them into a recipe that this one extends")
+
+
+def to_json(value: Any, name: str) -> str:
+    """Python values as JSON: arrays and tensors become lists and numbers, and what YAML cannot hold becomes text.
+
+    Raises RecipeError, which begins with a name, for keys that are no text and for a value that holds itself.
+    """
+    try:
+        return json.dumps(value, default=lambda item: item.tolist() if hasattr(item, "tolist") else str(item))
+    except (TypeError, ValueError, RecursionError) as err:
+        fault = f"it cannot be written as YAML ({' '.join(str(err).split())[:100]})"
+        raise RecipeError(fault, cure="use text as keys, and no value that holds itself", origin=name) from None
 
 
 def to_yaml(tree: dict[str, Any]) -> str:

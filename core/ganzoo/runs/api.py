@@ -20,7 +20,7 @@ from ganzoo.model.model import Model, load
 from ganzoo.recipe.datasets import section
 from ganzoo.recipe.loading import checked
 from ganzoo.recipe.merge import override, read
-from ganzoo.recipe.source import Source, load_yaml
+from ganzoo.recipe.source import Source, load_yaml, to_json
 from ganzoo.registry.arguments import checked_arguments, require_type
 from ganzoo.registry.lookup import registry
 from ganzoo.runs import run
@@ -121,7 +121,7 @@ def train(
         Diverged: where training ended with numbers that are not finite
         Interrupted: after a signal, once the state is written
     """
-    _require_policy(watchdog)
+    _require_options(watchdog, workers)
     written = read(recipe)
     settings = [f"dataset.{name}={json.dumps(value)}" for name, value in _section(data).items()]
     settings += [] if kimg is None else [f"training.kimg={json.dumps(kimg)}"]
@@ -193,7 +193,9 @@ def without_rampup(source: Source) -> list[str]:
     return ["training.ema_rampup=null"] if isinstance(training, dict) and training.get("ema_rampup") else []
 
 
-def _require_policy(watchdog: str) -> None:
+def _require_options(watchdog: str, workers: int) -> None:
+    if not 0 <= workers <= 64:  # as of `gz train --workers`
+        raise UsageError(f"{workers} workers: choose 0 to 64.")
     if watchdog not in get_args(Policy):
         raise UsageError(f"watchdog '{watchdog}': choose {', '.join(get_args(Policy))}.")
 
@@ -204,5 +206,5 @@ def _section(data: str | Path | None) -> dict[str, str]:
 
 def _settings(overrides: Overrides) -> list[str]:
     if isinstance(overrides, Mapping):
-        return [f"{name}={json.dumps(value, default=str)}" for name, value in overrides.items()]
+        return [f"{name}={to_json(value, f'--set {name}')}" for name, value in overrides.items()]
     return list(overrides)
