@@ -35,7 +35,7 @@ app = typer.Typer(
     cls=Names,
     no_args_is_help=True,
     add_completion=False,
-    help="Measure: gz metrics swd CKPT, or one of the commands below.",
+    help="Measure: gz metrics swd CKPT, or one of the commands below. 'gz components list metric' lists the metrics.",
 )
 
 Data = Annotated[str | None, Option(metavar="PATH|NAME", help="Real images; else those of the training.")]

@@ -174,7 +174,7 @@ def labels_are_used(node: CheckedRecipe) -> Iterator[RecipeError]:
         yield _fault(
             "labels",
             f"labels is {labels}, but the {head.kind} '{head.name}' does not use them",
-            f"set discriminator.head to one that does ({heads}; without further options {simple}), or labels to 0",
+            f"choose a discriminator.head that does ({heads}; without further options {simple}), or labels 0",
             "discriminator.head",
         )
 
