@@ -24,6 +24,8 @@ from ganzoo.nn.norm import instance_norm, normalized, pixel_norm
 from ganzoo.nn.resample import conv2d_down, conv2d_up, fir, upfirdn2d
 from ganzoo.training.device import DTYPES
 from ganzoo_stylegan2.modulation import modulated_conv2d
+from ganzoo_stylegan3.bands import Band, resample
+from ganzoo_stylegan3.filters import low_pass
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 SIZES = ((8, 512, 4), (8, 512, 16), (8, 256, 32), (16, 64, 16))  # batch, channels, side
@@ -79,6 +81,43 @@ def shifted(x: Tensor) -> Tensor:
 def depthwise(x: Tensor) -> Tensor:
     c = x.shape[1]
     return F.conv2d(x, fir(TAPS, x)[None, None].expand(c, 1, 4, 4), padding=2, groups=c)
+
+
+# --- upsampling by StyleGAN3's filters, 12 taps -----------------------------------------------------------------------
+
+
+WIDE = low_pass(12, 2.0, 12.0, 32.0)  # spec of a layer at rate 16: cutoff 2, transition 12, sampled at 32
+PAD = 6  # zeros before the first value, on the doubled grid
+
+
+def taps(x: Tensor) -> Tensor:
+    return torch.from_numpy(WIDE).to(x.dtype) * 2
+
+
+def products(x: Tensor) -> Tensor:
+    up = Band(tuple((WIDE * 2).tolist()), 2, 1, PAD, x.shape[2], 2 * x.shape[2])
+    return resample(x, (up, up))
+
+
+def wide_separable(x: Tensor) -> Tensor:
+    c, n, f = x.shape[1], 2 * x.shape[2], taps(x)
+    x = F.conv_transpose2d(x, f[None, :].expand(c, 1, 1, 12), stride=(1, 2), groups=c)[:, :, :, 5 : 5 + n]
+    return F.conv_transpose2d(x, f[:, None].expand(c, 1, 12, 1), stride=(2, 1), groups=c)[:, :, 5 : 5 + n]
+
+
+def wide_dense(x: Tensor) -> Tensor:
+    c, n, f = x.shape[1], 2 * x.shape[2], taps(x)
+    return F.conv_transpose2d(x, torch.outer(f, f).expand(c, 1, 12, 12), stride=2, groups=c)[:, :, 5 : 5 + n, 5 : 5 + n]
+
+
+def polyphase(x: Tensor) -> Tensor:
+    for axis in (2, 3):
+        c, n, phases = x.shape[1], x.shape[axis], taps(x).view(6, 2).T  # of the even and of the odd outputs
+        kernel = (phases[:, None, :, None] if axis == 2 else phases[:, None, None]).repeat(c, 1, 1, 1)
+        y = F.conv2d(F.pad(x, (0, 0, 3, 3) if axis == 2 else (3, 3)), kernel, groups=c).unflatten(1, (c, 2))
+        even, odd = y[:, :, 0].narrow(axis, 0, n), y[:, :, 1].narrow(axis, 1, n)
+        x = torch.stack([even, odd], dim=axis + 1).flatten(axis, axis + 1)
+    return x
 
 
 # --- modulation, layers ----------------------------------------------------------------------------------------------
@@ -142,6 +181,15 @@ def forms() -> dict[str, tuple[str, dict[str, Form]]]:
                 "depthwise, torch's gradient": depthwise,
                 "separable": separable,
                 "shifted slices": shifted,
+            },
+        ),
+        "doubling by 12 taps": (
+            "x",
+            {
+                "products with a matrix": products,
+                "separable, depthwise": wide_separable,
+                "12x12, depthwise": wide_dense,
+                "polyphase, depthwise": polyphase,
             },
         ),
         "modulated convolution": (
