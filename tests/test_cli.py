@@ -153,6 +153,17 @@ def test_train_resumes_without_a_recipe(gz, trained, tmp_path):
         assert json.loads((folder / "stats.jsonl").read_text().splitlines()[-1])["kimg"] == kimg
 
 
+def test_a_recipe_without_images_goes_on_with_those_of_the_run(gz, tmp_path):
+    small = ["image.size=16", "generator.channel_max=8", "discriminator.channel_max=8", "training.batch=4"]
+    flags = ["stylegan2-tiny", "--outdir", tmp_path, "--metrics", "none", *(x for s in small for x in ("--set", s))]
+    first = gz("train", *flags, "--data", "shapes", "--kimg", 0.008)
+    again = gz("train", *flags, "--resume", "latest", "--kimg", 0.012)
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert "Continuing" in again.err
+    missing = gz("train", *flags, "--resume", tmp_path / "nowhere", "--kimg", 0.012)
+    assert missing.code == 1 and "nowhere" in missing.err
+
+
 def test_train_resumes(gz, trained):
     file, folder = trained
     result = gz("train", file, "--outdir", folder.parent, "--resume", "auto")

@@ -103,7 +103,7 @@ def train(
     chosen = [*_chosen("metrics", metrics, changed), *_chosen("loggers", log, changed)]
     overrides = [
         *_inheriting(init_from, resume, changed),
-        *_images(data),
+        *_images(data, resume, outdir, changed),
         *train_labels.overrides(labels, data, changed),
         *_training(flags),
         *chosen,
@@ -186,13 +186,20 @@ def _number(text: str | None) -> int | str | None:
     return int(text) if text and text.isdecimal() else text
 
 
-def _images(source: str | None) -> list[str]:
-    if source is None:
-        return []
-    note_namesake(source, "--data ")
-    from ganzoo.recipe.datasets import section
+def _images(data: str | None, resume: str | None, outdir: Path, source: "Source") -> list[str]:
+    """Overrides that name the images: --data; for a recipe without any, those of the run that is continued."""
+    if data is not None:
+        note_namesake(data, "--data ")
+        from ganzoo.recipe.datasets import section
 
-    return [f"dataset.{key}={json.dumps(value)}" for key, value in section(source, known()).items()]
+        return [f"dataset.{key}={json.dumps(value)}" for key, value in section(data, known()).items()]
+    if resume in (None, "auto") or source.tree.get("dataset"):
+        return []
+    from ganzoo.model.checkpoint import header
+    from ganzoo.runs.folder import candidate_states
+
+    images = header(candidate_states(str(resume), outdir)[0]).recipe.get("dataset")
+    return [f"dataset={json.dumps(images)}"] if images else []
 
 
 def _keep(text: str | None) -> dict[str, int]:
