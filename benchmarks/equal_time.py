@@ -4,7 +4,7 @@
                                     [--jobs 2] [--set KEY=VALUE] [--picture FILE.png] [--grid FILE.png] [--save NAME]
 
 Each run is a process of one thread. Its clock counts processor seconds of training alone: neither measurements nor
-start-up, and other load on the machine stops it. SWD is measured at 3 times, evenly over the minutes, on 2,048 images
+start-up, and other load on the machine stops it. SWD is measured twice, evenly over the minutes, on 2,048 images
 of the moving average. Runs that exist in DIR are not repeated; their order is shuffled, so that the state of the
 machine falls on all recipes alike. At equal kimg, each recipe is read off at the kimg of the slowest.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from machine import ready, save
 
 Point = dict[str, float]  # minutes, kimg, swd
-TIMES = 3  # measurements of a run
+TIMES = 2  # measurements of a run
 SAMPLES = 32  # images of a run that are kept, from fixed latents
 
 
