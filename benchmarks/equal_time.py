@@ -22,9 +22,12 @@ from typing import Any
 import numpy as np
 from machine import ready, save
 
+from ganzoo.io import images
+
 Point = dict[str, float]  # minutes, kimg, swd
 TIMES = 2  # measurements of a run
 SAMPLES = 32  # images of a run that are kept, from fixed latents
+COLUMNS = 16  # of the grid
 
 
 def train(recipe: str, settings: list[str], data: str, minutes: float, seed: int, out: Path) -> None:
@@ -36,13 +39,13 @@ def train(recipe: str, settings: list[str], data: str, minutes: float, seed: int
     from ganzoo.model import checkpoint
     from ganzoo.model.restore import build_experiment
     from ganzoo.recipe import load
+    from ganzoo.recipe.datasets import section
+    from ganzoo.registry.lookup import registry
     from ganzoo.runs.dataset import open_data
     from ganzoo.training.labels import drawn_labels
     from ganzoo.training.loader import Loader
 
-    source = {"use": "shapes"} if data == "shapes" else {"use": "folder", "path": data, "background": "white"}
-    if data.endswith(".zip"):
-        source["use"] = "zip"
+    source = section(data, registry())
     fixed = [f"dataset={json.dumps(source)}", f"training.seed={seed}", 'metrics=[{"use": "swd", "num": 2048}]']
     device = ready(1)
     torch.manual_seed(seed)
@@ -119,18 +122,9 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
 
 
 def draw_grid(names: list[str], outdir: Path, picture: Path) -> None:
-    """Samples of the first seed from fixed latents, a row of images for each recipe."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 1.5 * len(names)), layout="constrained")
-    axes = figure.subplots(len(names), 1, squeeze=False)[:, 0]
-    for axis, name in zip(axes, names):
-        images = np.load(file(outdir, name, 0))["samples"][:, :3].transpose(0, 2, 3, 1)
-        rows = [np.concatenate(list(part), axis=1) for part in np.split(images, 2)]
-        axis.imshow(np.concatenate(rows), interpolation="nearest")
-        axis.set_title(name, fontsize=9, loc="left")
-        axis.axis("off")
-    figure.savefig(picture, dpi=130)
+    """Samples of the first seed from fixed latents, a row for each recipe."""
+    samples = [np.load(file(outdir, name, 0))["samples"][:COLUMNS] for name in names]
+    images.save(images.figure(np.concatenate(samples), [""] * COLUMNS, names), picture)
 
 
 def file(outdir: Path, recipe: str, seed: int) -> Path:
@@ -162,7 +156,9 @@ def main() -> None:
     random.Random(0).shuffle(wanted)
     running: list[subprocess.Popen[bytes]] = []
     while wanted or running:
-        running = [p for p in running if p.poll() is None]
+        if any(process.poll() for process in running):
+            raise SystemExit("a run failed, as it says above: mend or leave out its recipe, and start anew.")
+        running = [process for process in running if process.poll() is None]
         if wanted and len(running) < args.jobs:
             recipe, seed = wanted.pop(0)
             flags = ["--data", args.data, "--outdir", str(args.outdir), "--minutes", str(args.minutes)]

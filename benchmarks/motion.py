@@ -14,19 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 import ganzoo
+from ganzoo.io import film
+from ganzoo.nn.pixels import to_uint8
 from ganzoo.training.seeds import latents
 from ganzoo_stylegan3.motion import fractionally_translated
 
 FRAMES = 48  # of one period
 ZOOM = 4  # screen pixels of an image's pixel
-MILLISECONDS = 50  # of a frame
+FPS = 20  # frames a second
 
 
 def frames(path: str, seeds: list[int], reach: float) -> tuple[list[NDArray[np.uint8]], float]:
-    """Frames [2 H, N W, 3] of a checkpoint's images, moved above and moved back below; and the PSNR in dB."""
+    """Frames [C, 2 H, N W] of a checkpoint's images, moved above and moved back below; and the PSNR in dB."""
     G = ganzoo.load(path, device="cpu").G
     z, pictures, squares, count = latents(seeds, G.z_dim), [], 0.0, 0.0
     with torch.inference_mode(), G.noise("const"):
@@ -40,8 +41,7 @@ def frames(path: str, seeds: list[int], reach: float) -> tuple[list[NDArray[np.u
             squares += float(((back - still).square() * known).sum())
             count += float(known.sum()) * still.shape[0] * still.shape[1]
             rows = [torch.cat(list(x), dim=2) for x in (moved, torch.where(known, back, torch.ones_like(back)))]
-            both = torch.cat(rows, dim=1).clamp(-1, 1).permute(1, 2, 0)
-            pictures.append(((both + 1) * 127.5).round().byte().numpy())
+            pictures.append(to_uint8(torch.cat(rows, dim=1)).numpy())
     return pictures, 10 * math.log10(4 / (squares / count))
 
 
@@ -58,15 +58,9 @@ def main() -> None:
         pictures, psnr = frames(path, seeds, args.reach)
         columns.append(pictures)
         print(f"{path}: {psnr:.1f} dB")
-    gap = np.full((columns[0][0].shape[0], 8, 3), 255, np.uint8)
-    animation = []
-    for parts in zip(*columns):
-        row = np.concatenate([p for part in parts for p in (part, gap)][:-1], axis=1)
-        animation.append(
-            Image.fromarray(row).resize((row.shape[1] * ZOOM, row.shape[0] * ZOOM), Image.Resampling.NEAREST)
-        )
-    first, *others = animation
-    first.save(args.picture, save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=80)
+    tiles = [np.concatenate(parts, axis=2) for parts in zip(*columns)]
+    pictures = (tile.repeat(ZOOM, axis=1).repeat(ZOOM, axis=2) for tile in tiles)
+    film.write(args.picture, pictures, FRAMES, fps=FPS, loop=True, about={"checkpoints": args.checkpoints})
 
 
 if __name__ == "__main__":

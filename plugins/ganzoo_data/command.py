@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganzoo_cli.host.console import known, note, note_namesake, say, say_json, table, width_by_height
-from ganzoo_cli.host.options import Json, with_groups
+from ganzoo_cli.host.options import FOLDERS, Json, parse_labels, with_groups
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Dataset, Finding
@@ -71,7 +71,7 @@ class Wanted:
 
         note_namesake(source)
         registry, size, channels, options = known(), None, self.channels, {}
-        count, by_folders = flags.parse_labels(self.labels)
+        count, by_folders = parse_labels(self.labels)
         if self.recipe is not None:
             from ganzoo.recipe.loading import load
 
@@ -82,7 +82,7 @@ class Wanted:
             options = datasets.options_for(source, node["dataset"].dump(), registry) if node.has("dataset") else {}
         if self.size is not None:
             size = width_by_height(size_flag, self.size)
-        given = {**(fitting or {}), **({"labels": flags.FOLDERS} if by_folders else {})}
+        given = {**(fitting or {}), **({"labels": FOLDERS} if by_folders else {})}
         flags.require_options(datasets.dataset_for(source, registry, ""), given)
         channels, count, options = channels or 3, count or 0, {**options, **given}
         with flags.in_flags(vars(self), size_flag, source):

@@ -10,21 +10,8 @@ from ganzoo.interfaces.dataset import Dataset, UnfitImage
 from ganzoo.registry.component import options as options_of
 from ganzoo_data.labels import LabelError
 
-FOLDERS = "folders"
 FLAGS = {"fit": "--transform", "filter": "--resize-filter", "background": "--background", "upscale": "--upscale"}
 VALUES = {"upscale=true": "--upscale", "fit=crop": "--transform center-crop", "fit=fit": "--transform fit"}
-
-
-def parse_labels(text: str | None) -> tuple[int | None, bool]:
-    """Read --labels: (number of labels, None where it gives none; whether folders are classes). Raises UsageError."""
-    if text is None:
-        return None, False
-    if text == FOLDERS:
-        return None, True
-    if not re.fullmatch(r"\d{1,7}", text):
-        cure = "give the number of classes, or of a vector's entries, or the word folders"
-        raise UsageError(place=f"--labels {text}", cure=cure)
-    return int(text), False
 
 
 def require_options(dataset: type[Dataset], names: Iterable[str]) -> None:
@@ -32,7 +19,7 @@ def require_options(dataset: type[Dataset], names: Iterable[str]) -> None:
     known = options_of(dataset).model_fields
     for name in names:
         if name not in known:
-            flag = FLAGS.get(name, f"--{name} {FOLDERS}")
+            flag = FLAGS.get(name, f"--{name} folders")
             raise UsageError(
                 f"the dataset '{dataset.name}' has no option '{name}'", place=f"{flag}:", cure="leave it out"
             )

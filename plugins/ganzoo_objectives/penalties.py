@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ganzoo.interfaces import GanBatch, Judged, Regularizer, SampleRng, per_sample
-from ganzoo.interfaces.regularizer import At
+from ganzoo.interfaces import GanBatch, Judged, Regularizer, SampleRng, Which, per_sample
 from ganzoo.registry.ramp import Scheduled
 from ganzoo.types import Count, PerSample, Positive, Pyramid, Weight
 
@@ -42,7 +41,7 @@ class R1(Regularizer, name="r1", paper="arXiv:1801.04406"):
     """
 
     on = "d"
-    judged_at: ClassVar[At | None] = "real"
+    judged_at: ClassVar[Which | None] = "real"
 
     def __init__(self, *, gamma: Scheduled[Weight] = 10.0, every: Count = 16) -> None:
         super().__init__(every=every)

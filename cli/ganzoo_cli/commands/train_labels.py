@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 import typer
 
 from ganzoo_cli.host.console import known
+from ganzoo_cli.host.options import FOLDERS, parse_labels
 
 if TYPE_CHECKING:
     from ganzoo.recipe.source import Source
 
-FOLDERS = "folders"
 HELP = "Classes, or length of a label vector, 0 for none; folders: each folder of the images is a class."
 Labels = Annotated[str | None, typer.Option(metavar="N|folders", help=HELP)]
 
@@ -36,15 +36,10 @@ def overrides(text: str | None, data: str | None, source: "Source") -> list[str]
 
     Raises UsageError, and DataError where the images are in no class folders.
     """
-    from ganzoo.errors import UsageError
-
-    if text is None:
-        return []
-    if text.isdecimal():
-        return [f"labels={int(text)}"]
-    if text != FOLDERS:
-        raise UsageError(place=f"--labels {text}", cure="give a number, or the word folders")
-    return [f"dataset.labels={FOLDERS}", f"labels={_count(data, source)}"]
+    count, by_folders = parse_labels(text)
+    if by_folders:
+        return [f"dataset.labels={FOLDERS}", f"labels={_count(data, source)}"]
+    return [] if count is None else [f"labels={count}"]
 
 
 def _count(data: str | None, source: "Source") -> int:

@@ -1,6 +1,7 @@
 """Options that several commands share, and groups of options that a command receives as one object."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
@@ -60,3 +61,20 @@ def _options(group: Any) -> list[inspect.Parameter]:
         )
         for field in fields(group)
     ]
+
+
+FOLDERS = "folders"  # value of --labels that makes class folders labels
+
+
+def parse_labels(text: str | None) -> tuple[int | None, bool]:
+    """Read --labels: (number of labels, None where it gives none; whether folders are classes). Raises UsageError."""
+    from ganzoo.errors import UsageError
+
+    if text is None:
+        return None, False
+    if text == FOLDERS:
+        return None, True
+    if not re.fullmatch(r"\d{1,7}", text):
+        cure = "give the number of classes, or of a vector's entries, or the word folders"
+        raise UsageError(place=f"--labels {text}", cure=cure)
+    return int(text), False

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ganzoo.gan.generator import Count
 from ganzoo.interfaces import Discriminator, Head, Shape, Stage, Trunk, TrunkPart
-from ganzoo.nn.arguments import require_pyramid
 from ganzoo.nn.precision import at_least_fp32
 from ganzoo.registry.component import Make
 from ganzoo.types import Label, Logits, Maps, Pyramid
@@ -58,7 +57,7 @@ class ComposedDiscriminator(Discriminator, name="composed"):
         if not self.samplewise:
             return super().judge_each(batches, stage)
         for images, _ in batches:
-            require_pyramid(images, f"the discriminator '{self.name or type(self).__name__}'")
+            self.require_pyramid(images)
         pyramids = [images if self.accepts == "pyramid" else images[-1:] for images, _ in batches]
         merged = tuple(torch.cat(level) for level in zip(*pyramids, strict=True))
         features = self.features(merged, stage).split([len(images[-1]) for images, _ in batches])
@@ -70,7 +69,7 @@ class ComposedDiscriminator(Discriminator, name="composed"):
 
     def features(self, images: Pyramid, stage: Stage | None = None) -> Maps:
         """Maps at the coarsest size, as the head takes them: in float32, which its statistics and sums need."""
-        require_pyramid(images, f"the discriminator '{self.name or type(self).__name__}'")
+        self.require_pyramid(images)
         return at_least_fp32(self.trunk(images, stage or Stage(len(self.shape.sizes) - 1)))
 
     def set_dtype(self, dtype: torch.dtype) -> None:

@@ -148,14 +148,17 @@ class Trainer(GradientLearner):
         A penalty at reals alone needs a pass of their own: in one of both, its second derivative would pass the
         generated images too.
         """
-        shared = {reg.judged_at for reg in self.due("d", lazy=False)}
-        if "real" in shared or "fake" in shared:
-            judged = batch.judged_fake if "fake" in shared else batch.judge(batch.fake, batch.label)
-            return judged.logits, batch.judged_real.logits
-        fakes = self.augmented(batch.fake), batch.label
-        reals = self.augmented(batch.real), batch.real_label
-        fake, real = self.D.judge_each([fakes, reals], batch.stage)
-        batch.observe(real)
+        shared = {reg.judged_at for reg in self.due("d", lazy=False)} - {None}
+        if shared:
+            plain_fake, plain_real = "fake" not in shared, "real" not in shared
+            fake = batch.D(batch.fake, batch.label, batch.stage) if plain_fake else batch.judged_fake.logits
+            real = batch.D(batch.real, batch.real_label, batch.stage) if plain_real else batch.judged_real.logits
+        else:
+            fakes = self.augmented(batch.fake), batch.label
+            reals = self.augmented(batch.real), batch.real_label
+            fake, real = self.D.judge_each([fakes, reals], batch.stage)
+        if "real" not in shared:  # the others are observed as they are judged
+            batch.observe(real)
         return fake, real
 
     def penalty(self, reg: Regularizer, batch: GanBatch) -> PerSample:

@@ -30,8 +30,12 @@ class Discriminator(Network, Component, kind="discriminator"):
 
     def __call__(self, images: Pyramid, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`. Raises UsageError for images that are no pyramid."""
-        require_pyramid(images, f"the discriminator '{self.name or type(self).__name__}'")
+        self.require_pyramid(images)
         return super().__call__(images, *args, **kwargs)
+
+    def require_pyramid(self, images: Pyramid) -> None:
+        """Raise UsageError for images that are no pyramid."""
+        require_pyramid(images, f"the discriminator '{self.name or type(self).__name__}'")
 
     def forward(self, images: Pyramid, label: Label = None, stage: Stage | None = None) -> Logits:
         """Score images; at the finest stage where none is given."""

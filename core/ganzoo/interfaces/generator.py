@@ -166,7 +166,7 @@ class Generator(Network, Component, kind="generator"):
         """
         transform = self.transform
         if transform is None:
-            raise UsageError("this generator cannot move its images: choose one with Fourier features, as StyleGAN3's.")
+            raise UsageError("this generator cannot move its images: choose one that begins with Fourier features.")
         cos, sin = math.cos(rotate), math.sin(rotate)
         inverse = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
         before = transform.clone()

@@ -4,18 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.interfaces.generator import Generator
+from ganzoo.interfaces.generator import Generator, Learning
 from ganzoo.interfaces.growth import Stage
+from ganzoo.interfaces.metric import Which
 from ganzoo.registry.component import Component
 from ganzoo.registry.ramp import Ramp, at
 from ganzoo.types import Label, Latent, Logits, PerSample, Pyramid
 
-At = Literal["real", "fake"]
 Judge = Callable[[Pyramid, Label, Stage], Logits]
 Classify = Callable[[Pyramid, Stage], Tensor]
 
@@ -134,8 +134,8 @@ class Regularizer(nn.Module, Component, ABC, kind="regularizer"):
             arXiv:1912.04958, appendix B)
     """
 
-    on: ClassVar[Literal["g", "d"]]  # the network whose parameters it trains
-    judged_at: ClassVar[At | None] = None  # takes D's gradient at `judged_real` or `judged_fake`; the loss shares them
+    on: ClassVar[Learning]  # the network whose parameters it trains
+    judged_at: ClassVar[Which | None] = None  # takes D's gradient at `judged_real` or `judged_fake`, as the loss does
     needs_styles: ClassVar[bool] = False  # the generator must have styled layers
     needs_classes: ClassVar[bool] = False  # D must be a classifier too
     needs_critic: ClassVar[bool] = False  # the loss must be one whose D is no sigmoid classifier

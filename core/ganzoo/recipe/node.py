@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from ganzoo.errors import PluginError, RecipeError, UnknownComponent, did_you_mean
 from ganzoo.recipe.source import Source, Where
-from ganzoo.registry.component import Component, Slot, default_of, options, slots
+from ganzoo.registry.component import Component, Slot, default_of, no_option, options, slots
 from ganzoo.registry.lookup import Registry, registry
 from ganzoo.registry.ramp import RAMP, Ramp
 from ganzoo.version import __version__
@@ -232,8 +232,7 @@ def _sentence(place: Where, errors: list[Any], cls: type[Component], registry: R
         owner, known = "a ramp", [field.alias or name for name, field in Ramp.model_fields.items()]
     name, given = str(place[-1]), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
-        names = f" Options: {', '.join(known)}." if known else " It has none."
-        return f"{owner} has no option '{name}'.{did_you_mean(name, known)}{names}"
+        return no_option(owner, name, known)
     if errors[0]["type"] == "missing":
         slot = slots(cls).get(name)
         choice = f" ({slot.kind}): choose {', '.join(registry.names(slot.kind))}" if slot else ""

@@ -14,7 +14,7 @@ too. It may name one of them to give it another default, and must not fix one: e
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
@@ -194,14 +194,19 @@ def _as_in_recipes(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else str(value)
 
 
+def no_option(owner: str, name: str, known: Sequence[str]) -> str:
+    """The sentences about an option that is not there: what has it not, what may be meant, and all that there are."""
+    listed = f"Options: {', '.join(known)}." if known else "It has none."
+    return f"{owner} has no option '{name}'.{did_you_mean(name, known)} {listed}"
+
+
 def _faults(cls: type[Component], err: ValidationError) -> list[OptionError]:
     """Return an error for each option at fault."""
     messages: dict[str, list[str]] = {}
     for error in err.errors():
         option, given, names = str(error["loc"][0]), error["input"], list(options(cls).model_fields)
         if error["type"] == "extra_forbidden":
-            listed = f"Options: {', '.join(names)}." if names else "It has none."
-            message = f"{cls.name} has no option '{option}'.{did_you_mean(option, names)} {listed}"
+            message = no_option(cls.name, option, names)
         elif error["type"] == "missing":
             message = f"{cls.name} needs the option '{option}'."
         else:
